@@ -1,0 +1,114 @@
+"""Shared context, coordination and memory for LLM agents that run as Celery tasks on Redis.
+
+`connect` opens a store; `install` puts it into a Celery app. Names are loaded when they are first used, so that
+``import ctxqueue`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctxqueue.aio import AsyncSharedContextManager as AsyncSharedContextManager
+    from ctxqueue.aio import AsyncWorkflowHandle as AsyncWorkflowHandle
+    from ctxqueue.aio import aconnect as aconnect
+    from ctxqueue.context import SharedContextManager as SharedContextManager
+    from ctxqueue.context import WorkflowHandle as WorkflowHandle
+    from ctxqueue.context import connect as connect
+    from ctxqueue.errors import *  # noqa: F403
+    from ctxqueue.integration.install import ContextQueue as ContextQueue
+    from ctxqueue.integration.install import install as install
+    from ctxqueue.models import Agent as Agent
+    from ctxqueue.models import AgentContext as AgentContext
+    from ctxqueue.models import CommitResult as CommitResult
+    from ctxqueue.models import ContextEntry as ContextEntry
+    from ctxqueue.models import ContextPriority as ContextPriority
+    from ctxqueue.models import ContextScope as ContextScope
+    from ctxqueue.models import Page as Page
+    from ctxqueue.models import Put as Put
+    from ctxqueue.models import Secret as Secret
+    from ctxqueue.models import SweepReport as SweepReport
+    from ctxqueue.models import WorkflowContext as WorkflowContext
+    from ctxqueue.rules.dependencies import all_of as all_of
+    from ctxqueue.rules.dependencies import any_of as any_of
+    from ctxqueue.rules.dependencies import key as key
+    from ctxqueue.rules.merging import register_reducer as register_reducer
+    from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
+    from ctxqueue.settings import Settings as Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
+    "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
+    "ctxqueue.integration.install": ("ContextQueue", "install"),
+    "ctxqueue.models": (
+        *("Agent", "AgentContext", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
+        *("Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
+    ),
+    "ctxqueue.rules.dependencies": ("all_of", "any_of", "key"),
+    "ctxqueue.rules.merging": ("register_reducer",),
+    "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
+    "ctxqueue.settings": ("Settings",),
+    "ctxqueue.errors": (
+        *(
+            "CtxqueueError",
+            "InvalidInput",
+            "InvalidName",
+            "InvalidDuration",
+            "UnknownScope",
+            "UnknownPriority",
+        ),
+        *(
+            "UnknownStrategy",
+            "NotSerializable",
+            "ValueTooLarge",
+            "CommitTooLarge",
+            "MixedWorkflows",
+            "ConditionError",
+        ),
+        *(
+            "StateError",
+            "WorkflowNotFound",
+            "WorkflowExists",
+            "WorkflowClosed",
+            "EntryNotFound",
+            "EntryExists",
+        ),
+        *("VersionConflict", "CapacityError", "DependencyTimeout", "DependencyNotReady"),
+        *(
+            "CallError",
+            "StaleOperation",
+            "OperationDiverged",
+            "AttemptSuperseded",
+            "ReadError",
+            "RecordTooNew",
+        ),
+        *(
+            "AccessError",
+            "AccessDenied",
+            "IdentityMismatch",
+            "StoreError",
+            "StoreUnavailable",
+            "StoreAuthError",
+        ),
+        *("StoreReadOnly", "UnsafeServer", "UsageError", "ConfigurationError", "SyncInAsyncError"),
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605 - one list, not two
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ctxqueue' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

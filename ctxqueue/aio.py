@@ -1,0 +1,239 @@
+"""The async face: the same names and parameters as `ctxqueue.context`, awaited."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from ctxqueue.drivers import AsyncDriver
+from ctxqueue.handles import Handle, Manager, agent_of, named, namespace_and_settings, resolved_url
+from ctxqueue.models import Put
+from ctxqueue.stores.base import open_async_store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from datetime import timedelta
+
+    from ctxqueue.models import (
+        Agent,
+        AgentContext,
+        CommitResult,
+        ContextEntry,
+        ContextPriority,
+        ContextScope,
+        Page,
+        SweepReport,
+        WorkflowContext,
+    )
+    from ctxqueue.stores.base import AsyncStore
+
+T = TypeVar("T")
+
+
+def aconnect(backend_url: str | None = None, *, namespace: str = "default") -> AsyncSharedContextManager:
+    """Open a store; use it by ``async with``, or await it and ``close()`` it.
+
+    ``backend_url`` as for `ctxqueue.connect`; the server is reached when the result is awaited or entered. Raises
+    ConfigurationError, and then StoreUnavailable, StoreAuthError, UnsafeServer.
+    """
+    return AsyncSharedContextManager(resolved_url(backend_url), {"namespace": namespace})
+
+
+class AsyncSharedContextManager(Manager):
+    """Everything of one namespace in one store; no I/O before the first call. May be used from several loops."""
+
+    def __init__(self, storage_or_url: str | AsyncStore, config: Mapping[str, Any] | None = None) -> None:
+        """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
+        namespace, settings = namespace_and_settings(config)
+        self.store = open_async_store(storage_or_url, namespace) if isinstance(storage_or_url, str) else storage_or_url
+        self._set_terms(self.store, namespace, settings)
+        self.driver = AsyncDriver(self.store)
+
+    def workflow(
+        self,
+        workflow_id: str,
+        *,
+        agent_id: str | None = None,
+        agent_type: str | None = None,
+        agent_role: str | None = None,
+        groups: Sequence[str] = (),
+    ) -> AsyncWorkflowHandle:
+        """Return an agent's hold on a workflow, without I/O. With no agent: the operator's. Raises InvalidName."""
+        return AsyncWorkflowHandle(self, workflow_id, agent_of(agent_id, agent_type, agent_role, groups))
+
+    async def create_workflow_context(
+        self, workflow_id: str, initial_data: Mapping[str, Any] | None = None
+    ) -> WorkflowContext:
+        """Make a workflow with ``initial_data`` as its metadata; raises WorkflowExists."""
+        return await self.driver.arun(self._create(workflow_id, initial_data))
+
+    async def get_context_for_agent(
+        self, workflow_id: str, agent_id: str, agent_role: str | None = None
+    ) -> dict[str, Any]:
+        """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies."""
+        view = await self.workflow(workflow_id, agent_id=named(agent_id), agent_role=agent_role).view()
+        return view.as_dict()
+
+    async def update_context(
+        self, workflow_id: str, agent_id: str, updates: Mapping[str, Any], merge_strategy: str = "smart_merge"
+    ) -> CommitResult:
+        """Merge values in, in the agent's name; see `AsyncWorkflowHandle.update`."""
+        return await self.workflow(workflow_id, agent_id=named(agent_id)).update(updates, merge_strategy=merge_strategy)
+
+    async def cleanup_expired_contexts(self, *, limit: int = 1_000) -> SweepReport:
+        """Remove up to ``limit`` expired entries and send overdue messages on their way; beat does it by itself."""
+        begun = time.monotonic()
+        report = await self.driver.arun(self._sweep(limit))
+        return replace(report, seconds=time.monotonic() - begun)
+
+    async def close(self) -> None:
+        """Close this loop's connections."""
+        await self.store.close()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        await self.store.verify()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+
+class AsyncWorkflowHandle(Handle):
+    """One agent's hold on one workflow; cheap to make, thread-safe.
+
+    ``with handle:`` makes it the workflow of all messages published inside, which carry it on through chains,
+    groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, manager: AsyncSharedContextManager, workflow_id: str, agent: Agent) -> None:
+        super().__init__(manager.terms, workflow_id, agent)
+        self._run = manager.driver.arun
+
+    async def open(self, metadata: Mapping[str, Any] | None = None) -> WorkflowContext:
+        """Make the workflow if it is absent; ``metadata`` counts only then."""
+        return await self._run(self._open(metadata))
+
+    async def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        priority: str | ContextPriority | None = None,
+        scope: str | ContextScope | None = None,
+        group: str | None = None,
+        ttl: float | timedelta | None = None,
+        pinned: bool = False,
+        depends_on: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        sensitive: bool | None = None,
+        expected_version: int | None = None,
+        operation_id: str | None = None,
+    ) -> ContextEntry:
+        """Write one entry whole. Last write wins, unless ``expected_version`` (0: absent) is given.
+
+        ``ttl`` is in seconds. Raises VersionConflict, InvalidInput, WorkflowNotFound, CapacityError.
+        """
+        put = Put(value, priority, scope, group, ttl, pinned, depends_on, metadata, sensitive, expected_version)
+        return await self._run(self._put(key, put, operation_id))
+
+    async def create(
+        self,
+        key: str,
+        value: Any,
+        *,
+        priority: str | ContextPriority | None = None,
+        scope: str | ContextScope | None = None,
+        group: str | None = None,
+        ttl: float | timedelta | None = None,
+        pinned: bool = False,
+        depends_on: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        sensitive: bool | None = None,
+        operation_id: str | None = None,
+    ) -> ContextEntry:
+        """Write one entry that must not be there yet; raises EntryExists, and what `put` raises."""
+        put = Put(value, priority, scope, group, ttl, pinned, depends_on, metadata, sensitive)
+        return await self._run(self._put(key, put, operation_id, create=True))
+
+    async def update(
+        self,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+    ) -> CommitResult:
+        """Merge values into what stands there, all as one commit; concurrent updates all take effect.
+
+        A value may be a `Put` with options of its own. Strategies: ``smart_merge``, ``replace``, ``append``,
+        ``deep_merge``, ``union``, ``increment``, ``maximum``, ``minimum``, ``keep``, and registered reducers. Raises
+        UnknownStrategy, VersionConflict (by a `Put` with ``expected_version``), InvalidInput, CapacityError.
+        """
+        return await self._run(self._update(updates, merge_strategy, operation_id))
+
+    @overload
+    async def get(
+        self, key: str, default: None = None, *, scope: str | ContextScope | None = None,
+        group: str | None = None, reveal: bool = False,
+    ) -> ContextEntry | None: ...  # fmt: skip
+
+    @overload
+    async def get(
+        self, key: str, default: T, *, scope: str | ContextScope | None = None,
+        group: str | None = None, reveal: bool = False,
+    ) -> ContextEntry | T: ...  # fmt: skip
+
+    async def get(
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        scope: str | ContextScope | None = None,
+        group: str | None = None,
+        reveal: bool = False,
+    ) -> Any:
+        """Return the innermost entry the agent may see (private, group, workflow, global), else ``default``.
+
+        ``scope`` and ``group`` look in one place only. A sensitive value arrives as a `Secret`, in clear with
+        ``reveal=True``. Raises WorkflowNotFound, AccessDenied for a group that the agent is not in.
+        """
+        return await self._run(self._get(key, default, scope, group, reveal=reveal))
+
+    def __getitem__(self, key: str) -> Awaitable[Any]:
+        """Return the value that `get` finds: ``await wf["key"]``; raises EntryNotFound."""
+        return self._run(self._value(key))
+
+    async def delete(
+        self,
+        key: str,
+        *,
+        scope: str | ContextScope | None = None,
+        group: str | None = None,
+        expected_version: int | None = None,
+    ) -> bool:
+        """Remove one entry, where `put` would write it; False if it was not there. Raises VersionConflict."""
+        return await self._run(self._delete(key, scope, group, expected_version))
+
+    async def list(
+        self,
+        *,
+        prefix: str = "",
+        scope: str | ContextScope | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        reveal: bool = False,
+    ) -> Page[ContextEntry]:
+        """Return entries the agent may see, innermost scope first, then by key; at most 1,000 a page.
+
+        Go on with ``cursor=page.next_cursor`` until that is None. Raises InvalidInput for a foreign cursor.
+        """
+        return await self._run(self._list(prefix, scope, limit, cursor, reveal=reveal))
+
+    async def view(self, *, reveal: bool = False) -> AgentContext:
+        """Return all that the agent may see and that is relevant for its type and role, at one revision."""
+        return await self._run(self._view(reveal=reveal))

@@ -1,0 +1,114 @@
+"""The two ways to carry out a flow: `run` blocks, `arun` awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ctxqueue.effects import Effect, Flow, Publish, Wait
+from ctxqueue.errors import SyncInAsyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ctxqueue.effects import Outgoing
+
+T = TypeVar("T")
+
+
+class Performer(Protocol):
+    """What carries out store effects, blocking."""
+
+    def perform(self, effect: Effect[T], /) -> T:
+        """Carry out one effect; raises a CtxqueueError."""
+        ...
+
+
+class AsyncPerformer(Protocol):
+    """What carries out store effects, awaiting."""
+
+    async def perform(self, effect: Effect[T], /) -> T:
+        """Carry out one effect; raises a CtxqueueError."""
+        ...
+
+
+Publisher = "Callable[[tuple[Outgoing, ...]], tuple[str, ...]]"
+
+
+def publish_nothing(_items: tuple[Outgoing, ...]) -> tuple[str, ...]:
+    """Leave items to the processes of their app."""
+    return ()
+
+
+class Driver:
+    """Carries out flows with one store and one publisher."""
+
+    def __init__(
+        self, store: Performer, publisher: Callable[[tuple[Outgoing, ...]], tuple[str, ...]] = publish_nothing
+    ) -> None:
+        self.store = store
+        self.publisher = publisher
+
+    def run(self, flow: Flow[T]) -> T:
+        """Carry out a flow; raises what the flow raises, SyncInAsyncError inside a running event loop."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises, at ten times the cost
+            flow.close()
+            raise SyncInAsyncError(
+                "a blocking ctxqueue call inside a running event loop would stall it:"
+                " use the same call of ctxqueue.aconnect(), awaited"
+            )
+        perform = self.store.perform
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    reply: Any
+                    if isinstance(effect, Wait):
+                        time.sleep(effect.seconds)
+                        reply = None
+                    elif isinstance(effect, Publish):
+                        reply = self.publisher(effect.items)
+                    else:
+                        reply = perform(effect)
+                except Exception as error:  # noqa: BLE001 - the flow decides what it can mend
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncDriver:
+    """Carries out the same flows without blocking the event loop."""
+
+    def __init__(
+        self,
+        store: AsyncPerformer,
+        publisher: Callable[[tuple[Outgoing, ...]], tuple[str, ...]] = publish_nothing,
+    ) -> None:
+        self.store = store
+        self.publisher = publisher
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Carry out a flow; raises what the flow raises."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    reply: Any
+                    if isinstance(effect, Wait):
+                        await asyncio.sleep(effect.seconds)
+                        reply = None
+                    elif isinstance(effect, Publish):
+                        reply = await asyncio.to_thread(self.publisher, effect.items)
+                    else:
+                        reply = await self.store.perform(effect)
+                except Exception as error:  # noqa: BLE001 - the flow decides what it can mend
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result

@@ -1,0 +1,209 @@
+"""Every error ctxqueue raises on purpose.
+
+::
+
+    CtxqueueError
+    ├── InvalidInput (ValueError)        the caller's argument is wrong; nothing was written
+    │   ├── InvalidName  InvalidDuration  UnknownScope  UnknownPriority  UnknownStrategy
+    │   └── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
+    ├── StateError                       the store's state does not allow it
+    │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
+    │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
+    │   ├── CapacityError
+    │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
+    ├── CallError                        the call's identity does not allow it
+    │   └── StaleOperation  OperationDiverged  AttemptSuperseded
+    ├── ReadError
+    │   └── RecordTooNew
+    ├── AccessError
+    │   └── AccessDenied  IdentityMismatch
+    ├── StoreError                       the server
+    │   └── StoreUnavailable  StoreAuthError  StoreReadOnly  UnsafeServer
+    └── UsageError
+        └── ConfigurationError  SyncInAsyncError
+
+A message says what happened, to which workflow, key and version, and what to do next. Each error can be
+rebuilt from its ``args`` alone, as Celery's JSON result backends do it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctxqueue.models import ContextEntry
+
+
+class CtxqueueError(Exception):
+    """Root of all of them."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of its message.
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class InvalidInput(CtxqueueError, ValueError):
+    """An argument is wrong; nothing was written."""
+
+
+class InvalidName(InvalidInput):
+    """A key, workflow id, agent id or group is empty, too long, or has control characters."""
+
+
+class InvalidDuration(InvalidInput):
+    """A duration is not a positive, finite number of seconds or timedelta."""
+
+
+class UnknownScope(InvalidInput):
+    """No such scope."""
+
+
+class UnknownPriority(InvalidInput):
+    """No such priority."""
+
+
+class UnknownStrategy(InvalidInput):
+    """No such merge strategy."""
+
+
+class NotSerializable(InvalidInput):
+    """The codec has no form for this value; the message names the path to the part at fault."""
+
+
+class ValueTooLarge(InvalidInput):
+    """One packed value is over ``max_value`` bytes."""
+
+
+class CommitTooLarge(InvalidInput):
+    """One commit has over 200 keys or 1 MB."""
+
+
+class MixedWorkflows(InvalidInput):
+    """One update addresses the global context together with other scopes."""
+
+
+class ConditionError(InvalidInput):
+    """A condition on keys is malformed."""
+
+
+class StateError(CtxqueueError):
+    """The store's state does not allow the call."""
+
+
+class WorkflowNotFound(StateError):
+    """The workflow was never opened, or its life has ended."""
+
+
+class WorkflowExists(StateError):
+    """The workflow is there already."""
+
+
+class WorkflowClosed(StateError):
+    """The workflow was closed."""
+
+
+class EntryNotFound(StateError, KeyError):
+    """No such entry that the reader may see."""
+
+
+class EntryExists(StateError):
+    """``create`` met an entry."""
+
+
+class VersionConflict(StateError):
+    """The address is not at ``expected_version``.
+
+    ``current`` is the entry that stands there, if the caller may read it, else None; also None after the
+    error has travelled through a result backend.
+    """
+
+    def __init__(self, message: str, current: ContextEntry | None = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class CapacityError(StateError):
+    """A bound of the workflow or of a run's journal is reached."""
+
+
+class DependencyTimeout(StateError, TimeoutError):
+    """What a task needs did not come in time; the message names what was missing."""
+
+
+class DependencyNotReady(StateError):
+    """What a task needs is not there, where the task cannot be parked (Celery's eager mode)."""
+
+
+class CallError(CtxqueueError):
+    """The identity of the call does not allow it."""
+
+
+class StaleOperation(CallError):
+    """A later call of the same caller was already answered, or the call is older than the horizon."""
+
+
+class OperationDiverged(CallError):
+    """The call was made before with another input (only with ``on_divergence="error"``)."""
+
+
+class AttemptSuperseded(CallError):
+    """Another attempt at the same run has taken over; this one may not commit any more."""
+
+
+class ReadError(CtxqueueError):
+    """What was read cannot be used."""
+
+
+class RecordTooNew(ReadError):
+    """A newer version of ctxqueue wrote the record; it is left as it is."""
+
+
+class AccessError(CtxqueueError):
+    """The agent may not."""
+
+
+class AccessDenied(AccessError):
+    """A rule denies it."""
+
+
+class IdentityMismatch(AccessError):
+    """A task named another agent than the one it was declared for."""
+
+
+class StoreError(CtxqueueError):
+    """The server."""
+
+
+class StoreUnavailable(StoreError):
+    """The server cannot be reached, or does not answer as a store of ours.
+
+    ``answered`` says that it did answer, with an error: trying again later will not mend that by itself.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class StoreAuthError(StoreError):
+    """The server refuses the credentials."""
+
+
+class StoreReadOnly(StoreError):
+    """The server takes no writes: a replica, or out of memory."""
+
+
+class UnsafeServer(StoreError):
+    """The server is set up so that a guarantee would break."""
+
+
+class UsageError(CtxqueueError):
+    """The program is wrong, not its data."""
+
+
+class ConfigurationError(UsageError):
+    """A setting, URL or installed package is missing or wrong; the message says what to change."""
+
+
+class SyncInAsyncError(UsageError):
+    """A blocking call was made inside a running event loop."""

@@ -1,0 +1,151 @@
+"""One commit, with what follows from it: fired messages are published, long lists of waiters paged through."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ctxqueue.effects import (
+    Commit,
+    Committed,
+    Conflict,
+    FanOut,
+    Flow,
+    Open,
+    Outgoing,
+    Publish,
+    Settle,
+    Write,
+    do,
+)
+from ctxqueue.errors import (
+    AttemptSuperseded,
+    CapacityError,
+    CommitTooLarge,
+    CtxqueueError,
+    InvalidInput,
+    OperationDiverged,
+    StaleOperation,
+    WorkflowNotFound,
+)
+from ctxqueue.identity import new_run_id
+from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ctxqueue.effects import Refused
+    from ctxqueue.flows.terms import Terms
+    from ctxqueue.identity import Call
+
+FAN_OUT_PAGE = 200
+FAN_OUT_PAGES = 25
+"""How many pages the committing process goes through itself; the sweep does the rest."""
+
+
+class MergeInClient(Exception):
+    """The server will not merge this value: it is too large for a script."""
+
+    def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
+
+
+def check_size(writes: Sequence[Write]) -> None:
+    """Raise CommitTooLarge over 200 addresses or 1 MB of values."""
+    if len(writes) > MAX_COMMIT_KEYS:
+        raise CommitTooLarge(f"the commit has {len(writes)} keys: at most {MAX_COMMIT_KEYS}; split it")
+    size = sum(len(write.value) for write in writes)
+    if size > MAX_COMMIT_BYTES:
+        raise CommitTooLarge(f"the commit has {size} bytes of values: at most {MAX_COMMIT_BYTES}; split it")
+
+
+def commit(
+    terms: Terms, workflow_id: str, agent_id: str, call: Call, digest: bytes, writes: tuple[Write, ...]
+) -> Flow[tuple[Committed | Conflict, int]]:
+    """Commit once. Return the reply and how many parked tasks were released; a refusal is raised."""
+    check_size(writes)
+    effect = Commit(
+        workflow_id=workflow_id,
+        agent_id=agent_id,
+        commit_id=os.urandom(8),
+        call=call,
+        digest=digest,
+        on_divergence=terms.settings.on_divergence,
+        writes=writes,
+        bounds=terms.bounds,
+        app=terms.app,
+        lease_us=terms.lease_us,
+    )
+    reply = yield from do(effect)
+    if isinstance(reply, Committed | Conflict):
+        if isinstance(reply, Conflict):
+            return reply, 0
+        return reply, (yield from _follow_up(terms, workflow_id, reply))
+    if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
+        yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b""))
+        return (yield from commit(terms, workflow_id, agent_id, call, digest, writes))
+    raise _refusal(reply, workflow_id, writes, call)
+
+
+def _follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
+    fired = committed.fired
+    yield from publish(terms, workflow_id, committed.outgoing)
+    for address in committed.pending:
+        for _ in range(FAN_OUT_PAGES):
+            page = yield from do(FanOut(workflow_id, address, FAN_OUT_PAGE, terms.app, terms.lease_us))
+            fired += page.fired
+            yield from publish(terms, workflow_id, page.outgoing)
+            if not page.more:
+                break
+    return fired
+
+
+def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow[None]:
+    """Hand leased items to the broker and settle those that it took; the others go out again after the lease."""
+    if items:
+        taken = yield from do(Publish(items))
+        if taken:
+            yield from do(Settle(terms.shard_of(workflow_id), taken))
+
+
+def _refusal(  # noqa: PLR0911 - one answer a reason
+    refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
+) -> CtxqueueError | MergeInClient:
+    match refused.reason:
+        case "no_workflow":
+            return unknown_workflow(workflow_id)
+        case "superseded":
+            return AttemptSuperseded(
+                f"run {call.run_id} in workflow {workflow_id!r}: attempt {call.epoch} was taken over by attempt"
+                f" {refused.detail}; this one may not commit any more"
+            )
+        case "stale":
+            return StaleOperation(f"call {call.call_id} of {call.owner} is older than one already answered")
+        case "diverged":
+            return OperationDiverged(
+                f"call {call.call_id or call.owner} in workflow {workflow_id!r} was made before with another input"
+            )
+        case "calls":
+            return CapacityError(f"run {call.run_id} has made {MAX_RUN_CALLS} calls: split the task")
+        case "entries":
+            return CapacityError(
+                f"workflow {workflow_id!r} would hold {refused.detail} entries: delete some,"
+                " or raise ctxqueue_max_entries"
+            )
+        case "bytes":
+            return CapacityError(
+                f"workflow {workflow_id!r} would hold {refused.detail} bytes: delete some, or raise ctxqueue_max_bytes"
+            )
+        case "not_a_list":
+            key = writes[int(refused.detail)].address.rpartition("\0")[2]
+            return InvalidInput(f"append needs a list, but {key!r} in workflow {workflow_id!r} holds something else")
+        case "too_large":
+            return MergeInClient(int(refused.detail))
+
+
+def unknown_workflow(workflow_id: str) -> WorkflowNotFound:
+    """Return the error for a workflow that was never opened."""
+    return WorkflowNotFound(
+        f"workflow {workflow_id!r} does not exist: open it first with workflow({workflow_id!r}).open()"
+    )

@@ -1,0 +1,252 @@
+"""Getting, listing and viewing entries; every path shows what `rules.access.may_read` allows, before any limit."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+from ctxqueue.clock import instant
+from ctxqueue.codec import unpack
+from ctxqueue.effects import Flow, Head, Load, LoadPage, Open, do
+from ctxqueue.errors import AccessDenied, InvalidInput, InvalidName
+from ctxqueue.flows.committing import unknown_workflow
+from ctxqueue.identity import current_attempt, new_run_id
+from ctxqueue.models import (
+    GLOBAL_WORKFLOW,
+    Address,
+    Agent,
+    AgentContext,
+    ContextEntry,
+    ContextScope,
+    Disclosure,
+    Page,
+    WorkflowContext,
+    checked_name,
+)
+from ctxqueue.records import decode_entry
+from ctxqueue.rules.access import may_read, owns_scope
+from ctxqueue.rules.visibility import inner_addresses, nested
+from ctxqueue.settings import MAX_PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ctxqueue.flows.terms import Terms
+
+EVERYTHING = 2**31
+"""Entries, or bytes: more than any workflow's. Another process may have let it grow beyond our own settings."""
+ROUNDS = 3
+"""How often a view of many pages is tried again because of commits in between, before one large read."""
+
+
+def shown(agent: Agent, address: Address, record: bytes | None, *, reveal: bool = False) -> ContextEntry | None:
+    """Return the entry as the agent may see it, None if it may not or there is none."""
+    if record is None:
+        return None
+    disclosure: Disclosure = "clear" if reveal else "concealed" if agent.is_operator else "secret"
+    entry = decode_entry(address, record, disclosure)
+    return entry if may_read(agent, address, sensitive=entry.sensitive) else None
+
+
+def workflow_context(workflow_id: str, head: Head) -> WorkflowContext:
+    """Return what a head says."""
+    metadata = unpack(head.metadata) if head.metadata else {}
+    return WorkflowContext(workflow_id, head.revision, instant(head.created_us), metadata)
+
+
+def open_workflow(workflow_id: str, metadata: bytes) -> Flow[tuple[bool, WorkflowContext]]:
+    """Make a workflow if it is absent; return whether it was made."""
+    made, head = yield from do(Open(workflow_id, new_run_id(), metadata))
+    return made, workflow_context(workflow_id, head)
+
+
+def get(
+    workflow_id: str,
+    agent: Agent,
+    key: str,
+    scope: str | ContextScope | None = None,
+    group: str | None = None,
+    *,
+    reveal: bool = False,
+) -> Flow[ContextEntry | None]:
+    """Return the innermost entry that the agent may see, or the one in the named scope."""
+    checked_name(key, "key")
+    inner, outer = _where(agent, key, scope, group)
+    if inner:
+        head, records = yield from do(Load(workflow_id, tuple(address.encode() for address in inner)))
+        if head is None:
+            raise unknown_workflow(workflow_id)
+        for address in inner:
+            entry = shown(agent, address, records.get(address.encode()), reveal=reveal)
+            if entry is not None:
+                return entry
+    for address in outer:
+        _, records = yield from do(Load(GLOBAL_WORKFLOW, (address.encode(),)))
+        return shown(agent, address, records.get(address.encode()), reveal=reveal)
+    return None
+
+
+def _where(
+    agent: Agent, key: str, scope: str | ContextScope | None, group: str | None
+) -> tuple[list[Address], list[Address]]:
+    """Return the addresses to look at in the workflow, innermost first, and in the global context."""
+    everywhere = Address(ContextScope.GLOBAL, "", key)
+    if scope is None and group is None:
+        return inner_addresses(agent, key), [everywhere]
+    wanted = ContextScope.parse(scope) if scope is not None else ContextScope.AGENT_GROUP
+    checked_group(key, wanted, group)
+    if wanted is ContextScope.GLOBAL:
+        return [], [everywhere]
+    owner = {ContextScope.PRIVATE: agent.agent_id, ContextScope.AGENT_GROUP: group or ""}.get(wanted, "")
+    address = Address(wanted, owner, key)
+    if not owns_scope(agent, address):
+        raise AccessDenied(f"{agent.agent_id} is not in group {group!r}")
+    return [address], []
+
+
+def checked_group(key: str, scope: ContextScope, group: str | None) -> None:
+    """Raise InvalidName unless a group is named, and well, where the scope is one, and nowhere else."""
+    if scope is ContextScope.AGENT_GROUP:
+        if group is None:
+            raise InvalidName(f"scope 'agent_group' for {key!r} needs group=")
+        checked_name(group, "group")
+    elif group is not None:
+        raise InvalidName(f"group={group!r:.60} goes with scope 'agent_group', not {scope.value!r}")
+
+
+# --- lists -----------------------------------------------------------------------------------------------------
+
+
+def list_entries(
+    workflow_id: str,
+    agent: Agent,
+    prefix: str,
+    scope: str | ContextScope | None,
+    limit: int,
+    cursor: str | None,
+    *,
+    reveal: bool = False,
+) -> Flow[Page[ContextEntry]]:
+    """Return the entries that the agent may see, by scope and key; an entry in each scope counts as one."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(f"limit is {limit!r}: give a whole number from 1 to {MAX_PAGE}")
+    if prefix != "":
+        checked_name(prefix, "prefix")
+    segments = _segments(agent, prefix, scope)
+    first, after = _read_cursor(cursor, segments)
+    found: list[tuple[int, ContextEntry]] = []
+    for index in range(first, len(segments)):
+        home, start = segments[index][0] or workflow_id, segments[index][1]
+        more: str | None = after
+        while more is not None:
+            head, pairs, more = yield from do(LoadPage(home, start, more, limit))
+            if head is None and home != GLOBAL_WORKFLOW:
+                raise unknown_workflow(workflow_id)
+            for encoded, record in pairs:
+                address = Address.decode(encoded, of_global=home == GLOBAL_WORKFLOW)
+                entry = shown(agent, address, record, reveal=reveal) if address.key.startswith(prefix) else None
+                if entry is not None:
+                    found.append((index, entry))
+            if len(found) > limit:
+                return Page(tuple(entry for _, entry in found[:limit]), _cursor(*found[limit - 1]))
+        after = ""
+    return Page(tuple(entry for _, entry in found), None)
+
+
+def _segments(agent: Agent, prefix: str, scope: str | ContextScope | None) -> list[tuple[str, str]]:
+    """Return (workflow or '', address prefix) for each stretch of addresses that may hold what is asked for."""
+    wanted = list(ContextScope) if scope is None else [ContextScope.parse(scope)]
+    segments = []
+    for each in reversed(wanted):
+        letter = each.letter
+        home = GLOBAL_WORKFLOW if each is ContextScope.GLOBAL else ""
+        if each in (ContextScope.GLOBAL, ContextScope.WORKFLOW):
+            segments.append((home, f"{letter}\0\0{prefix}"))
+        elif agent.is_operator:
+            segments.append((home, f"{letter}\0"))
+        else:
+            owners = (agent.agent_id,) if each is ContextScope.PRIVATE else agent.groups
+            segments += [(home, f"{letter}\0{owner}\0{prefix}") for owner in owners]
+    return segments
+
+
+def _cursor(segment: int, last: ContextEntry) -> str:
+    encoded = Address(last.scope, last.owner, last.key).encode()
+    return urlsafe_b64encode(f"{segment}\0{encoded}".encode()).decode()
+
+
+def _read_cursor(cursor: str | None, segments: list[tuple[str, str]]) -> tuple[int, str]:
+    if cursor is None:
+        return 0, ""
+    try:
+        segment, after = urlsafe_b64decode(cursor).decode().split("\0", 1)
+        start = segments[int(segment)][1]
+        if int(segment) >= 0 and after.startswith(start):
+            return int(segment), after
+    except (ValueError, TypeError, IndexError):
+        pass
+    raise InvalidInput(f"cursor {cursor!r:.60} is not one that list() returned for these arguments")
+
+
+# --- views -----------------------------------------------------------------------------------------------------
+
+
+def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) -> Flow[AgentContext]:
+    """Return what the agent sees: nested scopes, permission, then relevance. One revision of each workflow."""
+    head, inner = yield from _all(workflow_id)
+    if head is None:
+        raise unknown_workflow(workflow_id)
+    global_head, outer = yield from _all(GLOBAL_WORKFLOW)
+    entries = list(_seen(agent, inner, outer, reveal=reveal))
+    by_key = nested(agent, entries)
+    innermost = [standing[0] for standing in by_key.values()]
+    attempt = current_attempt.get()
+    needed = attempt.needed if attempt else frozenset()
+    relevant = terms.filters.relevant_keys(innermost, agent, needed=needed)
+    ordered = sorted(
+        (entry for entry in innermost if entry.key in relevant),
+        key=lambda entry: (-entry.priority.rank, -entry.timestamp.timestamp(), entry.key),
+    )
+    return AgentContext(
+        workflow_context(workflow_id, head),
+        agent,
+        {entry.key: entry for entry in ordered},
+        hidden=frozenset(by_key) - relevant,
+        shadowed={key: tuple(by_key[key][1:]) for key in relevant if len(by_key[key]) > 1},
+        global_revision=global_head.revision if global_head else 0,
+    )
+
+
+def _seen(
+    agent: Agent, inner: Mapping[str, bytes], outer: Mapping[str, bytes], *, reveal: bool
+) -> Iterable[ContextEntry]:
+    for records, of_global in ((inner, False), (outer, True)):
+        for encoded, record in records.items():
+            entry = shown(agent, Address.decode(encoded, of_global=of_global), record, reveal=reveal)
+            if entry is not None:
+                yield entry
+
+
+def _all(workflow_id: str) -> Flow[tuple[Head | None, dict[str, bytes]]]:
+    """Read all entries of a workflow at one revision: by pages, and in one piece if commits keep coming between."""
+    for _ in range(ROUNDS):
+        head, pairs, after = yield from do(LoadPage(workflow_id, "", "", MAX_PAGE))
+        records = dict(pairs)
+        first = head
+        while after is not None and _same(first, head):
+            head, pairs, after = yield from do(LoadPage(workflow_id, "", after, MAX_PAGE))
+            records.update(pairs)
+        if _same(first, head):
+            return head, records
+    head, pairs, _ = yield from do(LoadPage(workflow_id, "", "", EVERYTHING, EVERYTHING))
+    return head, dict(pairs)
+
+
+def _same(first: Head | None, now: Head | None) -> bool:
+    if first is None or now is None:
+        return first is now
+    return (first.incarnation, first.revision, first.commit_id) == (
+        now.incarnation,
+        now.revision,
+        now.commit_id,
+    )

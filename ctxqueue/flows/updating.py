@@ -1,0 +1,223 @@
+"""Updates: merging values into what stands there, however many writers there are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue import codec
+from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, Write, do
+from ctxqueue.errors import InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
+from ctxqueue.flows.committing import MergeInClient, commit
+from ctxqueue.flows.reading import shown
+from ctxqueue.flows.writing import Change, checked, digest_of, home_of, meta_for, version_conflict
+from ctxqueue.identity import Identified
+from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
+from ctxqueue.records import Stamp, decode_header, encode_record, meta_of, value_of
+from ctxqueue.rules import merging
+
+if TYPE_CHECKING:
+    from ctxqueue.flows.terms import Terms
+
+MAX_ROUNDS = 1_000
+FIRST_BACKOFF = 0.001
+LONGEST_BACKOFF = 0.05
+NO_COMMIT = bytes(8)
+"""An id that no commit has: expecting it always brings a refusal, and with it what stands there."""
+
+
+def update(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    updates: Mapping[str, Any],
+    merge_strategy: str,
+    operation_id: str | None = None,
+) -> Flow[CommitResult]:
+    """Merge some values into what stands there, as one commit; concurrent updates all take effect.
+
+    What must be merged here is first merged with what this process last wrote there, else with what it reads now. The
+    commit refuses if something else stands there, and the refusal brings that. A call that was made before is
+    recognised by the commit, whatever was merged.
+    """
+    check = merging.strategy(merge_strategy).check
+    if not isinstance(updates, Mapping) or not updates:
+        raise InvalidInput("updates must be a mapping of at least one key to its value")
+    changes = [
+        checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
+    ]
+    # In one order, whatever the caller's: a body that runs again may name its keys in another.
+    changes.sort(key=lambda change: change.encoded)
+    if check is not None:
+        for change in changes:
+            check(merge_strategy, change.put.value)
+    homes = {home_of(workflow_id, change.address.scope) for change in changes}
+    if len(homes) > 1:
+        raise MixedWorkflows("one update addresses the global context or the workflow, not both: make two calls")
+    home = homes.pop()
+    addresses = [change.encoded for change in changes]
+    with Identified(f"update:{merge_strategy}", home, agent.agent_id, addresses, operation_id) as call:
+        digest = digest_of(call, merge_strategy, changes)
+        merge = _Merge(terms, agent, merge_strategy, changes)
+        yield from merge.guess(home)
+        rounds, attempts = 0, 1
+        while True:
+            rounds += 1
+            try:
+                reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, merge.writes(home))
+            except MergeInClient as turn:
+                merge.take_over(changes[turn.ordinal])
+                continue
+            if isinstance(reply, Committed):
+                merge.remember(reply, home)
+                break
+            lost = merge.lost(reply)
+            attempts += lost
+            yield from merge.learn(reply, home)
+            if rounds == MAX_ROUNDS:
+                raise VersionConflict(
+                    f"update of {', '.join(map(repr, updates))} in workflow {home!r} lost the race {rounds} times:"
+                    " nothing was written"
+                )
+            if lost and rounds > 1:
+                yield from do(Wait(random.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**rounds))))  # noqa: S311
+    return CommitResult(reply.revision, _versions(list(updates), changes, reply), reply.replayed, attempts, fired)
+
+
+def _versions(keys: list[str], changes: list[Change], committed: Committed) -> dict[str, int]:
+    """Return the versions by key, in the caller's order; those of the first call if that had other keys."""
+    if committed.addresses:
+        written = [Address.decode(address, of_global=False).key for address in committed.addresses]
+        return dict(zip(written, committed.versions, strict=True))
+    by_key = {change.address.key: version for change, version in zip(changes, committed.versions, strict=True)}
+    return {key: by_key[key] for key in keys}
+
+
+class _Merge:
+    """One update on its way: which changes the server merges, and what is known of the others."""
+
+    def __init__(self, terms: Terms, agent: Agent, strategy: str, changes: list[Change]) -> None:
+        self._terms = terms
+        self._agent = agent
+        self._strategy = strategy
+        self._changes = changes
+        self._here = {change.encoded for change in changes if not self._merges_in_server(change)}
+        self._known: dict[str, bytes | None] = {}
+        self._guessed: dict[str, bytes | None] = {}
+        self._written: dict[str, Write] = {}
+
+    def guess(self, workflow_id: str) -> Flow[None]:
+        """Start from what this process last wrote, and read the rest; stamps that no longer hold are refused.
+
+        A guess is not knowledge: the call may have been made before, which only the commit can tell.
+        """
+        unseen = []
+        for change in self._changes:
+            if change.encoded in self._here and change.put.expected_version is None:
+                record = self._terms.seen.get((workflow_id, change.encoded))
+                if record is None:
+                    unseen.append(change.encoded)
+                self._guessed[change.encoded] = record
+        if unseen:
+            _, records = yield from do(Load(workflow_id, tuple(unseen)))
+            self._guessed.update(records)
+
+    def remember(self, committed: Committed, workflow_id: str) -> None:
+        """Keep what was written, for the next guess."""
+        if committed.replayed:
+            return
+        agent = self._agent.agent_id.encode()
+        for change, version in zip(self._changes, committed.versions, strict=True):
+            write = self._written.get(change.encoded)
+            if write is not None:
+                expires_us = committed.now_us + write.ttl_us if write.ttl_us else 0
+                stamp = Stamp(version, committed.commit_id)
+                record = encode_record(
+                    stamp, committed.revision, committed.now_us, expires_us, agent, write.meta, write.value
+                )
+                self._terms.seen.put((workflow_id, change.encoded), record)
+
+    def _merges_in_server(self, change: Change) -> bool:
+        if change.put != Put(change.put.value):
+            return False  # options of its own are laid over those that stand there
+        return self._strategy == "append" or merging.is_plain_replacement(self._strategy, change.put.value)
+
+    def lost(self, conflict: Conflict) -> bool:
+        """Whether another writer came first, rather than that this one had yet to learn what stands there."""
+        refused = (self._changes[ordinal].encoded for ordinal in (*conflict.records, *conflict.omitted))
+        return any(encoded in self._known or encoded in self._guessed for encoded in refused)
+
+    def learn(self, conflict: Conflict, workflow_id: str) -> Flow[None]:
+        """Take note of what a refusal brought, and read what was too large to come with it."""
+        for ordinal, record in conflict.records.items():
+            self._known[self._changes[ordinal].encoded] = record
+            # Where others write, the next update does better to read.
+            self._terms.seen.forget((workflow_id, self._changes[ordinal].encoded))
+        for ordinal in conflict.omitted:
+            encoded = self._changes[ordinal].encoded
+            _, records = yield from do(Load(workflow_id, (encoded,)))
+            self._known[encoded] = records.get(encoded)
+
+    def take_over(self, change: Change) -> None:
+        """Merge this one here after all."""
+        self._here.add(change.encoded)
+
+    def writes(self, workflow_id: str) -> tuple[Write, ...]:
+        """Return the commit's writes; raises VersionConflict where an ``expected_version`` is not met."""
+        self._written = {
+            change.encoded: self._merged(workflow_id, change)
+            for change in self._changes
+            if change.encoded in self._here
+        }
+        return tuple(self._written.get(change.encoded) or self._for_server(change) for change in self._changes)
+
+    def _for_server(self, change: Change) -> Write:
+        operation: Operation = "append" if self._strategy == "append" else "set"
+        return Write(operation, change.encoded, change.packed, meta_for(self._agent, change), keep_expiry=True)
+
+    def _merged(self, workflow_id: str, change: Change) -> Write:
+        wanted = change.put.expected_version
+        known = change.encoded in self._known
+        record = self._known[change.encoded] if known else self._guessed.get(change.encoded)
+        header = decode_header(record) if record is not None else None
+        if known and wanted is not None and wanted != (header.stamp.version if header else 0):
+            raise version_conflict(workflow_id, change, wanted, shown(self._agent, change.address, record))
+        if record is None or header is None:
+            return Write(
+                "put",
+                change.encoded,
+                change.packed,
+                meta_for(self._agent, change),
+                expected_version=wanted or 0,
+                expected_commit=NO_COMMIT if wanted else b"",
+                ttl_us=change.ttl_us,
+            )
+        existing = meta_of(record, header)
+        try:
+            # Both sides in their stored form: the result does not depend on whether a value was read or given.
+            merged = merging.strategy(self._strategy).merge(
+                codec.unpack(value_of(record, header)), codec.unpack(change.packed), BY_RANK[existing.rank]
+            )
+        except InvalidInput:
+            if known:
+                raise
+            # What was guessed does not fit; whether what stands there does is still to be learnt.
+            self._guessed[change.encoded] = None
+            return self._merged(workflow_id, change)
+        packed = codec.pack(merged)
+        if len(packed) > self._terms.settings.max_value:
+            raise ValueTooLarge(
+                f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
+                f" at most {self._terms.settings.max_value}; nothing was written"
+            )
+        return Write(
+            "put",
+            change.encoded,
+            packed,
+            meta_for(self._agent, change, existing),
+            expected_version=header.stamp.version,
+            expected_commit=header.stamp.commit_id,
+            ttl_us=change.ttl_us,
+            keep_expiry=change.ttl_us is None,
+        )

@@ -1,0 +1,253 @@
+"""Putting and deleting entries, and what every write has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue import codec
+from ctxqueue.clock import microseconds
+from ctxqueue.effects import Conflict, Flow, Load, Write, do
+from ctxqueue.errors import (
+    AccessDenied,
+    EntryExists,
+    InvalidInput,
+    OperationDiverged,
+    ValueTooLarge,
+    VersionConflict,
+)
+from ctxqueue.flows.committing import commit
+from ctxqueue.flows.reading import checked_group, shown
+from ctxqueue.identity import Call, Identified, input_digest
+from ctxqueue.models import (
+    BY_RANK,
+    GLOBAL_WORKFLOW,
+    Address,
+    Agent,
+    ContextEntry,
+    ContextPriority,
+    ContextScope,
+    Put,
+    checked_name,
+)
+from ctxqueue.records import (
+    Meta,
+    Stamp,
+    decode_entry,
+    decode_header,
+    encode_meta,
+    encode_record,
+)
+from ctxqueue.rules.access import is_sensitive_name, owns_scope, reads_sensitive
+from ctxqueue.rules.placement import priority_of, scope_of
+
+if TYPE_CHECKING:
+    from ctxqueue.flows.terms import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key of a call, checked: where it goes, and its value's bytes."""
+
+    address: Address
+    encoded: str
+    put: Put
+    packed: bytes
+    ttl_us: int | None
+
+
+def target(agent: Agent, key: str, scope: str | ContextScope | None, group: str | None) -> Address:
+    """Return where a write goes: the named scope, else by rule, else the workflow. It never searches."""
+    checked_name(key, "key")
+    if scope is not None:
+        wanted = ContextScope.parse(scope)
+    else:
+        wanted = scope_of(key) if group is None else ContextScope.AGENT_GROUP
+    checked_group(key, wanted, group)
+    address = Address(wanted, group or (agent.agent_id if wanted is ContextScope.PRIVATE else ""), key)
+    if not owns_scope(agent, address):
+        raise AccessDenied(f"{agent.agent_id} is not in group {group!r}: it may not write there")
+    return address
+
+
+def home_of(workflow_id: str, scope: ContextScope) -> str:
+    """Return the workflow that holds a scope's entries."""
+    return GLOBAL_WORKFLOW if scope is ContextScope.GLOBAL else workflow_id
+
+
+def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
+    """Return the change that a key and its options ask for; raises InvalidInput before anything is written."""
+    address = target(agent, key, put.scope, put.group)
+    packed = codec.pack(put.value)
+    if len(packed) > terms.settings.max_value:
+        raise ValueTooLarge(
+            f"the value of {key!r} takes {len(packed)} bytes: at most {terms.settings.max_value};"
+            " split it over several keys, or raise ctxqueue_max_value"
+        )
+    if put.priority is not None:
+        ContextPriority.parse(put.priority)
+    _check_flags(key, put)
+    if put.metadata is not None and not isinstance(put.metadata, Mapping):
+        raise InvalidInput(f"metadata of {key!r} is a {type(put.metadata).__name__}: give a mapping")
+    _check_version(key, put.expected_version)
+    ttl_us = None if put.ttl is None else microseconds(put.ttl, f"ttl of {key!r}")
+    return Change(address, address.encode(), put, packed, ttl_us)
+
+
+def _check_flags(key: str, put: Put) -> None:
+    if put.depends_on is not None:
+        if isinstance(put.depends_on, str) or not isinstance(put.depends_on, Iterable):
+            raise InvalidInput(f"depends_on of {key!r} is {put.depends_on!r:.60}: give a list of keys")
+        for name in put.depends_on:
+            checked_name(name, "depends_on")
+    for option, given in (("pinned", put.pinned), ("sensitive", put.sensitive)):
+        if given is not None and not isinstance(given, bool):
+            raise InvalidInput(f"{option} of {key!r} is {given!r:.60}: give True or False")
+
+
+def _check_version(key: str, expected: int | None) -> None:
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 0):
+        raise InvalidInput(f"expected_version of {key!r} is {expected!r:.60}: give a version, or 0 for 'absent'")
+
+
+def meta_for(agent: Agent, change: Change, existing: Meta | None = None) -> bytes:
+    """Return the meta part: what was given, else what stands there, else as by rule."""
+    put = change.put
+    key = change.address.key
+    if put.priority is not None:
+        priority = ContextPriority.parse(put.priority)
+    else:
+        priority = BY_RANK[existing.rank] if existing else priority_of(key)
+    metadata: Mapping[str, Any] | None = put.metadata
+    if metadata is None:
+        metadata = codec.unpack(existing.metadata) if existing and existing.metadata else None
+    if put.sensitive is None:
+        sensitive = existing.sensitive if existing else is_sensitive_name(key)
+    else:
+        # What is laid over a secret holds some of it: who may not read that cannot make it plain either.
+        held_back = existing is not None and existing.sensitive and not reads_sensitive(agent, key)
+        sensitive = put.sensitive or (held_back and not agent.is_operator)
+    standing = existing.depends_on if existing else ()
+    depends_on = standing if put.depends_on is None else tuple(put.depends_on)
+    return encode_meta(
+        existing.created_by if existing else agent.agent_id,
+        priority,
+        pinned=put.pinned if put.pinned is not None else bool(existing and existing.pinned),
+        sensitive=sensitive,
+        depends_on=depends_on,
+        metadata=metadata,
+    )
+
+
+def digest_of(call: Call, kind: str, changes: list[Change]) -> bytes:
+    """Return the digest of what the caller gave, before any merging."""
+    options = repr([_given(change) for change in changes])
+    return input_digest(call.owner, [kind.encode(), options.encode(), *(change.packed for change in changes)])
+
+
+def _given(change: Change) -> tuple[object, ...]:
+    put = change.put
+    return (
+        change.encoded,
+        change.ttl_us,
+        put.priority and ContextPriority.parse(put.priority).value,
+        put.pinned,
+        put.sensitive,
+        put.depends_on and tuple(put.depends_on),
+        put.expected_version,
+        put.metadata and codec.pack(dict(put.metadata)),
+    )
+
+
+def put(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    key: str,
+    options: Put,
+    *,
+    operation_id: str | None = None,
+    create: bool = False,
+) -> Flow[ContextEntry]:
+    """Write one entry whole; last write wins unless ``expected_version`` is given."""
+    change = checked(terms, agent, key, options)
+    workflow_id = home_of(workflow_id, change.address.scope)
+    meta = meta_for(agent, change)
+    expected = 0 if create else options.expected_version
+    write = Write("put", change.encoded, change.packed, meta, expected, ttl_us=change.ttl_us)
+    with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
+        digest = digest_of(call, "put", [change])
+        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, (write,))
+    if isinstance(reply, Conflict):
+        current = yield from _current(workflow_id, agent, change, reply, 0)
+        if create:
+            raise EntryExists(f"{key!r} exists in workflow {workflow_id!r}: use put or update to change it")
+        raise version_conflict(workflow_id, change, options.expected_version, current)
+    stamp = Stamp(reply.versions[0], reply.commit_id)
+    if reply.diverged:
+        first = reply.addresses[0] if reply.addresses else change.encoded
+        _, records = yield from do(Load(workflow_id, (first,)))
+        record = records.get(first)
+        address = Address.decode(first, of_global=workflow_id == GLOBAL_WORKFLOW)
+        if record is not None and decode_header(record).stamp == stamp:
+            entry = shown(agent, address, record)
+            if entry is not None:
+                return entry
+        if address != change.address:
+            raise OperationDiverged(
+                f"operation {operation_id!r} in workflow {workflow_id!r} was made before, on another key than {key!r}"
+            )
+    expires_us = reply.now_us + change.ttl_us if change.ttl_us else 0
+    record = encode_record(
+        stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), meta, change.packed
+    )
+    if not reply.replayed:
+        terms.seen.put((workflow_id, change.encoded), record)
+    return decode_entry(change.address, record)
+
+
+def delete(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    address: Address,
+    *,
+    expected_version: int | None = None,
+    operation_id: str | None = None,
+) -> Flow[bool]:
+    """Remove one entry; False if it was not there."""
+    _check_version(address.key, expected_version)
+    workflow_id = home_of(workflow_id, address.scope)
+    encoded = address.encode()
+    change = Change(address, encoded, Put(None), b"", None)
+    with Identified("delete", workflow_id, agent.agent_id, [encoded], operation_id) as call:
+        digest = digest_of(call, "delete", [change])
+        writes = (Write("delete", encoded, expected_version=expected_version),)
+        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, writes)
+    if isinstance(reply, Conflict):
+        current = yield from _current(workflow_id, agent, change, reply, 0)
+        raise version_conflict(workflow_id, change, expected_version, current)
+    return reply.versions[0] > 0
+
+
+def _current(
+    workflow_id: str, agent: Agent, change: Change, conflict: Conflict, ordinal: int
+) -> Flow[ContextEntry | None]:
+    record = conflict.records.get(ordinal)
+    if ordinal in conflict.omitted:
+        _, records = yield from do(Load(workflow_id, (change.encoded,)))
+        record = records.get(change.encoded)
+    return shown(agent, change.address, record)
+
+
+def version_conflict(
+    workflow_id: str, change: Change, expected: int | None, current: ContextEntry | None
+) -> VersionConflict:
+    """Return the error for an expected version that is not met, with what stands there."""
+    found = f"it is at version {current.version}" if current else "it is not"
+    return VersionConflict(
+        f"{change.address.key!r} in workflow {workflow_id!r} was expected at version {expected}; {found}."
+        " Read it again and decide",
+        current,
+    )

@@ -1,0 +1,180 @@
+"""What the blocking and the async face have in common: everything but how a flow is carried out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from ctxqueue import codec
+from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
+from ctxqueue.flows import reading, sweeping, updating, writing
+from ctxqueue.flows.terms import Terms
+from ctxqueue.identity import WorkflowRef, current_workflow
+from ctxqueue.models import OPERATOR, Agent, checked_name
+from ctxqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextvars import Token
+
+    from ctxqueue.effects import Flow
+    from ctxqueue.models import (
+        AgentContext,
+        CommitResult,
+        ContextEntry,
+        ContextScope,
+        Page,
+        Put,
+        SweepReport,
+        WorkflowContext,
+    )
+    from ctxqueue.rules.visibility import ContextFilterRegistry
+    from ctxqueue.stores.base import AsyncStore, Store
+
+MAX_METADATA = 64 * 1024
+"""Bytes of a workflow's own metadata."""
+
+ENVIRONMENT_URL = "CTXQUEUE_BACKEND_URL"
+
+
+def resolved_url(given: str | None) -> str:
+    """Return the given URL, else the environment's; raises ConfigurationError if there is none."""
+    url = given or os.environ.get(ENVIRONMENT_URL)
+    if not url:
+        raise ConfigurationError(f"no backend URL: give connect('redis://...') or set {ENVIRONMENT_URL}")
+    return url
+
+
+def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:
+    """Read a manager's ``config``: ``namespace`` and the fields of `Settings`; raises ConfigurationError."""
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(f"config is a {type(config).__name__}: give a mapping of settings")
+    options = dict(config or {})
+    namespace = options.pop("namespace", "default")
+    try:
+        return namespace, Settings(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"config: {error}") from None
+
+
+class Manager:
+    """Everything of one namespace in one store."""
+
+    terms: Terms
+
+    def _set_terms(self, store: Store | AsyncStore, namespace: str, settings: Settings) -> None:
+        self.terms = Terms(namespace, store.shards, store.shard_of, settings)
+
+    @property
+    def context_filters(self) -> ContextFilterRegistry:
+        """What is relevant for which agent type and role; add your own to it."""
+        return self.terms.filters
+
+    def _create(self, workflow_id: str, initial_data: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
+        checked_name(workflow_id, "workflow_id")
+        made, context = yield from reading.open_workflow(workflow_id, packed_metadata(initial_data))
+        if not made:
+            raise WorkflowExists(f"workflow {workflow_id!r} exists: use workflow({workflow_id!r})")
+        return context
+
+    def _sweep(self, limit: int) -> Flow[SweepReport]:
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
+        return (yield from sweeping.sweep(self.terms, limit))
+
+
+def agent_of(agent_id: str | None, agent_type: str | None, agent_role: str | None, groups: Sequence[str]) -> Agent:
+    """Return the agent that was named, the operator if none was; raises InvalidName, InvalidInput."""
+    if agent_id is None:
+        if agent_type is not None or agent_role is not None or groups:
+            raise InvalidInput("agent_type, agent_role and groups go with an agent_id")
+        return OPERATOR
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
+        raise InvalidInput(f"groups is {groups!r:.60}: give a list of groups")
+    return Agent(agent_id, agent_type or "", agent_role, tuple(groups))
+
+
+def named(agent_id: str) -> str:
+    """Return the id of an agent that must be named; raises InvalidName: None would be the operator."""
+    return checked_name(agent_id, "agent_id")
+
+
+class Handle:
+    """One agent's hold on one workflow."""
+
+    __slots__ = ("_terms", "_tokens", "agent", "workflow_id")
+
+    def __init__(self, terms: Terms, workflow_id: str, agent: Agent) -> None:
+        self._terms = terms
+        self._tokens: list[Token[WorkflowRef | None]] = []
+        self.workflow_id = checked_name(workflow_id, "workflow_id")
+        self.agent = agent
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.workflow_id!r} as {self.agent.agent_id!r}>"
+
+    def __enter__(self) -> Self:
+        """Make it the workflow of all messages published inside."""
+        reference = WorkflowRef(self._terms.namespace, self.workflow_id, self.agent)
+        self._tokens.append(current_workflow.set(reference))
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        current_workflow.reset(self._tokens.pop())
+
+    def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
+        _, context = yield from reading.open_workflow(self.workflow_id, packed_metadata(metadata))
+        return context
+
+    def _put(self, key: str, put: Put, operation_id: str | None, *, create: bool = False) -> Flow[ContextEntry]:
+        return writing.put(
+            self._terms, self.workflow_id, self.agent, key, put, operation_id=operation_id, create=create
+        )
+
+    def _update(self, updates: Mapping[str, Any], merge_strategy: str, operation_id: str | None) -> Flow[CommitResult]:
+        return updating.update(self._terms, self.workflow_id, self.agent, updates, merge_strategy, operation_id)
+
+    def _get(
+        self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, *, reveal: bool
+    ) -> Flow[Any]:
+        entry = yield from reading.get(self.workflow_id, self.agent, key, scope, group, reveal=reveal)
+        return default if entry is None else entry
+
+    def _value(self, key: str) -> Flow[Any]:
+        entry = yield from reading.get(self.workflow_id, self.agent, key)
+        if entry is None:
+            raise EntryNotFound(
+                f"workflow {self.workflow_id!r} has no entry {key!r} that {self.agent.agent_id} may read"
+            )
+        return entry.value
+
+    def _delete(
+        self, key: str, scope: str | ContextScope | None, group: str | None, expected_version: int | None
+    ) -> Flow[bool]:
+        address = writing.target(self.agent, key, scope, group)
+        return (
+            yield from writing.delete(
+                self._terms, self.workflow_id, self.agent, address, expected_version=expected_version
+            )
+        )
+
+    def _list(
+        self, prefix: str, scope: str | ContextScope | None, limit: int, cursor: str | None, *, reveal: bool
+    ) -> Flow[Page[ContextEntry]]:
+        return reading.list_entries(self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal)
+
+    def _view(self, *, reveal: bool) -> Flow[AgentContext]:
+        return reading.view(self._terms, self.workflow_id, self.agent, reveal=reveal)
+
+
+def packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:
+    """Return a workflow's metadata as it is stored; raises InvalidInput unless it is a mapping."""
+    if metadata is None:
+        return b""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(f"metadata is a {type(metadata).__name__}: give a mapping")
+    packed = codec.pack(dict(metadata))
+    if len(packed) > MAX_METADATA:
+        raise ValueTooLarge(f"metadata of a workflow takes {len(packed)} bytes: at most {MAX_METADATA}; use entries")
+    return packed

@@ -1,0 +1,1 @@
+"""ctxqueue inside a Celery app."""

@@ -1,0 +1,67 @@
+"""What a message carries: the workflow, and the run it belongs to.
+
+``before_task_publish`` sees every message that this process publishes: direct ones, the next one of a chain, members
+and body of a chord, retries. A header that is there already stays, so that retries and resumed tasks keep their run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from celery import current_task
+from celery.signals import before_task_publish
+
+from ctxqueue.identity import current_workflow, derived_run_id, new_run_id
+
+if TYPE_CHECKING:
+    from celery.app.task import Context
+
+WORKFLOW = "ctxqueue_workflow"
+NAMESPACE = "ctxqueue_namespace"
+RUN = "ctxqueue_run"
+LEG = "ctxqueue_leg"
+
+OUR_TASKS = "ctxqueue."
+
+
+class Carried(NamedTuple):
+    """What a received message says of its workflow and run."""
+
+    workflow_id: str
+    """Empty: it was published outside any workflow."""
+    namespace: str
+    run_id: str
+    leg: int
+
+
+def carried_by(request: Context) -> Carried:
+    """Read a received message; a foreign producer's, without our headers, is known by its task id."""
+    return Carried(
+        request.get(WORKFLOW) or "",
+        request.get(NAMESPACE) or "",
+        request.get(RUN) or str(request.id),
+        request.get(LEG) or 0,
+    )
+
+
+def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: object) -> None:
+    """Add our headers to a message on its way out."""
+    if headers is None:
+        return
+    request = current_task.request if current_task else None
+    reference = current_workflow.get()
+    if reference is not None:
+        headers.setdefault(WORKFLOW, reference.workflow_id)
+        headers.setdefault(NAMESPACE, reference.namespace)
+    elif request is not None and request.get(WORKFLOW):
+        headers.setdefault(WORKFLOW, request.get(WORKFLOW))
+        headers.setdefault(NAMESPACE, request.get(NAMESPACE))
+    if WORKFLOW in headers or sender.startswith(OUR_TASKS):
+        parent = request.get(RUN) if request is not None else None
+        # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.
+        headers.setdefault(RUN, derived_run_id(parent, headers["id"]) if parent else new_run_id())
+
+
+def connect_signal() -> None:
+    """Start carrying; calling it again changes nothing."""
+    before_task_publish.connect(carry, weak=False, dispatch_uid="ctxqueue.carry")

@@ -1,0 +1,210 @@
+"""Putting ctxqueue into a Celery app: one call, and nothing else there changes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from ctxqueue.clock import microseconds
+from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
+from ctxqueue.drivers import Driver
+from ctxqueue.errors import ConfigurationError
+from ctxqueue.integration import events, headers, schedule
+from ctxqueue.integration.messages import publish
+from ctxqueue.integration.task import ContextTask
+from ctxqueue.models import Agent
+from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.settings import Settings
+from ctxqueue.stores.base import open_store
+from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celery import Celery, Task
+    from celery.result import AsyncResult
+
+CELERY_SCHEMES = {"redis://": "redis://", "rediss://": "rediss://", "redis+socket://": "unix://"}
+"""How Celery spells a Redis, and how redis-py does."""
+
+
+def install(app: Celery, *, backend_url: str | None = None, namespace: str | None = None) -> ContextQueue:
+    """Put ctxqueue into an app: its tasks, its beat entries, and headers that carry the workflow. No I/O.
+
+    The store is ``backend_url``, else the setting ``ctxqueue_backend_url``, else the environment's
+    CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. Installing again returns the same
+    object; raises ConfigurationError if it was installed with another URL or namespace.
+    """
+    with _installing:
+        queue = _installed.get(app)
+        if queue is None:
+            queue = _installed[app] = ContextQueue(app, backend_url, namespace)
+            queue.prepare()
+        elif (backend_url or queue.given_url, namespace or queue.given_namespace) != (
+            queue.given_url,
+            queue.given_namespace,
+        ):
+            raise ConfigurationError("ctxqueue is installed in this app with another backend_url or namespace")
+        return queue
+
+
+class ContextQueue:
+    """ctxqueue in one Celery app."""
+
+    def __init__(self, app: Celery, given_url: str | None, given_namespace: str | None) -> None:
+        self.app = app
+        self.given_url = given_url
+        self.given_namespace = given_namespace
+        self._opening = threading.RLock()
+        self._manager: tuple[int, SharedContextManager] | None = None
+
+    def prepare(self) -> None:
+        """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
+        headers.connect_signal()
+        events.connect_signal()
+        if self._is_final:
+            self._register()
+        else:
+            self.app.on_after_finalize.connect(self._register, weak=False)
+        self.app.on_after_configure.connect(self._reschedule, weak=False)
+
+    def _reschedule(self, **_signal: object) -> None:
+        """Add our entries to a configuration that comes after the tasks."""
+        if self._is_final:
+            schedule.add_entries(self.app)
+
+    @property
+    def _is_final(self) -> bool:
+        return bool(self.app.finalized)  # type: ignore[attr-defined]  # celery-types leaves it out
+
+    def _register(self, **_signal: object) -> None:
+        for module in (context_updates, cleanup_sweeps, dependency_callbacks):
+            module.register(self)
+        schedule.add_entries(self.app)
+
+    @property
+    def manager(self) -> SharedContextManager:
+        """This process's manager; made when first used, again after a fork."""
+        with self._opening:
+            if self._manager is None or self._manager[0] != os.getpid():
+                self._manager = (os.getpid(), self._open())
+            return self._manager[1]
+
+    def _open(self) -> SharedContextManager:
+        conf = self.app.conf
+        namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
+        settings = Settings.read(conf.get)
+        manager = SharedContextManager(open_store(self._url(), namespace), {"namespace": namespace})
+        manager.terms = replace(manager.terms, settings=settings, app=self.app.main or "celery")
+        manager.driver = Driver(manager.store, partial(publish, self.app))
+        return manager
+
+    def _url(self) -> str:
+        conf = self.app.conf
+        url = self.given_url or conf.get("ctxqueue_backend_url") or os.environ.get(ENVIRONMENT_URL)
+        if url:
+            return str(url)
+        for candidate in (conf.result_backend, conf.broker_url):
+            if isinstance(candidate, str) and candidate.startswith(tuple(CELERY_SCHEMES)):
+                scheme, _, rest = candidate.partition("://")
+                return f"{CELERY_SCHEMES[f'{scheme}://']}{rest}".replace("virtual_host=", "db=")
+        raise ConfigurationError(
+            "ctxqueue has no store: set ctxqueue_backend_url = 'redis://...' in the app's configuration,"
+            f" or {ENVIRONMENT_URL} in the environment"
+        )
+
+    @property
+    def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - as Celery names its own
+        """The app's own task class with our attempts laid over it."""
+        return self._over(self.app.Task)
+
+    def _over(self, base: type[Any]) -> type[Any]:
+        if issubclass(base, ContextTask):
+            return base
+        return type("ContextTask", (ContextTask, base), {"abstract": True, "context_queue": self})
+
+    def workflow(
+        self,
+        workflow_id: str,
+        *,
+        agent_id: str | None = None,
+        agent_type: str | None = None,
+        agent_role: str | None = None,
+        groups: Sequence[str] = (),
+    ) -> WorkflowHandle:
+        """Return an agent's hold on a workflow, without I/O; see `SharedContextManager.workflow`."""
+        return self.manager.workflow(
+            workflow_id, agent_id=agent_id, agent_type=agent_type, agent_role=agent_role, groups=groups
+        )
+
+    def handle(self, workflow_id: str, agent: Agent) -> WorkflowHandle:
+        """Return the hold of an agent that is known already."""
+        return WorkflowHandle(self.manager, workflow_id, agent)
+
+    def task(
+        self,
+        *,
+        agent_type: str,
+        agent_id: str | None = None,
+        agent_role: str | None = None,
+        groups: Sequence[str] = (),
+        needs: Any = None,
+        needs_timeout: float | None = None,
+        **celery_options: Any,
+    ) -> Callable[[Callable[..., Any]], Any]:
+        """Declare a Celery task that acts as an agent; it is always bound.
+
+        ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
+        with DependencyTimeout; a callable gets the task's arguments and returns the condition. Celery's options go
+        through; ``acks_late`` and ``reject_on_worker_lost`` are on unless given.
+        """
+        agent = Agent(agent_id or agent_type, agent_type, agent_role, tuple(groups))
+        options = {"acks_late": True, "reject_on_worker_lost": True, "shared": False, **celery_options}
+        base = self._over(options.pop("base", None) or self.app.Task)
+        attributes = {
+            "agent": agent,
+            "needs": _checked(needs),
+            "needs_timeout": _checked_timeout(needs_timeout),
+        }
+        return cast(
+            "Callable[[Callable[..., Any]], Any]",
+            self.app.task(**{**options, "base": base, "bind": True, **attributes}),
+        )
+
+    def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]:
+        """Let a worker do the update; its result is ``{"revision", "versions", "replayed"}`` or the typed error.
+
+        Wrong input is refused here, before anything is sent.
+        """
+        return context_updates.enqueue(
+            self, workflow_id, agent_id, updates, merge_strategy, operation_id, apply_async_options
+        )
+
+
+def _checked(needs: Any) -> Any:
+    if callable(needs):
+        return staticmethod(needs)  # as a class's plain attribute it would become a method
+    return None if needs is None else as_condition(needs)
+
+
+def _checked_timeout(seconds: float | None) -> float | None:
+    if seconds is not None:
+        microseconds(seconds, "needs_timeout")
+    return seconds
+
+
+_installed: WeakKeyDictionary[Celery, ContextQueue] = WeakKeyDictionary()
+_installing = threading.Lock()

@@ -1,0 +1,26 @@
+"""The beat entries: our own, beside whatever the app has scheduled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctxqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+CLEANUP_SWEEP = "ctxqueue.cleanup_sweep"
+DEPENDENCY_CALLBACKS = "ctxqueue.dependency_callbacks"
+
+
+def add_entries(app: Celery) -> None:
+    """Schedule the sweep and the callbacks; an entry of the same name that the user made stays as it is."""
+    interval = Settings.read(app.conf.get).sweep_interval
+    # Ticks that nobody took in time are worth nothing: the next one does their work.
+    ours = {
+        name: {"task": name, "schedule": interval, "options": {"expires": interval}}
+        for name in (CLEANUP_SWEEP, DEPENDENCY_CALLBACKS)
+    }
+    # A new mapping: the app's may stand in a settings module that other apps read too, and add_periodic_task
+    # would write into it.
+    app.conf.beat_schedule = {**ours, **app.conf.beat_schedule}

@@ -1,0 +1,273 @@
+"""The task class: claims its run, parks until its keys are there, runs the body, and finishes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+
+from ctxqueue import codec
+from ctxqueue.clock import MICROSECONDS
+from ctxqueue.effects import Position
+from ctxqueue.errors import (
+    AttemptSuperseded,
+    ConfigurationError,
+    DependencyNotReady,
+    DependencyTimeout,
+    NotSerializable,
+    StoreUnavailable,
+)
+from ctxqueue.flows import attempts
+from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
+from ctxqueue.integration import events
+from ctxqueue.integration.headers import Carried, carried_by
+from ctxqueue.integration.leases import keeper
+from ctxqueue.integration.messages import stored
+from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
+from ctxqueue.settings import MAX_SAVED_RESULT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ctxqueue.context import WorkflowHandle
+    from ctxqueue.effects import Claimed
+    from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import Agent
+
+    TaskBase = Task[..., Any]
+else:
+    TaskBase = object
+
+logger = logging.getLogger(__name__)
+
+GIVE_BACK_SECONDS = 1.0
+
+
+class ContextTask(TaskBase):
+    """What `ContextQueue.task` lays over the app's own task class."""
+
+    abstract = True
+
+    context_queue: ContextQueue
+    agent: Agent
+    needs: Any = None
+    """A condition, or a callable that makes one of the task's arguments."""
+    needs_timeout: float | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Carry out one message of a run; called directly, just the body."""
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        if self.request.is_eager:
+            return self._run_eagerly(args, kwargs)
+        return self._attempt(carried_by(self.request), args, kwargs)
+
+    @property
+    def context(self) -> WorkflowHandle:
+        """The workflow that the message belongs to, in the hands of the task's agent.
+
+        Raises ConfigurationError if the task was published outside any workflow.
+        """
+        reference = current_workflow.get()
+        if reference is None:
+            raise ConfigurationError(
+                f"task {self.name} belongs to no workflow: publish it inside 'with ctx.workflow(id):'"
+            )
+        self._check_namespace(reference.namespace)
+        return self.context_queue.handle(reference.workflow_id, self.agent)
+
+    def _check_namespace(self, namespace: str) -> None:
+        ours = self.context_queue.manager.terms.namespace
+        if namespace != ours:
+            raise ConfigurationError(
+                f"task {self.name} belongs to namespace {namespace!r}, this worker to {ours!r}:"
+                " set ctxqueue_namespace alike"
+            )
+
+    @property
+    def waited(self) -> float:
+        """Seconds that this run was parked before it was last released; 0 if it never was."""
+        attempt = current_attempt.get()
+        return attempt.waited if attempt else 0.0
+
+    def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
+        """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""
+        signature = super().signature_from_request(*args, **kwargs)
+        given = vars(self.request)
+        for name in ("argsrepr", "kwargsrepr", "compression", "ignore_result"):
+            if given.get(name) is not None:
+                signature.options.setdefault(name, given[name])
+        return signature
+
+    def condition(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Condition | None:
+        """Return what this call needs; raises ConditionError."""
+        needs = self.needs
+        if callable(needs):
+            needs = needs(*args, **kwargs)
+        return None if needs is None else as_condition(needs)
+
+    # --- one message -------------------------------------------------------------------------------------------
+
+    def _run_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        condition = self.condition(args, kwargs)
+        if condition is not None:
+            handle = self.context
+            missing = self.context_queue.manager.driver.run(attempts.missing(handle.workflow_id, self.agent, condition))
+            if missing:
+                raise DependencyNotReady(f"task {self.name} needs {', '.join(missing)}")
+        return self._run_body(args, kwargs)
+
+    def _run_body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the body, by way of ``__call__`` where the app's task class has its own."""
+        inherited = super().__call__
+        # Celery's own would lay an empty request over the message's.
+        call = self.run if getattr(inherited, "__func__", None) is Task.__call__ else inherited
+        return call(*args, **kwargs)
+
+    def _attempt(self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        manager = self.context_queue.manager
+        if carried.workflow_id:
+            self._check_namespace(carried.namespace)
+        condition = self.condition(args, kwargs)
+        if condition is not None and not carried.workflow_id:
+            raise ConfigurationError(
+                f"task {self.name} needs keys but belongs to no workflow: publish it inside 'with ctx.workflow(id):'"
+            )
+        position = Position(self.request.retries or 0, carried.leg)
+        item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
+        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item)
+        with self._given_back_without_a_store():
+            claimed, missing = manager.driver.run(
+                attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
+            )
+        if claimed.answer not in ("run", "timeout"):
+            return self._not_ours(claimed, carried)
+        needed = frozenset(keys_of(condition)) if condition else frozenset()
+        attempt = Attempt(
+            carried.run_id,
+            position.retries,
+            carried.workflow_id,
+            claimed.epoch,
+            needed,
+            claimed.parked_us / MICROSECONDS,
+        )
+        if claimed.answer == "run" and missing and condition is not None:
+            missing = self._park(attempt, position, condition, missing)
+        if carried.leg:
+            events.resumed(self, attempt.waited)
+        with keeper.keeping(manager, attempt), self._bound(carried, attempt):
+            return self._finished(attempt, missing, args, kwargs)
+
+    def _not_ours(self, claimed: Claimed, carried: Carried) -> Any:
+        """Answer a message whose run has ended, waits, or is in another attempt's hands."""
+        if claimed.answer == "done":
+            return codec.unpack(claimed.outcome)
+        if claimed.answer == "failed":
+            error = self.backend.exception_to_python(codec.unpack(claimed.outcome))
+            raise error
+        logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self.name, claimed.answer)
+        raise Ignore
+
+    def _park(
+        self, attempt: Attempt, position: Position, condition: Condition, missing: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Park the run and raise Ignore; return what is missing if it is not to be parked after all.
+
+        The state is written before the run is parked: afterwards it could overwrite the result of the resumed task.
+        """
+        manager = self.context_queue.manager
+        events.waiting(self, missing)
+        following = Position(position.retries, position.leg + 1)
+        item = attempts.item_id(manager.terms.app, attempt.home, attempt.run_id, following)
+        timeout = self.needs_timeout if self.needs_timeout is not None else manager.terms.settings.needs_timeout
+        flow = attempts.park(manager.terms, attempt, self.agent, condition, item, stored(self, following.leg), timeout)
+        try:
+            with self._given_back_without_a_store():
+                armed, missing = manager.driver.run(flow)
+        except AttemptSuperseded as error:
+            raise Ignore from error
+        if armed.answer == "parked":
+            raise Ignore
+        return missing
+
+    @contextmanager
+    def _bound(self, carried: Carried, attempt: Attempt) -> Iterator[None]:
+        reference = WorkflowRef(carried.namespace, carried.workflow_id, self.agent) if carried.workflow_id else None
+        workflow = current_workflow.set(reference)
+        making = current_attempt.set(attempt)
+        try:
+            yield
+        finally:
+            current_attempt.reset(making)
+            current_workflow.reset(workflow)
+
+    def _finished(
+        self, attempt: Attempt, missing: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run the body and record how it ended, before Celery does."""
+        try:
+            self._check_time(missing)
+            result = self._run_body(args, kwargs)
+        except Retry:
+            # Its successor is out, and may have taken over already.
+            self._end(attempt, "retried", b"")
+            raise
+        except AttemptSuperseded as error:
+            logger.warning("run %s of %s: %s", attempt.run_id, self.name, error)
+            raise Ignore from error
+        except (Ignore, Reject):
+            self._finish(attempt, "done", b"")
+            raise
+        except Exception as error:
+            self._finish(attempt, "failed", self._packed_error(error))
+            raise
+        self._finish(attempt, "done", _kept(result))
+        return result
+
+    def _check_time(self, missing: tuple[str, ...]) -> None:
+        if missing:
+            raise DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
+
+    def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
+        if not self._end(attempt, state, outcome):
+            logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
+            raise Ignore
+
+    def _end(self, attempt: Attempt, state: Any, outcome: bytes) -> bool:
+        manager = self.context_queue.manager
+        with self._given_back_without_a_store():
+            return manager.driver.run(attempts.finish(manager.terms, attempt, state, outcome))
+
+    @contextmanager
+    def _given_back_without_a_store(self) -> Iterator[None]:
+        """Give the message back to the broker if the store is away: what it asks for is not done, nor refused.
+
+        Without ``acks_late`` the broker does not have it any more, and the task fails with StoreUnavailable.
+        """
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self.acks_late:
+                raise
+            logger.warning("task %s [%s] goes back to the queue: %s", self.name, self.request.id, error)
+            time.sleep(GIVE_BACK_SECONDS)  # else it would come again at once, and again
+            raise Reject(error, requeue=True) from error
+
+    def _packed_error(self, error: Exception) -> bytes:
+        return _kept(self.backend.prepare_exception(error, serializer="json"))
+
+
+def _kept(outcome: Any) -> bytes:
+    """Return a result or an error to repeat on a redelivery; nothing if it is too large or of a foreign type.
+
+    Then a redelivery runs the body again, with its calls replayed.
+    """
+    try:
+        packed = codec.pack(outcome)
+    except NotSerializable:
+        return b""
+    return packed if len(packed) <= MAX_SAVED_RESULT else b""

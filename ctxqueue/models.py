@@ -1,0 +1,384 @@
+"""What a caller meets: scopes, priorities, agents, entries, views and results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+
+from ctxqueue import codec
+from ctxqueue.errors import AccessDenied, EntryNotFound, InvalidName, UnknownPriority, UnknownScope
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+T = TypeVar("T")
+
+MAX_NAME = 256
+"""Bytes of UTF-8 in a key, workflow id, agent id or group."""
+
+GLOBAL_WORKFLOW = "\x1fglobal"
+"""The workflow that holds a namespace's global context; no caller's id has a control character."""
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return ``name``; raises InvalidName if it is not a usable key, workflow id, agent id or group."""
+    if not isinstance(name, str):
+        raise InvalidName(f"{what} is a {type(name).__name__}: give a string")
+    if not name:
+        raise InvalidName(f"{what} is empty: give it a name of 1 to {MAX_NAME} bytes")
+    try:
+        size = len(name) if name.isascii() else len(name.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidName(f"{what} {name[:40]!r} is not valid Unicode: {error.reason}") from error
+    if size > MAX_NAME:
+        raise InvalidName(f"{what} {name[:40]!r}... has {size} bytes: at most {MAX_NAME} are allowed")
+    if CONTROL_CHARACTERS.search(name):
+        raise InvalidName(f"{what} {name[:40]!r} has control characters: leave them out")
+    return name
+
+
+class ContextScope(Enum):
+    """Where an entry stands, from the widest to the innermost."""
+
+    GLOBAL = "global"
+    WORKFLOW = "workflow"
+    AGENT_GROUP = "agent_group"
+    PRIVATE = "private"
+
+    letter: str
+    """What an address of this scope begins with."""
+
+    @classmethod
+    def parse(cls, scope: str | ContextScope) -> ContextScope:
+        """Return the member; raises UnknownScope."""
+        try:
+            return cls(scope)
+        except ValueError:
+            raise UnknownScope(f"scope {scope!r} is none of {', '.join(member.value for member in cls)}") from None
+
+
+ContextScope.GLOBAL.letter = "w"  # the global context is a workflow of its own, with plain addresses
+ContextScope.WORKFLOW.letter = "w"
+ContextScope.AGENT_GROUP.letter = "g"
+ContextScope.PRIVATE.letter = "p"
+
+
+class ContextPriority(Enum):
+    """How much an entry matters when room runs out, and how its lists merge; never how long it lives."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    rank: int
+    """3 for critical down to 0 for low: priorities are ordered by this, never by their text."""
+
+    @classmethod
+    def parse(cls, priority: str | ContextPriority) -> ContextPriority:
+        """Return the member; raises UnknownPriority."""
+        try:
+            return cls(priority)
+        except ValueError:
+            raise UnknownPriority(
+                f"priority {priority!r} is none of {', '.join(member.value for member in cls)}"
+            ) from None
+
+
+BY_RANK = (ContextPriority.LOW, ContextPriority.MEDIUM, ContextPriority.HIGH, ContextPriority.CRITICAL)
+for _rank, _priority in enumerate(BY_RANK):
+    _priority.rank = _rank
+
+
+class Address(NamedTuple):
+    """Where one entry stands in its workflow. ``owner`` is the agent, the group, or empty."""
+
+    scope: ContextScope
+    owner: str
+    key: str
+
+    def encode(self) -> str:
+        """Return the form the stores use; names hold no control characters, so it cannot be ambiguous."""
+        return f"{self.scope.letter}\0{self.owner}\0{self.key}"
+
+    @classmethod
+    def decode(cls, encoded: str, *, of_global: bool) -> Address:
+        """Undo ``encode``; ``of_global`` says that it was read from the global context."""
+        letter, owner, key = encoded.split("\0", 2)
+        if letter == "w":
+            return cls(ContextScope.GLOBAL if of_global else ContextScope.WORKFLOW, "", key)
+        return cls(ContextScope.PRIVATE if letter == "p" else ContextScope.AGENT_GROUP, owner, key)
+
+
+AGENT_SUFFIX = re.compile(r"(?<=.)_(?:\d+|[0-9a-fA-F]{6,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\Z")
+
+
+OPERATOR_ID = "SYSTEM"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who reads and writes.
+
+    ``agent_type`` defaults to the id without a last part that is digits, a UUID or six or more hex digits:
+    ``web_extractor_001`` is a ``web_extractor``, ``financial_validator`` stays whole.
+    """
+
+    agent_id: str
+    agent_type: str = ""
+    agent_role: str | None = None
+    groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checked_name(self.agent_id, "agent_id")
+        if self.agent_id == OPERATOR_ID and "OPERATOR" in globals():
+            raise InvalidName(f"agent_id {OPERATOR_ID!r} is the operator's: name no agent to act as the operator")
+        for group in self.groups:
+            checked_name(group, "group")
+        object.__setattr__(self, "groups", tuple(dict.fromkeys(self.groups)))
+        if self.agent_role is not None:
+            checked_name(self.agent_role, "agent_role")
+        if self.agent_type:
+            checked_name(self.agent_type, "agent_type")
+        else:
+            object.__setattr__(self, "agent_type", AGENT_SUFFIX.sub("", self.agent_id))
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this is the operator, who acts where no agent was named."""
+        return self is OPERATOR
+
+
+OPERATOR = Agent(OPERATOR_ID, OPERATOR_ID)
+
+
+Disclosure = Literal["clear", "secret", "concealed"]
+"""How a sensitive value arrives: as it is, as a `Secret` that its reader may reveal, as one that nobody can."""
+
+
+class Secret:
+    """A sensitive value, in clear only by ``reveal()``; its text and repr show nothing of it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, *value: Any) -> None:
+        self._value = value
+
+    def reveal(self) -> Any:
+        """Return the value in clear; raises AccessDenied if its reader was not given it."""
+        if not self._value:
+            raise AccessDenied("the operator reads a sensitive value only with reveal=True")
+        return self._value[0]
+
+    def __repr__(self) -> str:
+        return "Secret(<redacted>)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be copied or pickled: that would put its value in clear elsewhere")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    __hash__ = None  # type: ignore[assignment]  # values may be unhashable
+
+
+@dataclass(frozen=True)
+class ContextEntry:
+    """One value at one address, with what is known of it. ``value`` is unpacked when first asked for."""
+
+    key: str
+    scope: ContextScope
+    owner: str
+    agent_id: str
+    """Who wrote this version."""
+    created_by: str
+    priority: ContextPriority
+    version: int
+    revision: int
+    """The workflow's revision that wrote this version."""
+    timestamp: datetime
+    expires_at: datetime | None
+    metadata: Mapping[str, Any]
+    dependencies: tuple[str, ...]
+    pinned: bool
+    sensitive: bool
+    disclosure: Disclosure = field(repr=False)
+    packed: bytes = field(repr=False)
+
+    @cached_property
+    def value(self) -> Any:
+        """The value; a `Secret` if the entry is sensitive and was not read with ``reveal=True``."""
+        if not self.sensitive or self.disclosure == "clear":
+            return codec.unpack(self.packed)
+        return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave a sensitive value behind: a pickled entry may lie in a broker or a result backend."""
+        state = dict(self.__dict__)
+        if self.sensitive:
+            state.pop("value", None)
+            state |= {"disclosure": "concealed", "packed": b""}
+        return state
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry's fields as JSON-like values, its own value as it is read."""
+        return {
+            "key": self.key,
+            "value": self.value,
+            "agent_id": self.agent_id,
+            "timestamp": self.timestamp.isoformat(),
+            "scope": self.scope.value,
+            "priority": self.priority.value,
+            "metadata": dict(self.metadata),
+            "version": self.version,
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            "dependencies": list(self.dependencies),
+        }
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A value with its own options, for use inside ``update``; what is left out is kept, or as by rule."""
+
+    value: Any
+    priority: str | ContextPriority | None = None
+    scope: str | ContextScope | None = None
+    group: str | None = None
+    ttl: float | timedelta | None = None
+    pinned: bool | None = None
+    depends_on: Sequence[str] | None = None
+    metadata: Mapping[str, Any] | None = None
+    sensitive: bool | None = None
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowContext:
+    """What is known of a workflow besides its entries."""
+
+    workflow_id: str
+    revision: int
+    created_at: datetime
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What one update did."""
+
+    revision: int
+    versions: Mapping[str, int]
+    replayed: bool
+    """The call had taken effect before; this is its first outcome."""
+    attempts: int
+    """1, and one more for each time another writer came first."""
+    fired: int
+    """How many parked tasks the commit released at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items, and where the next page starts (None: this was the last)."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What one sweep did: ``scanned`` due items, of which some were renewed meanwhile (``kept``)."""
+
+    scanned: int = 0
+    expired: int = 0
+    evicted: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    complete: bool = True
+    """False: the limit was reached, more is due."""
+
+
+class AgentContext(Mapping[str, Any]):
+    """What one agent sees of a workflow at one revision: a mapping of key to value."""
+
+    def __init__(
+        self,
+        workflow: WorkflowContext,
+        agent: Agent,
+        visible: Mapping[str, ContextEntry],
+        *,
+        hidden: frozenset[str],
+        shadowed: Mapping[str, tuple[ContextEntry, ...]],
+        global_revision: int,
+    ) -> None:
+        self._workflow = workflow
+        self._agent = agent
+        self._entries = visible
+        self._hidden = hidden
+        self.shadowed = shadowed
+        """Entries that an inner scope hides, by key, innermost first."""
+        self.revision = workflow.revision
+        self.global_revision = global_revision
+
+    def __getitem__(self, key: str) -> Any:
+        return self.entry(key).value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries  # without unpacking the value
+
+    def __repr__(self) -> str:
+        return (
+            f"<AgentContext of {self._agent.agent_id!r} in {self._workflow.workflow_id!r}"
+            f" at revision {self.revision}: {len(self)} entries>"
+        )
+
+    def entry(self, key: str) -> ContextEntry:
+        """Return one entry with its metadata; raises EntryNotFound."""
+        try:
+            return self._entries[key]
+        except KeyError:
+            raise EntryNotFound(
+                f"{self._agent.agent_id} sees no entry {key!r} in workflow {self._workflow.workflow_id!r}"
+                f" at revision {self.revision}"
+            ) from None
+
+    def hidden_by_filter(self, key: str) -> bool:
+        """Whether the agent may read this key but its type's or role's filter left it out as irrelevant."""
+        return key in self._hidden
+
+    @property
+    def dependencies(self) -> list[str]:
+        """The keys that the seen entries depend on, each once, in order."""
+        return list(dict.fromkeys(key for entry in self._entries.values() for key in entry.dependencies))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the reference document's form: context_data, metadata, dependencies and who sees it."""
+        return {
+            "workflow_id": self._workflow.workflow_id,
+            "agent_id": self._agent.agent_id,
+            "context_data": dict(self.items()),
+            "metadata": dict(self._workflow.metadata),
+            "dependencies": self.dependencies,
+        }
+
+
+EntryFilter = Callable[[list[ContextEntry], Agent], list[ContextEntry]]
+"""Narrows what is relevant for an agent; it cannot add to what the agent may see."""

@@ -1,0 +1,154 @@
+"""The bytes of one entry, the same in every store that keeps bytes.
+
+``header | agent id | meta | value``. The header has a fixed form, so that a store's script can write it: codec
+version, version, revision, instant written, instant of expiry (0: none), lengths of agent id and meta, commit id.
+Meta and value are msgpack; a script copies them without looking inside.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ctxqueue import codec
+from ctxqueue.clock import instant
+from ctxqueue.errors import RecordTooNew, ValueTooLarge
+from ctxqueue.models import BY_RANK, Address, ContextEntry, ContextPriority, Disclosure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEADER = struct.Struct(">BddddHH8s")
+MAX_META = 0xFFFF
+
+
+class Stamp(NamedTuple):
+    """Which write this is: versions can be reissued after a server lost its last commits, the pair cannot."""
+
+    version: int
+    commit_id: bytes
+
+
+class Header(NamedTuple):
+    """The fixed part of a record, instants in microseconds."""
+
+    stamp: Stamp
+    revision: int
+    written_us: int
+    expires_us: int
+    agent_end: int
+    meta_end: int
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of an entry besides its value. New fields go to the end, with a default."""
+
+    created_by: str
+    rank: int
+    pinned: bool
+    sensitive: bool
+    depends_on: tuple[str, ...]
+    metadata: bytes
+    """Packed; empty for none."""
+
+
+_encode_meta = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+
+
+def encode_meta(
+    created_by: str,
+    priority: ContextPriority,
+    *,
+    pinned: bool,
+    sensitive: bool,
+    depends_on: tuple[str, ...],
+    metadata: Mapping[str, Any] | None,
+) -> bytes:
+    """Return the bytes; raises ValueTooLarge over 64 KB, NotSerializable."""
+    packed = codec.pack(dict(metadata)) if metadata else b""
+    encoded = _encode_meta(Meta(created_by, priority.rank, pinned, sensitive, depends_on, packed))
+    if len(encoded) > MAX_META:
+        raise ValueTooLarge(f"metadata and dependencies take {len(encoded)} bytes: at most {MAX_META} are allowed")
+    return encoded
+
+
+def decode_header(record: bytes) -> Header:
+    """Return the fixed part; raises RecordTooNew if a newer version of the codec wrote the record."""
+    if record[0] > codec.CODEC_VERSION:
+        raise RecordTooNew(
+            f"a record has codec version {record[0]}, this process knows up to {codec.CODEC_VERSION}: upgrade it"
+        )
+    _, version, revision, written, expires, agent_size, meta_size, commit_id = HEADER.unpack_from(record)
+    agent_end = HEADER.size + agent_size
+    return Header(
+        Stamp(int(version), commit_id),
+        int(revision),
+        int(written),
+        int(expires),
+        agent_end,
+        agent_end + meta_size,
+    )
+
+
+def encode_record(
+    stamp: Stamp, revision: int, written_us: int, expires_us: int, agent_id: bytes, meta: bytes, value: bytes
+) -> bytes:
+    """Return the record; what `commit.lua` does inside the server."""
+    return (
+        HEADER.pack(
+            codec.CODEC_VERSION,
+            stamp.version,
+            revision,
+            written_us,
+            expires_us,
+            len(agent_id),
+            len(meta),
+            stamp.commit_id,
+        )
+        + agent_id
+        + meta
+        + value
+    )
+
+
+def meta_of(record: bytes, header: Header) -> Meta:
+    """Return the decoded meta part."""
+    return _decode_meta(record[header.agent_end : header.meta_end])
+
+
+def value_of(record: bytes, header: Header) -> bytes:
+    """Return the packed value."""
+    return record[header.meta_end :]
+
+
+def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secret") -> ContextEntry:
+    """Return the entry; its value is unpacked when first asked for. Raises RecordTooNew.
+
+    ``disclosure`` says how a sensitive value arrives; a concealed one is not in the entry at all.
+    """
+    header = decode_header(record)
+    meta = meta_of(record, header)
+    entry = object.__new__(ContextEntry)
+    # Not by its __init__: a frozen dataclass sets each field with a call, which is most of the time this takes.
+    vars(entry).update(
+        key=address.key,
+        scope=address.scope,
+        owner=address.owner,
+        agent_id=record[HEADER.size : header.agent_end].decode(),
+        created_by=meta.created_by,
+        priority=BY_RANK[meta.rank],
+        version=header.stamp.version,
+        revision=header.revision,
+        timestamp=instant(header.written_us),
+        expires_at=instant(header.expires_us) if header.expires_us else None,
+        metadata=codec.unpack(meta.metadata) if meta.metadata else {},
+        dependencies=meta.depends_on,
+        pinned=meta.pinned,
+        sensitive=meta.sensitive,
+        disclosure=disclosure,
+        packed=b"" if meta.sensitive and disclosure == "concealed" else value_of(record, header),
+    )
+    return entry

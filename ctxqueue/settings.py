@@ -1,0 +1,63 @@
+"""The settings and limits, with their defaults: the only place where these numbers stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import msgspec
+
+from ctxqueue.clock import LONGEST_DURATION
+from ctxqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OnDivergence = Literal["first", "apply", "error"]
+
+MAX_COMMIT_KEYS = 200
+MAX_COMMIT_BYTES = 1024 * 1024
+MAX_RUN_CALLS = 1_000
+MAX_SAVED_RESULT = 64 * 1024
+MAX_SCRIPT_MERGE = 64 * 1024
+MAX_CONDITION_DEPTH = 10
+MAX_CONDITION_LEAVES = 1_000
+MAX_PAGE = 1_000
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment may choose. Durations are seconds, sizes bytes of a packed value."""
+
+    sweep_interval: float = 10.0
+    """Between two runs of the cleanup sweep and of the dependency callbacks."""
+    lease: float = 30.0
+    """How long an attempt or a message under way is left alone without a sign of life."""
+    horizon: float = 24 * 3600.0
+    """How long the outcome of a call is remembered."""
+    on_divergence: OnDivergence = "first"
+    """What a repeated call with another input gets: the first outcome, its way, or OperationDiverged."""
+    max_value: int = 1024 * 1024
+    max_entries: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+    needs_timeout: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(type(self)):
+            value = getattr(self, field.name)
+            if field.type is int and not (type(value) is int and value > 0):
+                raise ConfigurationError(f"ctxqueue_{field.name} is {value!r}: it must be a whole number above 0")
+            if field.type is float and not (type(value) in (int, float) and 0 < value <= LONGEST_DURATION):
+                raise ConfigurationError(
+                    f"ctxqueue_{field.name} is {value!r}: it must be a number above 0, in seconds,"
+                    " up to a hundred years"
+                )
+        if self.on_divergence not in get_args(OnDivergence):
+            raise ConfigurationError(
+                f"ctxqueue_on_divergence is {self.on_divergence!r}: it is one of {', '.join(get_args(OnDivergence))}"
+            )
+
+    @classmethod
+    def read(cls, lookup: Callable[[str, Any], Any]) -> Self:
+        """Build from ``lookup("ctxqueue_lease", default)`` and so on, as ``app.conf.get`` answers it."""
+        return cls(
+            **{field.name: lookup(f"ctxqueue_{field.name}", field.default) for field in msgspec.structs.fields(cls)}
+        )

@@ -1,0 +1,1 @@
+"""The stores: each carries out the same effects."""

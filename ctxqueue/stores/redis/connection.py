@@ -1,0 +1,63 @@
+"""How we connect: the options of every client, and what a server and a namespace must be at first contact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from ctxqueue.errors import ConfigurationError
+from ctxqueue.stores.redis.checks import LAYOUT, check_namespace
+from ctxqueue.stores.redis.keys import SHARDS, metadata_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from redis.retry import AbstractRetry
+
+P = TypeVar("P")
+
+SOCKET_SECONDS = 3.0
+CONNECT_SECONDS = 2.0
+RETRIES = 8
+"""With up to 2 s between them, longer than a Sentinel failover takes; safe, as every commit carries its call's id."""
+FIRST_CONTACT_RETRIES = 1
+
+
+def backoff() -> ExponentialWithJitterBackoff:
+    """Return the waits between two tries."""
+    return ExponentialWithJitterBackoff(cap=2.0, base=0.05)
+
+
+def pool(from_url: Callable[..., P], url: str, policy: AbstractRetry[Any], **options: Any) -> P:
+    """Return a pool, not yet connected; raises ConfigurationError for a URL that is none."""
+    try:
+        return from_url(
+            url,
+            protocol=2,  # with hiredis it parses in two thirds of RESP3's time
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            retry=policy,
+            **options,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"the Redis URL is not usable: {error}") from error
+
+
+def address_of(settings: Mapping[str, Any]) -> str:
+    """Return where a pool connects to, for messages: without user and password."""
+    return settings.get("path") or f"{settings.get('host')}:{settings.get('port', 6379)}"
+
+
+def first_questions(pipeline: Any, namespace: str) -> Any:
+    """Fill a transaction with what is asked at first contact; a new namespace gets its metadata by it."""
+    key = metadata_key(namespace)
+    pipeline.hsetnx(key, "layout", LAYOUT)
+    pipeline.hsetnx(key, "shards", SHARDS)
+    pipeline.hgetall(key)
+    return pipeline
+
+
+def check_answers(answers: list[Any], namespace: str) -> None:
+    """Raise RecordTooNew, ConfigurationError if the namespace is not laid out as we know it."""
+    check_namespace(answers[2], namespace)

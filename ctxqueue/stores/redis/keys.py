@@ -1,0 +1,87 @@
+"""The names of all keys. A workflow and its shard's indexes share a hash tag, so one script can change them together.
+
+``{<namespace>:s<shard>}:<workflow>:<part>``; the docstring of each script says what a part holds.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import quote
+from zlib import crc32
+
+from ctxqueue.errors import InvalidName
+
+SHARDS = 1_024
+"""Fixed in a namespace's metadata when it is first used."""
+
+NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+
+PARTS = ("m", "e", "v", "x", "k", "w", "t")
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return the namespace; raises InvalidName if it cannot be part of a hash tag."""
+    if not isinstance(namespace, str) or not NAMESPACE.match(namespace):
+        raise InvalidName(f"namespace {namespace!r:.80} must be 1 to 64 letters, digits, '_', '.' or '-'")
+    return namespace
+
+
+def metadata_key(namespace: str) -> str:
+    """Return the hash that holds the namespace's number of shards and layout version."""
+    return f"{{{namespace}}}:metadata"
+
+
+def shard_of(workflow_id: str) -> int:
+    """Return a workflow's home."""
+    return crc32(workflow_id.encode()) % SHARDS
+
+
+@lru_cache(maxsize=4_096)
+def _quoted(name: str) -> str:
+    return quote(name, safe=" ")
+
+
+class ShardKeys:
+    """The keys that the workflows of one shard share."""
+
+    __slots__ = ("due", "msg", "out", "tag")
+
+    def __init__(self, namespace: str, shard: int) -> None:
+        self.tag = f"{{{namespace}:s{shard:04d}}}"
+        self.due = f"{self.tag}:due"
+        self.out = f"{self.tag}:out"
+        self.msg = f"{self.tag}:msg"
+
+
+class WorkflowKeys(ShardKeys):
+    """The keys of one workflow."""
+
+    __slots__ = ("e", "k", "m", "prefix", "shard", "t", "v", "w", "x")
+
+    def __init__(self, namespace: str, workflow_id: str) -> None:
+        self.shard = shard_of(workflow_id)
+        super().__init__(namespace, self.shard)
+        # A ':' in an id must not make it look like another id with a part behind it.
+        self.prefix = f"{self.tag}:{_quoted(workflow_id)}"
+        self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS)
+
+    def lane(self, lane_id: str) -> str:
+        """Return the key of a lane's newest call."""
+        return f"{self.prefix}:c:{_quoted(lane_id)}"
+
+    def run(self, run_id: str) -> str:
+        """Return the key of a run's record and journal."""
+        return f"{self.prefix}:r:{_quoted(run_id)}"
+
+
+@lru_cache(maxsize=4_096)
+def workflow_keys(namespace: str, workflow_id: str) -> WorkflowKeys:
+    """Return the keys of a workflow."""
+    return WorkflowKeys(namespace, workflow_id)
+
+
+@lru_cache(maxsize=2 * SHARDS)
+def shard_keys(namespace: str, shard: int) -> ShardKeys:
+    """Return the keys of a shard."""
+    return ShardKeys(namespace, shard)

@@ -1,0 +1,50 @@
+-- Begins an attempt at a run, or says why not.
+-- KEYS  1 run's record  2 m  3 v  4 due
+-- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
+--       8 message to keep as standby  9 its outbox item id  10 claim id
+-- Returns {'run'|'timeout', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}.
+-- Cost  O(leaves)
+-- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, p parked at, o outcome,
+--   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
+--@include clock
+--@include condition
+local record = KEYS[1]
+local found = redis.call('HMGET', record, 's', 'q', 'g', 'e', 'l', 'd', 'p', 'o', 'n')
+local now = clock_now(redis.call('HGET', KEYS[2], 'k'))
+local retries, leg = tonumber(ARGV[3]), tonumber(ARGV[4])
+local state, deadline, parked_at = found[1], nil, nil
+redis.call('ZCARD', KEYS[4])
+
+if state then
+  local last_retries, last_leg = tonumber(found[2]), tonumber(found[3])
+  if retries < last_retries or (retries == last_retries and leg < last_leg) then return { 'stale' } end
+  if retries == last_retries and leg == last_leg then
+    if state == 'parked' then return { 'parked' } end
+    if state == 'retried' then return { 'stale' } end
+    if (state == 'done' or state == 'failed') and found[8] ~= '' then return { state, found[8] } end
+    if state == 'running' and tonumber(found[5]) > now and found[9] ~= ARGV[10] then
+      redis.call('HSET', record, 'b', ARGV[8], 'i', ARGV[9])
+      redis.call('ZADD', KEYS[4], found[5], 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
+      return { 'standby' }
+    end
+  end
+  if retries == last_retries then
+    deadline = tonumber(found[6])
+    if leg > 0 then parked_at = tonumber(found[7]) end
+  end
+end
+
+local missing = {}
+if ARGV[7] ~= '' then
+  local tree, known = cmsgpack.unpack(ARGV[7]), {}
+  learn(known, addresses_of(tree, {}), KEYS[3], now)
+  if not holds(tree, known) then unmet(tree, known, missing, 0) end
+end
+-- The same claim again, its reply was lost: no new attempt.
+local epoch = (tonumber(found[4]) or 0) + (found[9] == ARGV[10] and 0 or 1)
+redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch,
+  'l', digits(now + tonumber(ARGV[5])), 'o', '', 'n', ARGV[10])
+if not deadline then redis.call('HDEL', record, 'd') end
+redis.call('PEXPIRE', record, digits((math.max(deadline or now, now) - now + tonumber(ARGV[6])) / 1000))
+local answer = #missing > 0 and deadline and deadline <= now and 'timeout' or 'run'
+return { answer, epoch, parked_at and digits(now - parked_at) or 0, unpack(missing) }

@@ -1,0 +1,82 @@
+-- Parked runs, in three forms that change together:
+--   w  zset, all scores 0   member "<address>\0\0<run>" for each address of the run's witness
+--   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
+--                           msgpack {item id, deadline us, condition, witness, parked us}
+--                           "m:<run>" -> the message to send once the condition holds
+--   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline
+-- An address ends in a key, which holds no \0, so no address is the beginning of another one's members.
+
+local function waiting_on(w, address, limit)
+  local members = redis.call('ZRANGEBYLEX', w, '[' .. address .. '\0\0', '(' .. address .. '\0\1', 'LIMIT', 0, limit)
+  local runs = {}
+  for i, member in ipairs(members) do runs[i] = string.sub(member, #address + 3) end
+  return runs
+end
+
+local function unregister(w, run, addresses)
+  for _, address in ipairs(addresses) do redis.call('ZREM', w, address .. '\0\0' .. run) end
+end
+
+local function register(w, run, addresses)
+  for _, address in ipairs(addresses) do redis.call('ZADD', w, 0, address .. '\0\0' .. run) end
+end
+
+-- So many addresses of conditions are looked at in one script, but one condition at least.
+local LEAF_BUDGET = 2000
+
+-- Decides, for runs, which fire and which wait on: fills `fires` and `moves`. Reads only. Returns what is left of
+-- the budget; below zero, some runs were not looked at.
+local function consider(runs, known, t, v, now, fires, moves, budget)
+  for _, run in ipairs(runs) do
+    if fires[run] == nil and moves[run] == nil then
+      local packed = redis.call('HGET', t, 'c:' .. run)
+      if packed then
+        local size = struct.unpack('>I4', packed)
+        if budget < size and budget < LEAF_BUDGET then return -1 end
+        budget = math.max(0, budget - size)
+        local parked = cmsgpack.unpack(string.sub(packed, 5))
+        parked.size = size
+        learn(known, addresses_of(parked[3], {}), v, now)
+        if holds(parked[3], known) then
+          fires[run] = parked
+        else
+          moves[run] = parked
+          parked.witness = witness(parked[3], known, {})
+        end
+      end
+    end
+  end
+  return budget
+end
+
+-- Puts a message in the outbox. An item id begins with the app: "<app>\0<workflow>\0<run>\0<leg>".
+local function send(out, msg, item, message, from)
+  redis.call('ZADD', out, from, item)
+  redis.call('HSET', msg, item, message)
+end
+
+-- Carries out what `consider` decided. Returns how many fired, and {item, message} of `app`'s, which it leases.
+local function carry_out(fires, moves, w, t, due, out, msg, workflow, now, app, lease)
+  local outgoing, fired = {}, 0
+  for run, parked in pairs(fires) do
+    local message = redis.call('HGET', t, 'm:' .. run)
+    local from = now
+    if app ~= '' and #outgoing < 100 and string.sub(parked[1], 1, #app + 1) == app .. '\0' then
+      from = now + lease
+      outgoing[#outgoing + 1] = parked[1]
+      outgoing[#outgoing + 1] = message
+    end
+    send(out, msg, parked[1], message, digits(from))
+    redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
+    redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
+    unregister(w, run, parked[4])
+    fired = fired + 1
+  end
+  for run, parked in pairs(moves) do
+    unregister(w, run, parked[4])
+    register(w, run, parked.witness)
+    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5] }
+    redis.call('HSET', t, 'c:' .. run, struct.pack('>I4', parked.size) .. cmsgpack.pack(kept))
+  end
+  return fired, outgoing
+end

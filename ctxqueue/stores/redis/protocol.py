@@ -1,0 +1,316 @@
+"""How each effect becomes calls of scripts, and the replies its result: shared by the blocking and the async store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from ctxqueue import effects as fx
+from ctxqueue.identity import LANE_SECONDS
+from ctxqueue.records import decode_header
+from ctxqueue.settings import MAX_RUN_CALLS
+from ctxqueue.stores.redis import scripts
+from ctxqueue.stores.redis.keys import ShardKeys, shard_keys, workflow_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ctxqueue.stores.redis.scripts import Script
+
+E = TypeVar("E", bound="fx.Effect[Any]")
+
+FIELDS_OF_RUN = 10
+"""What a run's record holds besides its calls, at most."""
+
+pack = msgspec.msgpack.Encoder().encode
+
+
+class Request(NamedTuple):
+    """One call of a script."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | bytes | int]
+
+
+class Codec(NamedTuple):
+    """Both directions for one effect; more than one request goes as a pipeline."""
+
+    encode: Callable[[str, Any], list[Request]]
+    decode: Callable[[Any, list[Any]], Any]
+
+
+CODECS: dict[type[fx.Effect[Any]], Codec] = {}
+
+
+def _head(reply: list[Any]) -> fx.Head:
+    incarnation, revision, commit_id, created, metadata, now = reply[:6]
+    return fx.Head(incarnation.decode(), int(revision), commit_id, int(created), metadata, int(now))
+
+
+def _fresh(record: bytes, now_us: int) -> bool:
+    expires_us = decode_header(record).expires_us
+    return not expires_us or expires_us > now_us
+
+
+# --- workflows and entries -------------------------------------------------------------------------------------
+
+
+def _encode_open(namespace: str, effect: fx.Open) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.OPEN, (keys.m,), (effect.incarnation, effect.metadata))]
+
+
+def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head]:
+    return replies[0][0] == 1, _head(replies[0][1:])
+
+
+def _encode_load(namespace: str, effect: fx.Load) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.LOAD, (keys.m, keys.e), effect.addresses)]
+
+
+def _decode_load(effect: fx.Load, replies: list[Any]) -> tuple[fx.Head | None, dict[str, bytes]]:
+    reply = replies[0]
+    if not reply:
+        return None, {}
+    head = _head(reply)
+    found = zip(effect.addresses, reply[6:], strict=True)
+    return head, {address: record for address, record in found if record and _fresh(record, head.now_us)}
+
+
+def _encode_page(namespace: str, effect: fx.LoadPage) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    lower = f"({effect.after}" if effect.after else f"[{effect.prefix}" if effect.prefix else "-"
+    # Every continuation of the prefix sorts before the prefix followed by a byte that no UTF-8 text has.
+    upper = b"(" + effect.prefix.encode() + b"\xff"
+    return [Request(scripts.PAGE, (keys.m, keys.e, keys.k), (lower, upper, effect.limit, effect.max_bytes))]
+
+
+def _decode_page(
+    _effect: fx.LoadPage, replies: list[Any]
+) -> tuple[fx.Head | None, list[tuple[str, bytes]], str | None]:
+    reply = replies[0]
+    if not reply:
+        return None, [], None
+    head = _head(reply)
+    pairs = [(reply[i].decode(), reply[i + 1]) for i in range(7, len(reply), 2)]
+    after = pairs[-1][0] if reply[6] and pairs else None
+    return head, [(address, record) for address, record in pairs if _fresh(record, head.now_us)], after
+
+
+def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    call = effect.call
+    journal_us = LANE_SECONDS * 1_000_000 if call.mode == "lane" else effect.bounds.horizon_us
+    args: list[str | bytes | int] = [
+        effect.workflow_id,
+        effect.agent_id,
+        effect.commit_id,
+        call.mode,
+        call.call_id,
+        effect.digest,
+        effect.on_divergence,
+        int(journal_us) // 1_000,
+        call.epoch or "",
+        effect.app,
+        effect.lease_us,
+        effect.bounds.max_entries,
+        effect.bounds.max_bytes,
+        MAX_RUN_CALLS + FIELDS_OF_RUN,
+        effect.bounds.max_merge,
+    ]
+    for write in effect.writes:
+        args += (
+            write.operation,
+            write.address,
+            "" if write.expected_version is None else write.expected_version,
+            write.expected_commit,
+            write.meta,
+            write.value,
+            "" if write.ttl_us is None else write.ttl_us,
+            1 if write.keep_expiry else 0,
+        )
+    journal = keys.lane(call.owner) if call.mode == "lane" else keys.run(call.owner)
+    record_of_run = keys.run(call.run_id) if call.run_id else journal
+    all_keys = (
+        *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
+        *(journal, record_of_run),
+    )
+    return [Request(scripts.COMMIT, all_keys, args)]
+
+
+def _outgoing(flat: list[Any]) -> tuple[fx.Outgoing, ...]:
+    return tuple(fx.Outgoing(flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2))
+
+
+def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.Conflict | fx.Refused:
+    reply = replies[0]
+    status = reply[0].decode()
+    if status == "ok":
+        _, revision, now, replayed, diverged, fired, commit_id, count = reply[:8]
+        versions_end = 8 + count
+        pending_end = versions_end + 1 + reply[versions_end]
+        named = tuple(address.decode() for address in reply[versions_end + 1 : pending_end])
+        return fx.Committed(
+            revision=int(revision),
+            versions=tuple(int(version) for version in reply[8:versions_end]),
+            now_us=int(now),
+            commit_id=commit_id,
+            replayed=bool(replayed),
+            diverged=bool(diverged),
+            fired=fired,
+            outgoing=_outgoing(reply[pending_end:]),
+            pending=() if replayed else named,
+            addresses=named if replayed else (),
+        )
+    if status == "conflict":
+        pairs = [(reply[i], reply[i + 1]) for i in range(2, len(reply), 2)]
+        return fx.Conflict(
+            records={ordinal: record for ordinal, record in pairs if record != 0},
+            omitted=tuple(ordinal for ordinal, record in pairs if record == 0),
+            now_us=int(reply[1]),
+        )
+    return fx.Refused(status, reply[1].decode())
+
+
+# --- attempts, parking -----------------------------------------------------------------------------------------
+
+
+def _encode_claim(namespace: str, effect: fx.Claim) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (
+        *(effect.workflow_id, effect.run_id, effect.position.retries, effect.position.leg),
+        *(effect.lease_us, effect.horizon_us),
+        pack(effect.condition) if effect.condition else "",
+        *(effect.message, effect.item_id, effect.claim_id),
+    )
+    return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due), args)]
+
+
+def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
+    answer, *rest = replies[0]
+    answer = answer.decode()
+    if answer in ("run", "timeout"):
+        return fx.Claimed(answer, epoch=rest[0], parked_us=int(rest[1]), unmet=tuple(rest[2:]))
+    return fx.Claimed(answer, outcome=rest[0] if rest else b"")
+
+
+def _encode_renew(namespace: str, effect: fx.Renew) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.RENEW, (keys.run(effect.run_id),), (effect.epoch, effect.lease_us))]
+
+
+def _encode_arm(namespace: str, effect: fx.Arm) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (
+        *(effect.workflow_id, effect.run_id, effect.epoch, pack(effect.condition)),
+        *(effect.item_id, effect.message, effect.timeout_us, effect.horizon_us),
+    )
+    all_keys = (keys.run(effect.run_id), keys.m, keys.v, keys.w, keys.t, keys.due)
+    return [Request(scripts.ARM, all_keys, args)]
+
+
+def _decode_arm(_effect: fx.Arm, replies: list[Any]) -> fx.Armed:
+    answer, *unmet = replies[0]
+    return fx.Armed(answer.decode(), tuple(unmet))
+
+
+def _encode_finish(namespace: str, effect: fx.Finish) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (effect.epoch, effect.state, effect.outcome, effect.horizon_us // 1_000)
+    return [Request(scripts.FINISH, (keys.run(effect.run_id),), args)]
+
+
+# --- what is due, and the outbox -------------------------------------------------------------------------------
+
+
+def _encode_peek(namespace: str, effect: fx.PeekDue) -> list[Request]:
+    return [Request(scripts.PEEK, (shard_keys(namespace, shard).due,), (effect.limit,)) for shard in effect.shards]
+
+
+def _decode_peek(effect: fx.PeekDue, replies: list[Any]) -> list[fx.Due]:
+    found = []
+    for shard, reply in zip(effect.shards, replies, strict=True):
+        for i in range(0, len(reply), 2):
+            kind, workflow_id, detail = reply[i].decode().split("\0\0", 2)
+            found.append(fx.Due(shard, kind, workflow_id, detail, int(float(reply[i + 1]))))
+    return found
+
+
+def _encode_expire(namespace: str, effect: fx.Expire) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due)
+    return [Request(scripts.EXPIRE, all_keys, (effect.workflow_id, effect.commit_id, effect.limit))]
+
+
+def _decode_expire(_effect: fx.Expire, replies: list[Any]) -> fx.Expired:
+    expired, kept, more = replies[0]
+    return fx.Expired(expired, kept, bool(more))
+
+
+def _encode_release(namespace: str, effect: fx.Release) -> list[Request]:
+    due = effect.due
+    keys = workflow_keys(namespace, due.workflow_id)
+    all_keys = (keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.run(due.detail))
+    return [Request(scripts.RELEASE, all_keys, (due.workflow_id, due.detail, due.kind))]
+
+
+def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.m, keys.v, keys.w, keys.t, keys.due, keys.out, keys.msg)
+    args = (effect.workflow_id, effect.address, effect.limit, effect.app, effect.lease_us)
+    return [Request(scripts.FAN_OUT, all_keys, args)]
+
+
+def _decode_fan_out(_effect: fx.FanOut, replies: list[Any]) -> fx.FannedOut:
+    fired, more, *flat = replies[0]
+    return fx.FannedOut(fired, _outgoing(flat), bool(more))
+
+
+def _outbox(keys: ShardKeys) -> tuple[str, str]:
+    return keys.out, keys.msg
+
+
+def _encode_take(namespace: str, effect: fx.TakeOutgoing) -> list[Request]:
+    args = (effect.app, effect.limit, effect.lease_us)
+    return [Request(scripts.TAKE, _outbox(shard_keys(namespace, shard)), args) for shard in effect.shards]
+
+
+def _decode_take(effect: fx.TakeOutgoing, replies: list[Any]) -> list[tuple[int, fx.Outgoing]]:
+    pairs = zip(effect.shards, replies, strict=True)
+    return [(shard, item) for shard, reply in pairs for item in _outgoing(reply)]
+
+
+def _encode_settle(namespace: str, effect: fx.Settle) -> list[Request]:
+    return [Request(scripts.SETTLE, _outbox(shard_keys(namespace, effect.shard)), effect.item_ids)]
+
+
+def _truth(_effect: fx.Effect[bool], replies: list[Any]) -> bool:
+    truth: bool = replies[0] == 1
+    return truth
+
+
+def _nothing(_effect: fx.Effect[None], _replies: list[Any]) -> None:
+    return None
+
+
+CODECS.update(
+    {
+        fx.Open: Codec(_encode_open, _decode_open),
+        fx.Load: Codec(_encode_load, _decode_load),
+        fx.LoadPage: Codec(_encode_page, _decode_page),
+        fx.Commit: Codec(_encode_commit, _decode_commit),
+        fx.Claim: Codec(_encode_claim, _decode_claim),
+        fx.Renew: Codec(_encode_renew, _truth),
+        fx.Arm: Codec(_encode_arm, _decode_arm),
+        fx.Finish: Codec(_encode_finish, _truth),
+        fx.PeekDue: Codec(_encode_peek, _decode_peek),
+        fx.Expire: Codec(_encode_expire, _decode_expire),
+        fx.Release: Codec(_encode_release, _truth),
+        fx.FanOut: Codec(_encode_fan_out, _decode_fan_out),
+        fx.TakeOutgoing: Codec(_encode_take, _decode_take),
+        fx.Settle: Codec(_encode_settle, _nothing),
+    }
+)

@@ -1,0 +1,53 @@
+"""The Lua scripts: read from ``lua/``, with their includes, and held to their contracts when this is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+KEYS_LINE = re.compile(r"^-- KEYS  (.+(?:\n--     .+)*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script: its source, the SHA-1 that the server knows it by, and how many keys it takes."""
+
+    name: str
+    source: str
+    sha: str
+    keys: int
+
+
+def _source(name: str) -> str:
+    text = (files(__package__) / "lua" / f"{name}.lua").read_text()
+    return INCLUDE.sub(lambda line: _source(line[1]), text)
+
+
+def _load(name: str, keys: int) -> Script:
+    source = _source(name)
+    declared = KEYS_LINE.search(source)
+    numbers = re.findall(r"(?<!\S)(\d+) ", declared[1]) if declared else []
+    if [int(number) for number in numbers] != list(range(1, keys + 1)):
+        raise AssertionError(f"{name}.lua declares keys {numbers}, its caller passes {keys}")
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), keys)
+
+
+OPEN = _load("open", keys=1)
+LOAD = _load("load", keys=2)
+PAGE = _load("page", keys=3)
+COMMIT = _load("commit", keys=12)
+CLAIM = _load("claim", keys=4)
+ARM = _load("arm", keys=6)
+RENEW = _load("renew", keys=1)
+FINISH = _load("finish", keys=1)
+PEEK = _load("peek", keys=1)
+EXPIRE = _load("expire", keys=6)
+RELEASE = _load("release", keys=7)
+FAN_OUT = _load("fan_out", keys=7)
+TAKE = _load("take", keys=2)
+SETTLE = _load("settle", keys=2)
+
+ALL = (OPEN, LOAD, PAGE, COMMIT, CLAIM, ARM, RENEW, FINISH, PEEK, EXPIRE, RELEASE, FAN_OUT, TAKE, SETTLE)

@@ -1,0 +1,1 @@
+"""Our own Celery tasks, by kind. Each module registers its tasks with one app."""

@@ -1,0 +1,8 @@
+"""What tests of code that uses ctxqueue need: a real server of their own, and ways to make its wire fail."""
+
+from __future__ import annotations
+
+from ctxqueue.testing.faults import FaultProxy
+from ctxqueue.testing.servers import EmbeddedServer, find_server
+
+__all__ = ["EmbeddedServer", "FaultProxy", "find_server"]

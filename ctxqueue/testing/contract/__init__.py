@@ -1,0 +1,59 @@
+"""What every store must do, as tests that a back end inherits.
+
+::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def url(self) -> str:
+            return "mystore://..."      # of a store that is empty at the start of each test
+
+They go through the public interface alone, but for `Attempts`: how runs are claimed and parked has no other face
+than Celery's, so those tests carry out its flows. Each store keeps the same promises; none is laxer than another.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+PARTS = (
+    *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
+    *("listing", "mistakes", "parking", "relevance", "scopes", "updates", "values", "workflows"),
+)
+
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
+
+from ctxqueue.testing.contract.access import Access  # noqa: E402 - the line above must come first
+from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
+from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
+from ctxqueue.testing.contract.calls import Calls  # noqa: E402
+from ctxqueue.testing.contract.entries import Entries  # noqa: E402
+from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
+from ctxqueue.testing.contract.listing import Listing  # noqa: E402
+from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
+from ctxqueue.testing.contract.parking import Parking  # noqa: E402
+from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
+from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
+from ctxqueue.testing.contract.updates import Updates  # noqa: E402
+from ctxqueue.testing.contract.values import Values  # noqa: E402
+from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(
+    Workflows,
+    Entries,
+    Updates,
+    Expiry,
+    Listing,
+    Scopes,
+    Relevance,
+    Access,
+    Calls,
+    Bounds,
+    Values,
+    Mistakes,
+    Attempts,
+    Parking,
+):
+    """All of it."""

@@ -1,0 +1,155 @@
+"""Attempts at a run: one at a time, the older ones fenced off, none lost."""
+# ruff: noqa: D102, PLR2004, S101 - tests: a name is a sentence, a bare number the expected value
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ctxqueue.effects import Position
+from ctxqueue.errors import AttemptSuperseded
+from ctxqueue.identity import current_attempt
+from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
+from ctxqueue.testing.contract.runs import Answer, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ctxqueue.context import WorkflowHandle
+
+SHORT = 0.03
+"""Seconds of a lease that is waited for."""
+
+
+class Attempts(Contract):
+    """claim, renew, finish, and the standby."""
+
+    @pytest.fixture
+    def worker(self, url: str, wf: WorkflowHandle) -> Iterator[Worker]:
+        assert wf.workflow_id == WORKFLOW
+        worker = Worker(url)
+        yield worker
+        worker.manager.close()
+
+    @pytest.fixture
+    def hasty(self, url: str, wf: WorkflowHandle) -> Iterator[Worker]:
+        """A worker whose leases end at once."""
+        assert wf.workflow_id == WORKFLOW
+        worker = Worker(url, lease=SHORT)
+        yield worker
+        worker.manager.close()
+
+    @pytest.mark.parametrize("workflow_id", [WORKFLOW, ""], ids=["in a workflow", "in none"])
+    def test_a_run_is_claimed_and_finished_once(self, worker: Worker, workflow_id: str) -> None:
+        answer = worker.claim("r", workflow_id=workflow_id)
+        assert (answer.word, answer.claimed.epoch, answer.missing) == ("run", 1, ())
+        assert worker.finish(answer) is True
+        again = worker.claim("r", workflow_id=workflow_id)
+        assert (again.word, again.claimed.outcome) == ("done", b"result")
+
+    def test_a_failure_is_remembered_too(self, worker: Worker) -> None:
+        worker.finish(worker.claim("r"), "failed", b"error")
+        again = worker.claim("r")
+        assert (again.word, again.claimed.outcome) == ("failed", b"error")
+
+    def test_a_result_that_was_not_kept_lets_the_body_run_again(self, worker: Worker) -> None:
+        worker.finish(worker.claim("r"), "done", b"")
+        again = worker.claim("r")
+        assert (again.word, again.claimed.epoch) == ("run", 2)
+
+    def test_runs_are_apart(self, worker: Worker) -> None:
+        assert [worker.claim(run).claimed.epoch for run in ("a", "b", "a:b", "a/b")] == [1, 1, 1, 1]
+
+    def test_an_older_message_is_stale(self, worker: Worker) -> None:
+        assert worker.claim("r", retries=1, leg=1).word == "run"
+        for retries, leg in ((0, 0), (0, 5), (1, 0)):
+            assert worker.claim("r", retries=retries, leg=leg).word == "stale"
+
+    def test_a_newer_message_takes_over(self, worker: Worker) -> None:
+        answers = [worker.claim("r", retries=retries, leg=leg) for retries, leg in ((0, 0), (0, 1), (1, 0))]
+        assert [answer.claimed.epoch for answer in answers] == [1, 2, 3]
+        assert [worker.finish(answer) for answer in answers] == [False, False, True]
+        assert worker.claim("r", retries=1).word == "done"
+
+    def test_a_message_whose_successor_was_published_is_stale(self, worker: Worker) -> None:
+        worker.finish(worker.claim("r"), "retried", b"")
+        assert worker.claim("r").word == "stale"
+        assert worker.claim("r", retries=1).word == "run"
+
+    def test_a_second_delivery_is_kept_while_the_first_is_alive(self, worker: Worker) -> None:
+        first = worker.claim("r")
+        assert worker.claim("r").word == "standby"
+        worker.sweep()
+        assert worker.deliver() == []
+        assert worker.finish(first) is True
+
+    def test_the_standby_is_sent_once_the_lease_has_ended(self, hasty: Worker) -> None:
+        hasty.claim("r")
+        assert hasty.claim("r").word == "standby"
+
+        def delivered() -> list[bytes]:
+            hasty.sweep()
+            return hasty.deliver()
+
+        assert until(delivered, "the standby is sent") == [b"r/0.0"]
+        assert hasty.claim("r").claimed.epoch == 2
+        assert delivered() == []
+
+    def test_the_standby_of_a_run_that_ended_is_sent_all_the_same(self, hasty: Worker) -> None:
+        first = hasty.claim("r")
+        assert hasty.claim("r").word == "standby"
+        hasty.finish(first)
+
+        def delivered() -> list[bytes]:
+            hasty.sweep()
+            return hasty.deliver()
+
+        assert until(delivered, "the standby is sent") == [b"r/0.0"]
+        assert hasty.claim("r").word == "done"
+
+    def test_renewing_keeps_a_lease_and_puts_the_standby_off(self, hasty: Worker, worker: Worker) -> None:
+        first = hasty.claim("r")
+        assert worker.renew(first) is True
+        assert worker.claim("r").word == "standby"
+        gone = hasty.claim("other")
+        assert hasty.claim("other").word == "standby"
+
+        def delivered() -> list[bytes]:
+            worker.sweep()
+            return worker.deliver()
+
+        assert until(delivered, "the other lease has ended") == [b"other/0.0"]
+        assert worker.claim("r").word == "standby"
+        assert worker.finish(first) is True
+        assert gone.word == "run"
+
+    def test_an_attempt_whose_lease_has_ended_is_fenced_off(self, hasty: Worker, wf: WorkflowHandle) -> None:
+        first = hasty.claim("r")
+
+        def taken_over() -> Answer | None:
+            answer = hasty.claim("r")
+            return answer if answer.word == "run" else None
+
+        second = until(taken_over, "the lease has ended")
+        assert (second.claimed.epoch, second.word) == (2, "run")
+        assert hasty.renew(first) is False
+        assert hasty.finish(first) is False
+        token = current_attempt.set(first.attempt)
+        try:
+            with pytest.raises(AttemptSuperseded):
+                wf.put("k", 1)
+        finally:
+            current_attempt.reset(token)
+        assert wf.get("k") is None
+        assert hasty.finish(second) is True
+        assert hasty.renew(second) is False
+
+    def test_nothing_is_renewed_that_was_never_claimed(self, worker: Worker) -> None:
+        answer = worker.claim("r")
+        answer.attempt.run_id = "other"
+        assert worker.renew(answer) is False
+        assert worker.finish(answer) is False
+
+    def test_positions_are_ordered_by_retries_first(self) -> None:
+        assert Position(0, 9) < Position(1, 0) < Position(1, 1)

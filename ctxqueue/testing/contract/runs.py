@@ -1,0 +1,116 @@
+"""Runs as a worker sees them: what `Attempts` and `Parking` carry out in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ctxqueue.context import SharedContextManager
+from ctxqueue.drivers import Driver
+from ctxqueue.effects import Position, Renew, do
+from ctxqueue.flows import attempts, sweeping
+from ctxqueue.identity import Attempt
+from ctxqueue.models import Agent
+from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.testing.contract.base import WORKFLOW
+
+if TYPE_CHECKING:
+    from ctxqueue.effects import Armed, Claimed, Outgoing
+    from ctxqueue.rules.dependencies import Condition
+
+AGENT = Agent("analyst_001", groups=("audit",))
+
+
+class Answer(NamedTuple):
+    """What a claim was answered, the keys that are missing, and the attempt if there is one."""
+
+    claimed: Claimed
+    missing: tuple[str, ...]
+    attempt: Attempt
+
+    @property
+    def word(self) -> str:
+        """run, timeout, stale, standby, parked, done or failed."""
+        return self.claimed.answer
+
+
+class Worker:
+    """One process of an app: claims, parks and finishes runs, and publishes what the outbox holds for its app."""
+
+    def __init__(self, url: str, *, app: str = "app", lease: float = 30.0, broken: bool = False) -> None:
+        """``broken``: the broker takes nothing."""
+        self.manager = SharedContextManager(url, {"lease": lease})
+        self.manager.terms = replace(self.manager.terms, app=app)
+        self.manager.driver = Driver(self.manager.store, self._publish)
+        self.broken = broken
+        self.published: list[bytes] = []
+        """Messages, in the order in which the broker took them."""
+
+    def _publish(self, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
+        if self.broken:
+            return ()
+        self.published += [item.message for item in items]
+        return tuple(item.item_id for item in items)
+
+    def claim(
+        self,
+        run: str,
+        *,
+        retries: int = 0,
+        leg: int = 0,
+        needs: str | Condition | None = None,
+        workflow_id: str = WORKFLOW,
+    ) -> Answer:
+        """Begin an attempt; the message is ``run/retries.leg``."""
+        terms = self.manager.terms
+        position = Position(retries, leg)
+        item = attempts.item_id(terms.app, workflow_id, run, position)
+        ticket = attempts.Ticket(workflow_id, run, position, item)
+        condition = as_condition(needs) if needs is not None else None
+        flow = attempts.claim(terms, ticket, AGENT, condition, message(run, retries, leg))
+        claimed, missing = self.manager.driver.run(flow)
+        return Answer(claimed, missing, Attempt(run, retries, workflow_id, claimed.epoch))
+
+    def park(
+        self, answer: Answer, needs: str | Condition, *, leg: int = 1, timeout: float = 60.0
+    ) -> tuple[Armed, tuple[str, ...]]:
+        """Give the run to the store until what it needs is there; it is to come back as ``leg``."""
+        terms = self.manager.terms
+        attempt = answer.attempt
+        item = attempts.item_id(terms.app, attempt.home, attempt.run_id, Position(attempt.retries, leg))
+        following = message(attempt.run_id, attempt.retries, leg)
+        flow = attempts.park(terms, attempt, AGENT, as_condition(needs), item, following, timeout)
+        return self.manager.driver.run(flow)
+
+    def claim_and_park(self, run: str, needs: str | Condition, **arguments: Any) -> None:
+        """Do what a task with unmet needs does first."""
+        armed, _ = self.park(self.claim(run, needs=needs), needs, **arguments)
+        assert armed.answer == "parked"  # noqa: S101 - part of a test
+
+    def finish(
+        self, answer: Answer, state: Literal["done", "failed", "retried"] = "done", outcome: bytes = b"result"
+    ) -> bool:
+        """End the attempt."""
+        return self.manager.driver.run(attempts.finish(self.manager.terms, answer.attempt, state, outcome))
+
+    def renew(self, answer: Answer) -> bool:
+        """Lengthen the attempt's lease."""
+        attempt = answer.attempt
+        effect = Renew(attempt.home, attempt.run_id, attempt.epoch, self.manager.terms.lease_us)
+        return self.manager.driver.run(do(effect))
+
+    def sweep(self) -> None:
+        """Do what is due."""
+        self.manager.cleanup_expired_contexts()
+
+    def deliver(self) -> list[bytes]:
+        """Publish what waits in the outbox; return all that was published since the last call."""
+        self.manager.driver.run(sweeping.resend(self.manager.terms, 10_000))
+        delivered = self.published[:]
+        self.published.clear()
+        return delivered
+
+
+def message(run: str, retries: int, leg: int) -> bytes:
+    """Return the message that enters a run at a position."""
+    return f"{run}/{retries}.{leg}".encode()

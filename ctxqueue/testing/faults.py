@@ -1,0 +1,215 @@
+"""A wire that fails on demand: a TCP proxy on loopback before a Redis-compatible server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+from ctxqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import Coroutine
+
+HOST: Final = "127.0.0.1"
+CALL_TIMEOUT: Final = 10.0
+"""Seconds that a command to the proxy's thread may take."""
+CHUNK: Final = 65_536
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with a time of zero."""
+
+
+class FaultProxy:
+    """Passes requests and replies on, from construction to ``close()``, until told to fail.
+
+    ``upstream`` is the server's ``redis://`` URL; ``url`` is the same at the proxy's own port. What a method
+    says holds when it returns. Requests are told apart by the protocol: a fault hits the same one each time.
+    Raises ConfigurationError for a URL without host and port.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = urlsplit(upstream)
+        if self._upstream.hostname is None or self._upstream.port is None:
+            raise ConfigurationError(f"{upstream!r} names no host and port: a proxy needs redis://host:port/db")
+        self.connections = 0
+        """Accepted so far."""
+        self.requests = 0
+        """Passed to the server so far."""
+        self.lost = 0
+        """Replies lost so far."""
+        self._to_lose, self._matching = 0, b""
+        self._delay = 0.0
+        self._flowing = asyncio.Event()
+        self._served: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        # Never listens: it holds the port while refuse() has nobody there.
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._holder.bind((HOST, 0))
+        self.port: int = self._holder.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
+        self._thread.start()
+        self.resume()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The server's URL, by way of the proxy."""
+        login, at, _ = self._upstream.netloc.rpartition("@")
+        return self._upstream._replace(netloc=f"{login}{at}{HOST}:{self.port}").geturl()
+
+    def lose_replies(self, n: int = 1, *, matching: bytes = b"") -> None:
+        """Have the next ``n`` requests that contain ``matching`` applied, but their replies lost.
+
+        The request is passed on; once the server has answered it, the client's connection is reset. What else
+        was under way on that connection is lost with it.
+        """
+        self._matching, self._to_lose = matching, n
+
+    def delay(self, seconds: float) -> None:
+        """Pass each request on that much later."""
+        self._delay = seconds
+
+    def hang(self) -> None:
+        """Pass nothing on, in either direction. What is sent meanwhile arrives after ``resume()``."""
+        self._call(self._hang())
+
+    def refuse(self) -> None:
+        """Refuse new connections; those that are open stay."""
+        self._call(self._refuse())
+
+    def reset_all(self) -> None:
+        """Reset every open connection."""
+        self._call(self._reset_all())
+
+    def resume(self) -> None:
+        """Pass everything on again: no delay, hang, refusal or reply to lose is left."""
+        self._to_lose, self._delay = 0, 0.0
+        self._call(self._resume())
+
+    def close(self) -> None:
+        """Reset what is open, and end; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        self.refuse()
+        self.reset_all()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_TIMEOUT)
+        self._loop.close()
+        self._holder.close()
+
+    def _call(self, command: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(command, self._loop).result(CALL_TIMEOUT)
+
+    async def _hang(self) -> None:
+        self._flowing.clear()
+
+    async def _refuse(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def _reset_all(self) -> None:
+        served = set(self._served)
+        for task in served:
+            task.cancel()
+        if served:
+            await asyncio.wait(served)
+
+    async def _resume(self) -> None:
+        self._flowing.set()
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._serve, HOST, self.port, reuse_port=True)
+
+    async def _serve(self, requests: StreamReader, client: StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._pass_on(requests, _Client(client)))
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
+
+    async def _pass_on(self, requests: StreamReader, client: _Client) -> None:
+        try:
+            await self._flowing.wait()
+            replies, server = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
+            answering = asyncio.create_task(self._pass_replies(replies, client))
+            try:
+                await self._pass_requests(requests, server, client)
+                await answering
+            finally:
+                answering.cancel()
+                server.close()
+        except asyncio.CancelledError:
+            client.reset()
+        except OSError:
+            pass  # the server is not there: the client finds its connection closed
+        finally:
+            client.writer.close()
+
+    async def _pass_requests(self, requests: StreamReader, server: StreamWriter, client: _Client) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while request := await _read_request(requests):
+                await asyncio.sleep(self._delay)
+                await self._flowing.wait()
+                if self._to_lose and self._matching in request:
+                    self._to_lose -= 1
+                    # The server answers in order: once this comes back, the request has been answered.
+                    client.last_reply = secrets.token_hex(8).encode()
+                    request += b"*2\r\n$4\r\nPING\r\n$16\r\n%s\r\n" % client.last_reply
+                self.requests += 1
+                server.write(request)
+                await server.drain()
+                if client.last_reply:
+                    return
+        # The server reads what it was sent before it sees the end, also if the client has given up.
+        server.write_eof()
+
+    async def _pass_replies(self, replies: StreamReader, client: _Client) -> None:
+        withheld = b""
+        with contextlib.suppress(OSError):
+            while chunk := await replies.read(CHUNK):
+                if client.last_reply:
+                    withheld += chunk
+                    if client.last_reply in withheld:
+                        self.lost += 1
+                        client.reset()
+                        return
+                else:
+                    await self._flowing.wait()
+                    client.writer.write(chunk)
+                    await client.writer.drain()
+        client.writer.close()
+
+
+class _Client:
+    def __init__(self, writer: StreamWriter) -> None:
+        self.writer = writer
+        self.last_reply = b""
+        """Once set, nothing more is passed to the client, and this in a reply ends its connection."""
+
+    def reset(self) -> None:
+        with contextlib.suppress(OSError):  # closed already
+            connection = self.writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.writer.transport.abort()
+
+
+async def _read_request(requests: StreamReader) -> bytes:
+    """Return one whole request as it came; nothing at the end."""
+    parts = [await requests.readline()]
+    if parts[0].startswith(b"*"):
+        for _ in range(int(parts[0][1:])):
+            length = await requests.readline()
+            parts += length, await requests.readexactly(int(length[1:]) + 2)
+    return b"".join(parts)

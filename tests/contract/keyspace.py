@@ -1,0 +1,115 @@
+"""What may stand in a Redis after a test: every key ends by itself or belongs to something that lives.
+
+Allowed without an expiry, with the reason:
+
+- ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
+- ``{ns:sNNNN}:<workflow>:m e v x k w t``: parts of a workflow, as long as its ``m`` is there;
+- ``{ns:sNNNN}:due out msg``: a shard's indexes; they go with their last item, and each item must have its reason.
+
+Everything else (attempts, journals, operations, lanes) must expire.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import msgspec
+import pytest
+import redis
+
+from ctxqueue.records import decode_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = re.compile(
+    r"\{(?P<namespace>[^:{}]+)\}:metadata"
+    r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg)|[^:]*:((?P<part>[mevxkwt])|(?P<record>[rc]:[^:]+)))"
+)
+"""A namespace's metadata; a shard's index; part of a workflow; a run, a named operation or a lane."""
+
+
+@pytest.fixture
+def tidy_redis(redis_url: str) -> Iterator[None]:
+    """Fail a test that leaves in ``redis_url`` what should not be there."""
+    yield
+    with redis.Redis.from_url(redis_url) as client:
+        assert objections(client) == []
+
+
+def objections(client: redis.Redis) -> list[str]:
+    """Return what should not be there, or does not fit together, in the client's database."""
+    places = {raw.decode(): KEY.fullmatch(raw.decode()) for raw in client.scan_iter(count=1_000)}
+    found = [text for key, place in places.items() if (text := _of_key(client, key, place))]
+    for tag in {key.rpartition(":")[0] for key, place in places.items() if place and place["index"]}:
+        found += (f"{tag}: {text}" for text in _of_shard(client, tag))
+    for prefix in {key.rpartition(":")[0] for key, place in places.items() if place and place["part"]}:
+        found += (f"{prefix}: {text}" for text in _of_workflow(client, prefix))
+    return found
+
+
+def _of_key(client: redis.Redis, key: str, place: re.Match[str] | None) -> str | None:
+    if place is None:
+        return f"{key}: no name of ours"
+    if place["record"] and client.pttl(key) < 0:
+        return f"{key}: a record of a run, operation or lane that never expires"
+    return None
+
+
+def _of_workflow(client: redis.Redis, prefix: str) -> Iterator[str]:
+    tag, _, quoted = prefix.rpartition(":")
+    name = unquote(quoted)
+    head: Any = client.hgetall(f"{prefix}:m")
+    records: Any = client.hgetall(f"{prefix}:e")
+    expiries = dict(_zset(client, f"{prefix}:x"))
+    if not head:
+        yield "parts without a head"
+        return
+    if not set(records) == set(client.hkeys(f"{prefix}:v")) == {member for member, _ in _zset(client, f"{prefix}:k")}:
+        yield "entries, versions and their order are not of the same addresses"
+    if sum(map(len, records.values())) != int(head[b"b"]):
+        yield f"bytes are {head[b'b']}, the records take {sum(map(len, records.values()))}"
+    headers = {address: decode_header(record) for address, record in records.items()}
+    if {address: header.expires_us for address, header in headers.items() if header.expires_us} != expiries:
+        yield "expiries are not those of the records"
+    if any(header.revision > int(head[b"r"]) for header in headers.values()):
+        yield "a record of a later revision than the workflow's"
+    due = dict(_zset(client, f"{tag}:due"))
+    if expiries and due.get(f"expiry\0\0{name}\0\0".encode(), float("inf")) > min(expiries.values()):
+        yield "the first expiry is not due in time"
+    yield from _of_parked(client, prefix, name, due)
+
+
+def _of_parked(client: redis.Redis, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
+    fields: Any = client.hgetall(f"{prefix}:t")
+    parked = {
+        field[2:]: msgspec.msgpack.decode(value[4:]) for field, value in fields.items() if field.startswith(b"c:")
+    }
+    if {field[2:] for field in fields if field.startswith(b"m:")} != set(parked):
+        yield "parked runs and their messages do not match"
+    registered = {member for member, _ in _zset(client, f"{prefix}:w")}
+    witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept[3]}
+    if registered != witnesses:
+        yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
+    for run, kept in parked.items():
+        if due.get(f"deadline\0\0{name}\0\0".encode() + run) != kept[1]:
+            yield f"the deadline of {run!r} is not due"
+
+
+def _of_shard(client: redis.Redis, tag: str) -> Iterator[str]:
+    items = {member for member, _ in _zset(client, f"{tag}:out")}
+    if items != set(client.hkeys(f"{tag}:msg")):
+        yield "outbox items and their messages do not match"
+    for member, _ in _zset(client, f"{tag}:due"):
+        kind, workflow, _detail = member.decode().split("\0\0", 2)
+        if kind not in {"expiry", "deadline", "standby", "fan_out"}:
+            yield f"{kind} is due, which nobody knows"
+        elif kind != "standby" and not client.exists(f"{tag}:{quote(workflow, safe=' ')}:m"):
+            yield f"{kind} is due in {workflow!r}, which is not there"
+
+
+def _zset(client: redis.Redis, key: str) -> list[tuple[bytes, int]]:
+    pairs: Any = client.zrange(key, 0, -1, withscores=True)
+    return [(member, int(score)) for member, score in pairs]

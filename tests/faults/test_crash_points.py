@@ -1,0 +1,268 @@
+"""The process dies after each effect of a flow in turn: what it left behind, the next call or the sweep mends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from ctxqueue import connect
+from ctxqueue import effects as fx
+from ctxqueue.flows import attempts, reading, sweeping, updating, writing
+from ctxqueue.identity import Attempt
+from ctxqueue.models import Put
+from ctxqueue.rules.dependencies import all_of, as_condition
+from ctxqueue.stores.redis.keys import shard_keys
+from ctxqueue.testing.contract.runs import AGENT, Worker
+from tests.contract.keyspace import objections
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WORKFLOW = "q3-close"
+LEASE = 0.05
+"""Seconds."""
+MOST_EFFECTS = 60
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(redis_url: str, client: redis.Redis) -> Iterator[Worker]:
+    worker = Worker(redis_url, lease=LEASE)
+    worker.manager.workflow(WORKFLOW).open()
+    yield worker
+    assert objections(client) == []
+    worker.manager.close()
+
+
+def die_after(worker: Worker, flow: fx.Flow[Any], effects: int) -> bool:
+    """Carry out a flow up to so many effects and drop it; return whether it had come to its end before."""
+    reply: Any = None
+    for _ in range(effects):
+        try:
+            effect = flow.send(reply)
+        except StopIteration:
+            return True
+        reply = perform(worker, effect)
+    flow.close()
+    return False
+
+
+def perform(worker: Worker, effect: fx.Effect[Any]) -> Any:
+    if isinstance(effect, fx.Publish):
+        worker.published += [item.message for item in effect.items]
+        return tuple(item.item_id for item in effect.items)
+    if isinstance(effect, fx.Wait):
+        return None
+    return worker.manager.store.perform(effect)
+
+
+def at_each_point(worker: Worker, begin: Callable[[], fx.Flow[Any]], check: Callable[[int], None]) -> int:
+    """Begin the flow anew for each of its effects, let it die there, check; return how many effects it has."""
+    for effects in range(1, MOST_EFFECTS):
+        ended = die_after(worker, begin(), effects)
+        check(effects)
+        if ended:
+            return effects - 1
+    raise AssertionError("the flow has no end")
+
+
+def all_delivered(worker: Worker, client: redis.Redis) -> Counter[bytes]:
+    """Sweep and send again until the outbox is empty; return how often each message came."""
+    outbox = shard_keys("default", worker.manager.store.shard_of(WORKFLOW)).out
+    seen: Counter[bytes] = Counter(worker.published)
+    worker.published.clear()
+
+    def empty() -> bool:
+        worker.sweep()
+        seen.update(worker.deliver())
+        return not client.exists(outbox)
+
+    wait_until(empty, "the outbox is empty")
+    return seen
+
+
+def test_a_commit_that_fires_one_run(worker: Worker, client: redis.Redis) -> None:
+    runs: list[str] = []
+
+    def begin() -> fx.Flow[Any]:
+        runs.append(f"r{len(runs)}")
+        worker.claim_and_park(runs[-1], runs[-1])
+        return updating.update(worker.manager.terms, WORKFLOW, AGENT, {runs[-1]: 1}, "replace")
+
+    def check(effects: int) -> None:
+        message = f"{runs[-1]}/0.1".encode()
+        seen = all_delivered(worker, client)
+        assert seen == {message: 2 if effects == 2 else 1}  # published, and not yet settled
+        assert worker.claim(runs[-1], leg=1, needs=runs[-1]).missing == ()
+
+    assert at_each_point(worker, begin, check) == 3
+
+
+def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, client: redis.Redis) -> None:
+    rounds: list[set[bytes]] = []
+
+    def begin() -> fx.Flow[Any]:
+        key = f"k{len(rounds)}"
+        names = [f"{key}r{number}" for number in range(260)]
+        rounds.append({f"{name}/0.1".encode() for name in names})
+        for name in names:
+            worker.claim_and_park(name, key)
+        return updating.update(worker.manager.terms, WORKFLOW, AGENT, {key: 1}, "replace")
+
+    def check(_effects: int) -> None:
+        seen = all_delivered(worker, client)
+        assert set(seen) == rounds[-1]
+        assert max(seen.values()) <= 2
+
+    assert at_each_point(worker, begin, check) == 7
+
+
+def test_an_update_of_what_somebody_else_wrote(worker: Worker, redis_url: str) -> None:
+    elsewhere = connect(redis_url)
+    handle = elsewhere.workflow(WORKFLOW, agent_id="other_1")
+    state: dict[str, int] = {}
+
+    def begin() -> fx.Flow[Any]:
+        handle.put("k", {"a": 1})
+        state["revision"] = handle.open().revision
+        return updating.update(worker.manager.terms, WORKFLOW, AGENT, {"k": {"b": 2}, "new": 1}, "smart_merge")
+
+    def check(effects: int) -> None:
+        applied = effects >= 2
+        assert handle["k"] == ({"a": 1, "b": 2} if applied else {"a": 1})
+        assert handle.open().revision == state["revision"] + applied
+        handle.update({"k": {"c": 3}})
+        assert handle["k"] == ({"a": 1, "b": 2, "c": 3} if applied else {"a": 1, "c": 3})
+
+    assert at_each_point(worker, begin, check) == 2
+
+
+def test_the_first_entry_of_the_global_context(worker: Worker, client: redis.Redis) -> None:
+    def begin() -> fx.Flow[Any]:
+        client.delete(*client.keys("*global*") or ["none"])
+        return writing.put(worker.manager.terms, WORKFLOW, AGENT, "global_k", Put(1))
+
+    def check(effects: int) -> None:
+        handle = worker.manager.workflow(WORKFLOW, agent_id="other_1")
+        assert handle.view().global_revision == (effects >= 3)
+        assert handle.put("global_k", 2).version == (2 if effects >= 3 else 1)
+
+    assert at_each_point(worker, begin, check) == 3
+
+
+def test_a_claim_and_a_parking(worker: Worker, client: redis.Redis) -> None:
+    needs = as_condition(all_of("a", "b"))
+    runs: list[str] = []
+
+    def begin() -> fx.Flow[Any]:
+        runs.append(f"r{len(runs)}")
+        return claim_and_park(worker, runs[-1])
+
+    def check(effects: int) -> None:
+        run = runs[-1]
+        handle = worker.manager.workflow(WORKFLOW)
+        if effects == 1:  # the message is redelivered, and once the lease has ended somebody takes over
+            wait_until(lambda: worker.claim(run, needs=needs).word == "run", "the lease has ended")
+            return
+        assert worker.claim(run, needs=needs).word == "parked"
+        handle.update({"a": 1, "b": 1})
+        message = f"{run}/0.1".encode()
+        seen = all_delivered(worker, client)
+        assert seen[message] == 1
+        handle.delete("a")
+        handle.delete("b")
+
+    assert at_each_point(worker, begin, check) == 2
+
+
+def claim_and_park(worker: Worker, run: str) -> fx.Flow[None]:
+    terms = worker.manager.terms
+    needs = all_of("a", "b")
+    item = attempts.item_id(terms.app, WORKFLOW, run, fx.Position(0, 0))
+    ticket = attempts.Ticket(WORKFLOW, run, fx.Position(0, 0), item)
+    claimed, _ = yield from attempts.claim(terms, ticket, AGENT, needs, b"first")
+    attempt = Attempt(run, 0, WORKFLOW, claimed.epoch)
+    following = attempts.item_id(terms.app, WORKFLOW, run, fx.Position(0, 1))
+    yield from attempts.park(terms, attempt, AGENT, needs, following, f"{run}/0.1".encode(), 60)
+
+
+def test_the_end_of_an_attempt(worker: Worker) -> None:
+    answer = worker.claim("r")
+    die_after(worker, attempts.finish(worker.manager.terms, answer.attempt, "done", b"result"), 1)
+    assert worker.claim("r").word == "done"
+
+
+def test_a_sweep(worker: Worker, client: redis.Redis) -> None:
+    rounds: list[str] = []
+    handle = worker.manager.workflow(WORKFLOW)
+    second = worker.manager.workflow("second")
+    second.open()
+
+    def begin() -> fx.Flow[Any]:
+        name = f"k{len(rounds)}"
+        rounds.append(name)
+        worker.claim_and_park(f"{name}late", "never", timeout=0.01)
+        worker.claim(f"{name}twice")
+        worker.claim(f"{name}twice")
+        handle.update({f"{name}{number}": Put(1, ttl=0.01) for number in range(150)})
+        second.put(name, 1, ttl=0.01)
+        handle.put(f"{name}clock", 1, ttl=2 * LEASE)
+        wait_until(lambda: handle.get(f"{name}clock") is None, "all of it is due")
+        return sweeping.sweep(worker.manager.terms, 10_000)
+
+    def check(_effects: int) -> None:
+        expected = {f"{rounds[-1]}late/0.1".encode(), f"{rounds[-1]}twice/0.0".encode()}
+        seen = all_delivered(worker, client)
+        assert seen == dict.fromkeys(expected, 1)
+        worker.sweep()
+        assert worker.manager.cleanup_expired_contexts().scanned == 0
+        assert worker.claim(f"{rounds[-1]}late", leg=1, needs="never").word == "timeout"
+
+    assert at_each_point(worker, begin, check) > 8
+
+
+def test_sending_again(worker: Worker, client: redis.Redis) -> None:
+    rounds: list[set[bytes]] = []
+
+    def begin() -> fx.Flow[Any]:
+        key = f"k{len(rounds)}"
+        names = [f"{key}r{number}" for number in range(30)]
+        rounds.append({f"{name}/0.1".encode() for name in names})
+        for name in names:
+            worker.claim_and_park(name, key)
+        worker.broken = True
+        worker.manager.workflow(WORKFLOW).put(key, 1)
+        worker.broken = False
+        clock = worker.manager.workflow(WORKFLOW)
+        clock.put("clock", 1, ttl=2 * LEASE)
+        wait_until(lambda: clock.get("clock") is None, "the leases have ended")
+        return sweeping.resend(worker.manager.terms, 1_000)
+
+    def check(_effects: int) -> None:
+        seen = all_delivered(worker, client)
+        assert set(seen) == rounds[-1]
+        assert max(seen.values()) <= 2
+
+    assert at_each_point(worker, begin, check) >= 3
+
+
+def test_reading_leaves_nothing(worker: Worker) -> None:
+    handle = worker.manager.workflow(WORKFLOW)
+    handle.update({f"k{number}": "x" * 5_000 for number in range(150)})
+    before = handle.open()
+    for flow in (
+        lambda: reading.view(worker.manager.terms, WORKFLOW, AGENT),
+        lambda: reading.get(WORKFLOW, AGENT, "absent"),
+        lambda: reading.list_entries(WORKFLOW, AGENT, "", None, 100, None),
+    ):
+        assert at_each_point(worker, flow, lambda _effects: None) >= 2
+    assert handle.open() == before

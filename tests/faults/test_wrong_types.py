@@ -1,0 +1,216 @@
+"""Somebody writes under our prefix: a script that meets a key of another type has written nothing."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from ctxqueue import effects as fx
+from ctxqueue.errors import StoreUnavailable
+from ctxqueue.flows import attempts, updating
+from ctxqueue.identity import Attempt, current_attempt
+from ctxqueue.models import Put
+from ctxqueue.rules.dependencies import all_of, as_condition, resolve
+from ctxqueue.stores.redis.protocol import CODECS
+from ctxqueue.testing.contract.runs import AGENT, Worker
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WORKFLOW = "q3-close"
+HORIZON = 3_600_000_000
+LEASE = 30_000_000
+COMMIT_ID = struct.pack(">d", 1.5)
+
+
+@pytest.fixture
+def worker(redis_url: str) -> Iterator[Worker]:
+    worker = Worker(redis_url, lease=0.02)
+    handle = worker.manager.workflow(WORKFLOW, agent_id=AGENT.agent_id)
+    handle.open()
+    handle.update({"old": {"a": 1}, "list": [1], "soon": Put(1, ttl=0.01), "late": Put(1, ttl=3_600)})
+    yield worker
+    worker.manager.close()
+
+
+def waited(worker: Worker) -> None:
+    """Let leases and short times to live end."""
+    handle = worker.manager.workflow(WORKFLOW)
+    handle.put("clock", 1, ttl=0.03)
+    wait_until(lambda: handle.get("clock") is None, "the clock has run down")
+
+
+def commit(worker: Worker) -> fx.Effect[Any]:
+    """An attempt's named operation that touches every key: it merges, sets an expiry, fires one run and moves one."""
+    worker.claim_and_park("fires", all_of("list", "new"))
+    worker.claim_and_park("moves", all_of("later", "new"))
+    updates = {"old": Put({"b": 2}, ttl=60), "list": [2], "new": [3], "late": [4]}
+    token = current_attempt.set(Attempt("the-run", 0, WORKFLOW, 3))
+    try:
+        flow = updating.update(worker.manager.terms, WORKFLOW, AGENT, updates, "smart_merge", "the-operation")
+        effect = next(flow)
+        return flow.send(worker.manager.store.perform(effect)) if isinstance(effect, fx.Load) else effect
+    finally:
+        current_attempt.reset(token)
+
+
+def commit_in_a_lane(worker: Worker) -> fx.Effect[Any]:
+    """A plain call that deletes nothing and fires nobody."""
+    return next(updating.update(worker.manager.terms, WORKFLOW, AGENT, {"list": [2]}, "append"))
+
+
+def parked(worker: Worker, needs: str, **times: float) -> None:
+    worker.claim_and_park("r", needs, **times)
+
+
+def claim(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x")
+    tree = resolve(as_condition("x"), AGENT)
+    return fx.Claim(WORKFLOW, "r", fx.Position(0, 1), tree, "app\0item", b"message", LEASE, HORIZON, b"claim id")
+
+
+def arm(worker: Worker) -> fx.Effect[Any]:
+    answer = worker.claim("r", needs="x")
+    tree = resolve(as_condition(all_of("old", "x")), AGENT)
+    item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
+    return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, tree, item, b"message", LEASE, HORIZON)
+
+
+def renew(worker: Worker) -> fx.Effect[Any]:
+    return fx.Renew(WORKFLOW, "r", worker.claim("r").claimed.epoch, LEASE)
+
+
+def finish(worker: Worker) -> fx.Effect[Any]:
+    return fx.Finish(WORKFLOW, "r", worker.claim("r").claimed.epoch, "done", b"result", HORIZON)
+
+
+def expire(worker: Worker) -> fx.Effect[Any]:
+    waited(worker)
+    return fx.Expire(WORKFLOW, COMMIT_ID, 100)
+
+
+def due(worker: Worker, kind: Any) -> fx.Effect[Any]:
+    shard = worker.manager.store.shard_of(WORKFLOW)
+    return fx.Release(fx.Due(shard, kind, WORKFLOW, "r", 0), HORIZON)
+
+
+def release_deadline(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x", timeout=0.01)
+    waited(worker)
+    return due(worker, "deadline")
+
+
+def release_standby(worker: Worker) -> fx.Effect[Any]:
+    worker.claim("r")
+    assert worker.claim("r").word == "standby"
+    waited(worker)
+    return due(worker, "standby")
+
+
+def fan_out(worker: Worker) -> fx.Effect[Any]:
+    for number in range(60):
+        worker.claim_and_park(f"r{number}", "x" if number % 2 else all_of("y", "x"))
+    store = worker.manager.store
+    commit_of_many = next(updating.update(worker.manager.terms, WORKFLOW, AGENT, {"x": 1}, "replace"))
+    committed = store.perform(commit_of_many)
+    return fx.FanOut(WORKFLOW, committed.pending[0], 200, "app", LEASE)
+
+
+def in_outbox(worker: Worker) -> int:
+    parked(worker, "x")
+    worker.broken = True
+    worker.manager.workflow(WORKFLOW).put("x", 1)
+    waited(worker)
+    return worker.manager.store.shard_of(WORKFLOW)
+
+
+def take(worker: Worker) -> fx.Effect[Any]:
+    return fx.TakeOutgoing((in_outbox(worker),), "app", 10, LEASE)
+
+
+def settle(worker: Worker) -> fx.Effect[Any]:
+    shard = in_outbox(worker)
+    item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
+    return fx.Settle(shard, (item,))
+
+
+def read(worker: Worker) -> fx.Effect[Any]:
+    assert worker.published == []
+    return fx.Load(WORKFLOW, ("w\0\0old",))
+
+
+def page(worker: Worker) -> fx.Effect[Any]:
+    assert worker.published == []
+    return fx.LoadPage(WORKFLOW, "", "", 10)
+
+
+def open_again(worker: Worker) -> fx.Effect[Any]:
+    assert worker.published == []
+    return fx.Open(WORKFLOW, "incarnation", b"")
+
+
+SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
+    # scene, number of keys, those that it has no business with
+    "open": (open_again, 1, set()),
+    "load": (read, 2, set()),
+    "page": (page, 3, set()),
+    "commit": (commit, 12, set()),
+    "commit in a lane": (commit_in_a_lane, 12, {4, 5, 7, 8, 9, 10}),
+    "claim": (claim, 4, set()),
+    "arm": (arm, 6, set()),
+    "renew": (renew, 1, set()),
+    "finish": (finish, 1, set()),
+    "expire": (expire, 6, set()),
+    "release at the deadline": (release_deadline, 7, {7}),
+    "release of a standby": (release_standby, 7, {3}),
+    "fan out": (fan_out, 7, set()),
+    "take": (take, 2, set()),
+    "settle": (settle, 2, set()),
+    "peek": (lambda _worker: fx.PeekDue((0,), 10), 1, set()),
+}
+READS = {"load", "page", "peek", "open"}
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def dumps(client: redis.Redis) -> dict[bytes, Any]:
+    return {key: client.dump(key) for key in client.scan_iter(count=1_000)}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_undisturbed_each_call_does_its_work(worker: Worker, client: redis.Redis, scene: str) -> None:
+    effect = SCENES[scene][0](worker)
+    before = dumps(client)
+    worker.manager.store.perform(effect)
+    assert (dumps(client) == before) is (scene in READS)
+
+
+@pytest.mark.parametrize(
+    ("scene", "number"), [(scene, number) for scene in SCENES for number in range(1, SCENES[scene][1] + 1)]
+)
+def test_a_key_of_another_type_stops_the_call_before_it_writes(
+    worker: Worker, client: redis.Redis, scene: str, number: int
+) -> None:
+    make, count, unused = SCENES[scene]
+    effect = make(worker)
+    request = CODECS[type(effect)].encode("default", effect)[0]
+    assert len(request.keys) == count
+    key = request.keys[number - 1]
+    client.delete(key)
+    client.rpush(key, "somebody else's")
+    before = dumps(client)
+    if number in unused:
+        worker.manager.store.perform(effect)
+        assert client.lrange(key, 0, -1) == [b"somebody else's"]
+    else:
+        with pytest.raises(StoreUnavailable, match="holds another type: something else writes under our prefix"):
+            worker.manager.store.perform(effect)
+        assert dumps(client) == before

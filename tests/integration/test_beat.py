@@ -1,0 +1,93 @@
+"""Beat sets the sweep and the callbacks going, at the interval that the app configures."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ctxqueue import DependencyTimeout
+from ctxqueue.stores.redis.keys import workflow_keys
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Deploy
+    from tests.integration.deployments import Deployment
+
+SECONDS = 10.0
+INTERVAL = 0.4
+JITTER = 0.2
+OURS = ("ctxqueue.cleanup_sweep", "ctxqueue.dependency_callbacks")
+
+
+@pytest.fixture(scope="module")
+def site(deploy: Deploy) -> Deployment:
+    site = deploy("parking", ctxqueue_sweep_interval=INTERVAL, ctxqueue_lease=1.0)
+    site.worker()
+    site.beat()
+    return site
+
+
+def test_beat_sends_each_of_our_tasks_at_the_interval_and_a_late_one_expires(deploy: Deploy) -> None:
+    site = deploy("parking", ctxqueue_sweep_interval=INTERVAL)
+    beat = site.beat()
+    ticks = 5
+    wait_until(lambda: len(site.waiting_messages()) >= ticks * len(OURS), "beat has ticked a few times", SECONDS)
+    site.stop(beat)
+    messages = site.waiting_messages()
+    assert {message["headers"]["task"] for message in messages} == set(OURS)
+    for name in OURS:
+        ours = [message for message in messages if message["headers"]["task"] == name]
+        ends = [datetime.fromisoformat(message["headers"]["expires"]) for message in ours]
+        pauses = [second - first for first, second in pairwise(ends)]
+        assert all(abs(pause - timedelta(seconds=INTERVAL)) < timedelta(seconds=JITTER) for pause in pauses), pauses
+        assert all(float(message["properties"]["expiration"]) <= INTERVAL * 1_000 for message in ours)
+
+
+def test_a_tick_that_nobody_took_in_time_is_not_carried_out(deploy: Deploy) -> None:
+    site = deploy("parking", ctxqueue_sweep_interval=INTERVAL)
+    beat = site.beat()
+    wait_until(lambda: len(site.waiting_messages()) >= len(OURS), "beat has ticked", SECONDS)
+    site.stop(beat)
+    late = len(site.waiting_messages())
+    wait_until(lambda: site.clock() > last_expiry(site.waiting_messages()), "the ticks have expired", SECONDS)
+    site.worker()
+    wait_until(lambda: not any(site.queued().values()), "every message is answered", SECONDS)
+    assert site.log().count("Discarding revoked task: ctxqueue.") == late
+
+
+def last_expiry(messages: list[dict[str, Any]]) -> float:
+    return max(datetime.fromisoformat(message["headers"]["expires"]).timestamp() for message in messages)
+
+
+def test_an_expired_entry_goes_without_anyone_reading_it(site: Deployment) -> None:
+    workflow = site.workflow()
+    workflow.put("brief", 1, ttl=0.1)
+    workflow.put("lasting", 2)
+    entries = workflow_keys("default", workflow.workflow_id).e
+    assert site.redis.hlen(entries) == 2
+    wait_until(lambda: site.redis.hlen(entries) == 1, "the expired entry is gone", SECONDS)
+    assert workflow["lasting"] == 2
+
+
+def test_two_beats_do_no_harm(site: Deployment) -> None:
+    second = site.beat()
+    workflow = site.workflow()
+    name = f"mourned:{workflow.workflow_id}"
+    with workflow:
+        results = [
+            site.task("impatient").apply_async(link_error=site.task("mourn").s(f"{name}:{number}"))
+            for number in range(20)
+        ]
+        resumed = site.task("named").delay("late")
+    workflow.put("here", 1, ttl=0.2)
+    for number, result in enumerate(results):
+        with pytest.raises(DependencyTimeout):
+            result.get(SECONDS)
+        assert len(wait_until(lambda number=number: site.notes(f"{name}:{number}"), "it was mourned")) == 1  # type: ignore[misc]
+    workflow.put("late", "came")
+    assert resumed.get(SECONDS) == ["came"]
+    assert site.notes(f"named:{workflow.workflow_id}") == [[]]
+    site.stop(second)

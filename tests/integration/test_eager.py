@@ -1,0 +1,92 @@
+"""In unit tests tasks run at once, in the caller: what they need is there, or an error says what is missing."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import chain, chord, group
+
+import ctxqueue
+from tests.integration.apps import parking
+
+if TYPE_CHECKING:
+    from ctxqueue.context import WorkflowHandle
+
+
+@pytest.fixture
+def queue() -> ctxqueue.ContextQueue:
+    return parking.build(
+        {
+            "task_always_eager": True,
+            "task_eager_propagates": True,
+            "result_backend": "cache+memory://",
+            "ctxqueue_backend_url": f"memory://{uuid.uuid4()}",
+            "sample_url": None,
+        }
+    )
+
+
+@pytest.fixture
+def workflow(queue: ctxqueue.ContextQueue) -> WorkflowHandle:
+    handle = queue.workflow("unit-test")
+    handle.open()
+    return handle
+
+
+def task(queue: ctxqueue.ContextQueue, name: str) -> Any:
+    return queue.app.tasks[name]
+
+
+def test_a_task_whose_keys_are_there_runs(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    workflow.put("passing", "here")
+    with workflow:
+        assert task(queue, "hasty").delay().get() == "here"
+
+
+def test_one_branch_of_a_condition_is_enough(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    workflow.update({"base": 1, "left": 2})
+    with workflow:
+        assert task(queue, "either").delay().get() == ["base", "left"]
+
+
+def test_a_missing_key_is_an_error_that_names_it(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    workflow.put("here", 1)
+    with workflow, pytest.raises(ctxqueue.DependencyNotReady, match="never, nowhere") as refusal:
+        task(queue, "impatient").delay()
+    assert "here," not in str(refusal.value)
+
+
+def test_a_canvas_fails_where_a_key_is_missing(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    hasty, gather = task(queue, "hasty"), task(queue, "gather")
+    with workflow:
+        for canvas in (chain(hasty.si(), hasty.si()), group(hasty.s()), chord([hasty.s()], gather.s())):
+            with pytest.raises(ctxqueue.DependencyNotReady):
+                canvas.delay()
+        workflow.put("passing", "here")
+        assert chain(hasty.si(), hasty.si()).delay().get() == "here"
+        assert chord([hasty.s(), hasty.s()], gather.s()).delay().get() == ["here", "here"]
+
+
+def test_a_task_writes_and_the_next_one_finds_it(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    @queue.task(agent_type="extractor", name="produce")
+    def produce(self: Any) -> int:
+        return int(self.context.update({"passing": "produced"}).revision)
+
+    with workflow:
+        assert chain(produce.si(), task(queue, "hasty").si()).delay().get() == "produced"
+
+
+def test_outside_a_workflow_needs_are_an_error(queue: ctxqueue.ContextQueue) -> None:
+    with pytest.raises(ctxqueue.ConfigurationError, match="belongs to no workflow"):
+        task(queue, "hasty").delay()
+
+
+def test_an_enqueued_update_is_done_at_once(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    result = queue.enqueue_update("unit-test", "web_extractor_001", {"rows": [1]})
+    assert result.get() == {"revision": 1, "versions": {"rows": 1}, "replayed": False}
+    assert workflow["rows"] == [1]
+    second = queue.enqueue_update("unit-test", "web_extractor_001", {"rows": [2]}, merge_strategy="append")
+    assert second.get()["revision"] == 2
+    assert workflow["rows"] == [1, 2]

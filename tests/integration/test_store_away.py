@@ -1,0 +1,76 @@
+"""While the store is away nothing is lost: messages wait, and are carried out once it is back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ctxqueue
+from ctxqueue.testing import EmbeddedServer, FaultProxy
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.conftest import Deploy
+    from tests.integration.deployments import Deployment
+
+SECONDS = 20.0
+AGENT = "web_extractor_001"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[EmbeddedServer]:
+    """A store beside the broker, with a workflow in it."""
+    with EmbeddedServer() as store, ctxqueue.connect(store.url()) as manager:
+        manager.workflow("away").open()
+        yield store
+
+
+@pytest.fixture(scope="module")
+def wire(store: EmbeddedServer) -> Iterator[FaultProxy]:
+    with FaultProxy(store.url()) as wire:
+        yield wire
+
+
+@pytest.fixture
+def site(deploy: Deploy, wire: FaultProxy) -> Deployment:
+    """A worker that cannot reach its store."""
+    wire.refuse()
+    wire.reset_all()
+    site = deploy("effects", ctxqueue_backend_url=wire.url, ctxqueue_lease=1.0)
+    site.worker()
+    return site
+
+
+def test_a_task_waits_in_the_broker_for_its_store(site: Deployment, store: EmbeddedServer, wire: FaultProxy) -> None:
+    workflow = site.queue.workflow("away", agent_id=AGENT)
+    with workflow:
+        result = site.task("extract").delay("rows")
+    wait_until(lambda: f"[{result.id}] goes back to the queue" in site.log(), "the message was given back", SECONDS)
+    assert site.notes(f"ran:{result.id}") == []
+    assert result.state == "PENDING"
+    wire.resume()
+    answer = result.get(SECONDS)
+    with ctxqueue.connect(store.url()) as manager:
+        assert manager.workflow("away")["log"] == answer
+    assert site.notes(f"ran:{result.id}") == ["rows"]
+
+
+def retries_under_way(site: Deployment) -> list[dict[str, Any]]:
+    held = [json.loads(message)[0] for message in site.redis.hvals("unacked")]
+    return [each for each in (*held, *site.waiting_messages()) if each["headers"]["retries"]]
+
+
+def test_an_update_is_tried_again_and_its_retry_shows_no_values(
+    site: Deployment, store: EmbeddedServer, wire: FaultProxy
+) -> None:
+    result = site.queue.enqueue_update("away", AGENT, {"salary": "classified"})
+    (retry, *_) = wait_until(lambda: retries_under_way(site), "the update is tried again", SECONDS)
+    assert retry["headers"]["argsrepr"] == f"('away', '{AGENT}', <1 keys>)"
+    wire.resume()
+    assert result.get(SECONDS)["versions"] == {"salary": 1}
+    with ctxqueue.connect(store.url()) as manager:
+        assert manager.workflow("away", agent_id=AGENT)["salary"] == "classified"

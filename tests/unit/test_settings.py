@@ -1,0 +1,94 @@
+"""Settings: defaults, what a Celery app's configuration says, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from ctxqueue import SharedContextManager
+from ctxqueue.clock import LONGEST_DURATION, instant, microseconds
+from ctxqueue.errors import ConfigurationError, InvalidDuration, InvalidName
+from ctxqueue.settings import Settings
+
+DOCUMENTED = {
+    "sweep_interval": 10.0,
+    "lease": 30.0,
+    "horizon": 86_400.0,
+    "on_divergence": "first",
+    "max_value": 1_048_576,
+    "max_entries": 10_000,
+    "max_bytes": 67_108_864,
+    "needs_timeout": 3_600.0,
+}
+NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    assert msgspec.structs.asdict(Settings()) == DOCUMENTED
+
+
+def test_what_the_configuration_says_is_honoured() -> None:
+    configuration = {"ctxqueue_lease": 5, "ctxqueue_on_divergence": "error", "lease": 1, "ctxqueue_unknown": 1}
+    settings = Settings.read(configuration.get)
+    assert (settings.lease, settings.on_divergence) == (5, "error")
+    assert settings == Settings(lease=5, on_divergence="error")
+
+
+@pytest.mark.parametrize("value", [0, -1, "10", None, math.nan, math.inf, True, [1]], ids=repr)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number above 0"):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_value", "max_entries", "max_bytes"])
+def test_a_size_is_a_whole_number(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="whole number"):
+        Settings.read({f"ctxqueue_{name}": 1.5}.get)
+
+
+@pytest.mark.parametrize("value", ["", "First", None, 1])
+def test_the_way_of_divergence_is_one_of_three(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="it is one of first, apply, error"):
+        Settings(on_divergence=value)
+
+
+def test_an_unknown_setting_of_a_manager() -> None:
+    with pytest.raises(ConfigurationError, match="max_entry"):
+        SharedContextManager("memory://", {"max_entry": 5})
+    with pytest.raises(ConfigurationError, match="ctxqueue_lease is -1"):
+        SharedContextManager("memory://", {"lease": -1})
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "a:b", "{a}", "-a", "a" * 65, "ä", None, 5, "a\n"])
+def test_a_namespace_fits_into_a_hash_tag(namespace: Any) -> None:
+    with pytest.raises(InvalidName, match="namespace"):
+        SharedContextManager("redis://127.0.0.1:1/0", {"namespace": namespace})
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [(1, 1_000_000), (0.5, 500_000), (1e-9, 1), (timedelta(minutes=1), 60_000_000), (LONGEST_DURATION, None)],
+)
+def test_durations_are_microseconds(duration: float | timedelta, expected: int | None) -> None:
+    assert microseconds(duration) == (expected or LONGEST_DURATION * 1_000_000)
+    assert microseconds(duration) < 2**53
+
+
+@pytest.mark.parametrize(
+    "duration",
+    [0, -1, math.nan, math.inf, -math.inf, LONGEST_DURATION + 1, 10**400, True, "1", None, timedelta.max, timedelta(0)],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_no_duration(duration: Any) -> None:
+    with pytest.raises(InvalidDuration, match="pause is"):
+        microseconds(duration, "pause")
+
+
+def test_instants_are_exact() -> None:
+    moment = instant(1_782_907_815_123_457)
+    assert (moment.microsecond, moment.utcoffset()) == (123_457, timedelta(0))

@@ -1,0 +1,32 @@
+"""Waiting with a bound: the tests' only way to wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INTERVAL = 0.01
+"""Seconds between two looks."""
+
+T = TypeVar("T")
+
+
+def wait_until(predicate: Callable[[], T], description: str, timeout: float = 15.0) -> T:
+    """Call the predicate until what it returns is true, and return that.
+
+    ``timeout`` is in seconds. After it the test fails with the description and what the predicate last
+    returned; an error in the predicate is not held back.
+    """
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not (seen := predicate()):
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {timeout} s: {description}; last saw {seen!r}")
+        pause.wait(INTERVAL)
+    return seen

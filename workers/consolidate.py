@@ -1,0 +1,72 @@
+"""The main job: who does what, and what each waits for. Nothing here waits; the keys do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue.rules.dependencies import keys_of
+from workers import entries
+from workers.app import ctx
+from workers.financial_calculator import calculate, everything
+from workers.report_generator import write
+from workers.revenue import Part, split_into_parts
+from workers.web_extractor import extract_rates, extract_revenue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from celery.result import AsyncResult
+
+MAX_PARTS = 500
+"""A condition names at most 1,000 keys, two for each part."""
+
+
+class TooManyRowsError(ValueError):
+    """The file has more parts than one calculation can wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One published task: what it is called, what it needs, and its result to be."""
+
+    label: str
+    needs: tuple[str, ...]
+    result: AsyncResult[dict[str, Any]]
+
+
+def plan(source: Path) -> list[Part]:
+    """Look through the file; raises RevenueFileError, TooManyRowsError before anything is started."""
+    parts = split_into_parts(source)
+    if len(parts) > MAX_PARTS:
+        raise TooManyRowsError(
+            f"{source} has {len(parts)} parts of up to 500 rows: at most {MAX_PARTS}; split the file"
+        )
+    return parts
+
+
+def start(workflow_id: str, source: Path, output: Path, parts: list[Part]) -> list[Step]:
+    """Open the workflow and publish every task at once; the store lets each go when its keys are there.
+
+    Those that wait come first here, to show that they hold no worker.
+    """
+    workflow = ctx.workflow(workflow_id)
+    workflow.open({"source": str(source), "output": str(output), "parts": len(parts)})
+    with workflow:
+        steps = [
+            Step("report_generator.write", (entries.SUMMARY,), write.delay(str(output))),
+            Step("financial_calculator.calculate", _keys(len(parts)), calculate.delay(len(parts))),
+        ]
+        steps += [
+            Step("web_extractor.extract_rates", (entries.revenue(part.index),), extract_rates.delay(part.index))
+            for part in parts
+        ]
+        steps += [
+            Step("web_extractor.extract_revenue", (), extract_revenue.delay(str(source), part.to_json()))
+            for part in parts
+        ]
+    return steps
+
+
+def _keys(parts: int) -> tuple[str, ...]:
+    return tuple(keys_of(everything(parts)))

@@ -1,0 +1,1 @@
+"""Illustrative revenue of invented entities."""
