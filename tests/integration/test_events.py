@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.events.state import State
 
 from tests.waiting import wait_until
 
@@ -45,23 +47,38 @@ def of(seen: list[Event], task_id: str) -> list[Event]:
     return [event for event in seen if event.get("uuid") == task_id]
 
 
+def shown(seen: list[Event], task_id: str) -> str | None:
+    """The state of a task in Celery's own picture of the events, which is what Flower shows."""
+    state = State()
+    for event in of(seen, task_id):
+        state.event(dict(event))
+    task = state.tasks.get(task_id)
+    return task.state if task else None
+
+
 def test_a_parked_task_is_seen_to_wait_and_to_start_again(site: Deployment, seen: list[Event]) -> None:
     workflow = site.workflow()
     with workflow:
         result = site.task("sum_up").delay()
     wait_until(lambda: site.parked(workflow), "the task is parked")
+    wait_until(lambda: shown(seen, result.id) == "WAITING", "a monitor shows that it waits", SECONDS)
     workflow.update({"revenue": 1, "rates": 2})
     assert result.get(SECONDS) == [3]
-    wait_until(lambda: "task-succeeded" in [event["type"] for event in of(seen, result.id)], "its end is seen")
+    wait_until(lambda: shown(seen, result.id) == "SUCCESS", "a monitor shows its end", SECONDS)
     events = of(seen, result.id)
-    first, second = (
-        ["task-received", "task-started", "task-waiting"],
-        ["task-received", "task-started", "task-retried", "task-started", "task-succeeded"],
-    )
-    assert [event["type"] for event in events] == first + second
-    assert events[2]["needs"] == ["revenue", "rates"]
-    assert events[5]["reason"] == "resumed"
-    assert events[5]["waited"] > 0
+    # The worker and its pool process send over connections of their own: only what one of them sends is in order.
+    assert Counter(event["type"] for event in events) == {
+        "task-received": 2,
+        "task-started": 3,
+        "task-waiting": 1,
+        "task-retried": 1,
+        "task-succeeded": 1,
+    }
+    waiting, retried = (one for one in events if one["type"] in ("task-waiting", "task-retried"))
+    assert waiting["needs"] == ["revenue", "rates"]
+    assert retried["reason"] == "resumed"
+    assert retried["waited"] > 0
+    assert shown([event for event in events if event["type"] != "task-succeeded"], result.id) == "STARTED"
 
 
 def test_a_task_that_never_waited_is_seen_as_ever(site: Deployment, seen: list[Event]) -> None:
@@ -71,7 +88,8 @@ def test_a_task_that_never_waited_is_seen_as_ever(site: Deployment, seen: list[E
         result = site.task("sum_up").delay()
     assert result.get(SECONDS) == [3]
     wait_until(lambda: "task-succeeded" in [event["type"] for event in of(seen, result.id)], "its end is seen")
-    assert [event["type"] for event in of(seen, result.id)] == ["task-received", "task-started", "task-succeeded"]
+    kinds = Counter(event["type"] for event in of(seen, result.id))
+    assert kinds == {"task-received": 1, "task-started": 1, "task-succeeded": 1}
 
 
 def test_no_event_of_an_update_shows_its_keys_or_values(site: Deployment, seen: list[Event]) -> None:
