@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
     from ctxqueue.models import Agent as Agent
-    from ctxqueue.models import AgentContext as AgentContext
+    from ctxqueue.models import Change as Change
     from ctxqueue.models import CommitResult as CommitResult
     from ctxqueue.models import ContextEntry as ContextEntry
     from ctxqueue.models import ContextPriority as ContextPriority
     from ctxqueue.models import ContextScope as ContextScope
+    from ctxqueue.models import EraseReport as EraseReport
     from ctxqueue.models import Page as Page
     from ctxqueue.models import Put as Put
     from ctxqueue.models import Secret as Secret
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.merging import register_reducer as register_reducer
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
+    from ctxqueue.views import AgentContext as AgentContext
 
 __version__ = "0.1.0"
 
@@ -44,13 +46,14 @@ _HOMES = {
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (
-        *("Agent", "AgentContext", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
+        *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
+        *("EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
     ),
     "ctxqueue.rules.dependencies": ("all_of", "any_of", "key"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),
+    "ctxqueue.views": ("AgentContext",),
     "ctxqueue.errors": (
         *(
             "CtxqueueError",
@@ -76,13 +79,16 @@ _HOMES = {
             "EntryNotFound",
             "EntryExists",
         ),
-        *("VersionConflict", "CapacityError", "DependencyTimeout", "DependencyNotReady"),
+        *("VersionConflict", "CapacityError", "CircularDependencyError"),
+        *("DependencyTimeout", "DependencyNotReady"),
         *(
             "CallError",
             "StaleOperation",
             "OperationDiverged",
             "AttemptSuperseded",
             "ReadError",
+            "RevisionTrimmed",
+            "HistoryDiverged",
             "RecordTooNew",
         ),
         *(

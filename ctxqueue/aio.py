@@ -12,21 +12,24 @@ from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Awaitable, Generator, Mapping, Sequence
     from datetime import timedelta
 
     from ctxqueue.models import (
         Agent,
-        AgentContext,
+        Change,
         CommitResult,
         ContextEntry,
         ContextPriority,
         ContextScope,
+        EraseReport,
         Page,
         SweepReport,
         WorkflowContext,
     )
     from ctxqueue.stores.base import AsyncStore
+    from ctxqueue.views import AgentContext
 
 T = TypeVar("T")
 
@@ -86,6 +89,13 @@ class AsyncSharedContextManager(Manager):
         begun = time.monotonic()
         report = await self.driver.arun(self._sweep(limit))
         return replace(report, seconds=time.monotonic() - begun)
+
+    async def erase(self, *, agent_id: str | None = None, user_id: str | None = None) -> EraseReport:
+        """Remove what an agent wrote or kept for itself, or entries with ``metadata["user_id"]``, earlier values too.
+
+        It goes through all workflows of the namespace; one that was cut off can be called again.
+        """
+        return await self.driver.arun(self._erase(agent_id, user_id))
 
     async def close(self) -> None:
         """Close this loop's connections."""
@@ -215,9 +225,13 @@ class AsyncWorkflowHandle(Handle):
         scope: str | ContextScope | None = None,
         group: str | None = None,
         expected_version: int | None = None,
+        purge: bool = False,
     ) -> bool:
-        """Remove one entry, where `put` would write it; False if it was not there. Raises VersionConflict."""
-        return await self._run(self._delete(key, scope, group, expected_version))
+        """Remove one entry, where `put` would write it; False if it was not there. Raises VersionConflict.
+
+        ``purge`` forgets its earlier values too, also of one that was deleted before.
+        """
+        return await self._run(self._delete(key, scope, group, expected_version, purge=purge))
 
     async def list(
         self,
@@ -237,3 +251,54 @@ class AsyncWorkflowHandle(Handle):
     async def view(self, *, reveal: bool = False) -> AgentContext:
         """Return all that the agent may see and that is relevant for its type and role, at one revision."""
         return await self._run(self._view(reveal=reveal))
+
+    async def at(self, revision: int, *, reveal: bool = False) -> AgentContext:
+        """Return what the agent would have seen at a revision, without the global context, which has its own.
+
+        Raises RevisionTrimmed if the log or the history of a value does not reach back so far, HistoryDiverged.
+        """
+        return await self._run(self._at(revision, reveal=reveal))
+
+    async def history(
+        self,
+        key: str,
+        *,
+        limit: int = 20,
+        scope: str | ContextScope | None = None,
+        group: str | None = None,
+        reveal: bool = False,
+    ) -> builtins.list[ContextEntry]:
+        """Return the entry's versions that are kept, newest first; also those of an entry that was deleted.
+
+        Of several scopes the innermost that has one that the agent may see. Expired values are not among them.
+        """
+        return await self._run(self._history(key, limit, scope, group, reveal=reveal))
+
+    async def changes(self, from_revision: int = 0, *, limit: int = 100, cursor: str | None = None) -> Page[Change]:
+        """Return what has changed after a revision, oldest first, at most 1,000 a page.
+
+        Go on with ``cursor=page.next_cursor``, or with the last change's revision once that is None. Raises
+        RevisionTrimmed if the log begins later, HistoryDiverged if the revision is not part of this history.
+        """
+        return await self._run(self._changes(from_revision, limit, cursor))
+
+    async def stale(self) -> builtins.list[str]:
+        """Return the keys of entries that depend on one which is newer than they are."""
+        return await self._run(self._stale())
+
+    @property
+    def etag(self) -> Awaitable[str]:
+        """What tells the workflow's present state from every other one; raises WorkflowNotFound."""
+        return self._run(self._etag())
+
+    async def set_agent_state(self, **state: Any) -> CommitResult:
+        """Lay values over what the agent keeps for itself here; read it as ``view().agent_state``."""
+        return await self._run(self._set_agent_state(state))
+
+    async def close(self) -> None:
+        """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
+        await self._run(self._close())
+
+    async def remove(self) -> None:
+        """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
+        await self._run(self._remove())

@@ -25,6 +25,11 @@ def microseconds(duration: float | timedelta, name: str = "duration") -> int:
     return max(1, round(seconds * MICROSECONDS))
 
 
+def since_epoch(moment: datetime) -> int:
+    """Undo `instant`."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 def instant(microseconds_since_epoch: int) -> datetime:
     """Return an aware UTC datetime."""
     return EPOCH + timedelta(microseconds=microseconds_since_epoch)

@@ -35,6 +35,15 @@ def do(effect: Effect[R]) -> Flow[R]:
 # --- workflows and entries -------------------------------------------------------------------------------------
 
 
+class Batch(Effect[tuple[Any, ...]], frozen=True):
+    """Several effects, each on one workflow, in one round trip where the store has such.
+
+    Each is atomic, all together are not.
+    """
+
+    effects: tuple[Effect[Any], ...]
+
+
 class Head(msgspec.Struct, frozen=True):
     """Where a workflow stands. ``now_us`` is the store's clock, never behind what commits have shown."""
 
@@ -44,14 +53,22 @@ class Head(msgspec.Struct, frozen=True):
     created_us: int
     metadata: bytes
     now_us: int
+    closed_us: int = 0
+    """When it was closed; 0: it is open. One that is being removed has no head any more."""
+    graph: int = 0
+    """Rises with each commit that adds a dependency."""
 
 
-class Open(Effect[tuple[bool, Head]], frozen=True):
-    """Make a workflow if it is absent. Reply: whether it was made, and its head."""
+class Open(Effect[tuple[bool, Head | None]], frozen=True):
+    """Make a workflow if it is absent. Reply: whether it was made, and its head; no head: it is being removed.
+
+    A new one is entered in the catalogue and becomes due as idle, both unless it is the namespace's global context.
+    """
 
     workflow_id: str
     incarnation: str
     metadata: bytes
+    idle_us: int
 
 
 class Load(Effect[tuple[Head | None, dict[str, bytes]]], frozen=True):
@@ -75,14 +92,121 @@ class LoadPage(Effect[tuple[Head | None, list[tuple[str, bytes]], str | None]], 
     """A page ends early once its records take this much."""
 
 
-Operation = Literal["put", "set", "append", "delete"]
+class Since(msgspec.Struct, frozen=True):
+    """What has changed since a revision.
+
+    same: nothing. changed: ``records`` has what stands now at every address that was written or removed since (None:
+    nothing); it may have expired. reload: the log does not reach back, or this is another history.
+    """
+
+    head: Head | None
+    answer: Literal["same", "changed", "reload"]
+    records: dict[str, bytes | None] = {}
+
+
+class LoadSince(Effect[Since], frozen=True):
+    """Bring what was read at one revision up to date. More than ``limit`` revisions or 1,000 addresses: reload."""
+
+    workflow_id: str
+    incarnation: str
+    revision: int
+    commit_id: bytes
+    limit: int
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """One change in the log. ``before`` is the version that stood there, 0 if nothing did."""
+
+    kind: Literal["put", "deleted", "expired", "evicted"]
+    address: str
+    version: int
+    before: int
+    sensitive: bool
+    """Of the entry that was written or removed."""
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """One revision in the log: metadata only, never a value."""
+
+    revision: int
+    commit_id: bytes
+    agent_id: str
+    at_us: int
+    changes: tuple[Logged, ...]
+
+
+class LoadLog(Effect[tuple[Head | None, int, list[LogRecord]]], frozen=True):
+    """Read log records from a revision on, at most ``limit`` and about ``max_bytes``, at least one if there is one.
+
+    Reply: the head, the oldest revision that the log still has (the head's + 1 if it has none), and the records.
+    """
+
+    workflow_id: str
+    from_revision: int
+    limit: int
+    max_bytes: int = PAGE_BYTES
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A value that was written over or deleted: what stood there until (not with) revision ``until``."""
+
+    until: int
+    record: bytes
+
+
+class LoadHistory(Effect[tuple[Head | None, bytes | None, list[Kept], bool]], frozen=True):
+    """Read one address's record and the values kept of it, newest first, past the first ``skip``.
+
+    Reply: head, the record, the values (they may have expired), and whether there are more. A page ends early once
+    its values take ``max_bytes``, after one at least.
+    """
+
+    workflow_id: str
+    address: str
+    skip: int = 0
+    max_bytes: int = PAGE_BYTES
+
+
+class LoadHistoryAddresses(Effect[list[str]], frozen=True):
+    """Read the addresses of which values are kept, in order, those after ``after``."""
+
+    workflow_id: str
+    after: str
+    limit: int
+
+
+class Forget(Effect[int], frozen=True):
+    """Remove kept values of these versions of one address. Reply: how many there were."""
+
+    workflow_id: str
+    address: str
+    versions: tuple[int, ...]
+
+
+class LoadGraph(Effect[tuple[Head | None, dict[str, tuple[str, ...]]]], frozen=True):
+    """Read which keys each address depends on; addresses without dependencies are not in it."""
+
+    workflow_id: str
+
+
+class LoadCatalogue(Effect[list[str]], frozen=True):
+    """Read the ids of one shard's workflows, in order, those after ``after``; the global context is not in it."""
+
+    shard: int
+    after: str
+    limit: int
+
+
+Operation = Literal["put", "set", "append", "increment", "maximum", "minimum", "keep", "delete", "purge"]
 
 
 class Write(msgspec.Struct, frozen=True):
     """One address of a commit.
 
-    ``put`` writes value and meta as given; ``set`` and ``append`` keep the meta and expiry of what stands there
-    (``meta`` is for a new entry); ``delete`` removes.
+    ``put`` writes value and meta as given. ``set`` and the merging ones keep the meta, the dependencies and, with
+    ``keep_expiry``, the expiry of what stands there; theirs are for a new entry. ``keep`` writes only a new entry:
+    over another it changes nothing, its version is the standing one. ``delete`` removes, ``purge`` also forgets the
+    values kept of the address. What ``put``, ``set``, a merge or ``delete`` takes the place of is kept as history.
     """
 
     operation: Operation
@@ -95,6 +219,12 @@ class Write(msgspec.Struct, frozen=True):
     """With ``expected_version``: refuse unless this commit wrote it."""
     ttl_us: int | None = None
     keep_expiry: bool = False
+    evictable: int = 0
+    """1: a low entry, that goes first when room runs out; 2: a medium one, that goes next; 0: it never goes."""
+    sensitive: bool = False
+    """As in ``meta``; for the log."""
+    depends_on: tuple[str, ...] = ()
+    """Keys; entered in the workflow's graph."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -103,8 +233,12 @@ class Bounds(msgspec.Struct, frozen=True):
     max_entries: int
     max_bytes: int
     max_merge: int
-    """Bytes up to which a store appends to a list by itself."""
+    """Bytes up to which a store merges by itself."""
     horizon_us: int
+    history: int
+    """Values kept of one address, the standing one included; those above 1 MB in all of one commit are not kept."""
+    log_limit: int
+    """Revisions kept in the log."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, array_like=True):
@@ -156,13 +290,20 @@ class Refused(msgspec.Struct, frozen=True):
         "entries",
         "bytes",
         "not_a_list",
-        "too_large",
+        "merge_outside",
+        "closed",
+        "graph_moved",
     ]
     detail: str = ""
 
 
 class Commit(Effect[Committed | Conflict | Refused], frozen=True):
-    """Write up to 200 addresses as one revision, together with journal, trigger progress and outbox."""
+    """Write up to 200 addresses as one revision, together with journal, log, history, waiters and outbox.
+
+    Over ``max_entries`` or ``max_bytes`` entries are removed to make room, at most 100: first expired ones, then low,
+    then medium ones, those written longest ago first; never one that this commit writes, nor one that a run just
+    released is about to read. If that does not make room, nothing is removed and the commit is refused.
+    """
 
     workflow_id: str
     agent_id: str
@@ -175,6 +316,8 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     app: str
     """The app whose fired items this process publishes; empty: none."""
     lease_us: int
+    graph: int | None = None
+    """Refuse (graph_moved) unless the head's ``graph`` is still this: what was checked for cycles."""
 
 
 # --- attempts, parking -----------------------------------------------------------------------------------------
@@ -190,12 +333,13 @@ class Position(msgspec.Struct, frozen=True, order=True, array_like=True):
 class Claimed(msgspec.Struct, frozen=True):
     """What a claim was answered.
 
-    run: go ahead with ``epoch``. timeout: go ahead, but the deadline has passed. stale: a newer position exists.
+    run: go ahead with ``epoch``. timeout: go ahead, but the deadline has passed. closed: go ahead, but the workflow
+    was closed or removed while the run waited, or before what it needs was there. stale: a newer position exists.
     standby: another attempt is alive; the message is kept. parked: the store owns the message.
     done, failed: it has ended before, with ``outcome`` (empty: too large to keep).
     """
 
-    answer: Literal["run", "timeout", "stale", "standby", "parked", "done", "failed"]
+    answer: Literal["run", "timeout", "closed", "stale", "standby", "parked", "done", "failed"]
     epoch: int = 0
     outcome: bytes = b""
     unmet: tuple[int, ...] = ()
@@ -232,7 +376,7 @@ class Renew(Effect[bool], frozen=True):
 class Armed(msgspec.Struct, frozen=True):
     """parked: the store has the message. ready: the condition holds, go on. timeout: the deadline has passed."""
 
-    answer: Literal["parked", "ready", "timeout", "superseded", "no_workflow"]
+    answer: Literal["parked", "ready", "timeout", "superseded", "no_workflow", "closed"]
     unmet: tuple[int, ...] = ()
 
 
@@ -267,7 +411,7 @@ class Due(msgspec.Struct, frozen=True):
     """Something to be done: ``detail`` is a run id for deadline and standby, an address for fan_out."""
 
     shard: int
-    kind: Literal["expiry", "deadline", "standby", "fan_out"]
+    kind: Literal["expiry", "deadline", "standby", "fan_out", "idle", "end"]
     workflow_id: str
     detail: str
     score_us: int
@@ -289,11 +433,49 @@ class Expired(msgspec.Struct, frozen=True):
 
 
 class Expire(Effect[Expired], frozen=True):
-    """Remove up to ``limit`` expired entries of one workflow."""
+    """Remove up to ``limit`` expired entries of one workflow; the log says so, their values are not kept."""
 
     workflow_id: str
     commit_id: bytes
     limit: int
+    log_limit: int
+
+
+class Close(Effect[Literal["closed", "kept", "no_workflow"]], frozen=True):
+    """Refuse all further writes of a workflow and make its end due; with ``remove``, reads too.
+
+    With ``idle_us`` only if it has had no commit for so long and no run is parked in it, else it is due as idle again
+    (kept). A closed workflow is removed once the horizon has passed.
+    """
+
+    workflow_id: str
+    remove: bool
+    idle_us: int | None
+    horizon_us: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What one step of an end did.
+
+    more: go on, with ``history`` as what to drop next. waiting: all runs are released, the rest stays until the
+    horizon. done: nothing is left of it.
+    """
+
+    answer: Literal["more", "waiting", "done"]
+    outgoing: tuple[Outgoing, ...] = ()
+    history: tuple[str, ...] = ()
+
+
+class End(Effect[Ended], frozen=True):
+    """Do one step of a closed workflow's end: release parked runs, then, if it is to be removed, all its keys."""
+
+    workflow_id: str
+    limit: int
+    drop: tuple[str, ...]
+    """Addresses whose kept values go in this step, as the step before named them."""
+    app: str
+    lease_us: int
+    horizon_us: int
 
 
 class Release(Effect[bool], frozen=True):

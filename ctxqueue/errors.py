@@ -9,12 +9,12 @@
     ├── StateError                       the store's state does not allow it
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
-    │   ├── CapacityError
+    │   ├── CapacityError  CircularDependencyError
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
     │   └── StaleOperation  OperationDiverged  AttemptSuperseded
     ├── ReadError
-    │   └── RecordTooNew
+    │   └── RevisionTrimmed  HistoryDiverged  RecordTooNew
     ├── AccessError
     │   └── AccessDenied  IdentityMismatch
     ├── StoreError                       the server
@@ -126,6 +126,10 @@ class CapacityError(StateError):
     """A bound of the workflow or of a run's journal is reached."""
 
 
+class CircularDependencyError(StateError):
+    """Entries would depend on each other in a circle; the message names the path."""
+
+
 class DependencyTimeout(StateError, TimeoutError):
     """What a task needs did not come in time; the message names what was missing."""
 
@@ -152,6 +156,14 @@ class AttemptSuperseded(CallError):
 
 class ReadError(CtxqueueError):
     """What was read cannot be used."""
+
+
+class RevisionTrimmed(ReadError):
+    """The log, or the history of a value, does not reach back so far; the message says how far it does."""
+
+
+class HistoryDiverged(ReadError):
+    """What was read before is not part of this workflow's history: it was made anew, or its server lost commits."""
 
 
 class RecordTooNew(ReadError):

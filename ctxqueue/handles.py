@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
-from ctxqueue.flows import reading, sweeping, updating, writing
+from ctxqueue.flows import ending, erasing, histories, reading, states, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.identity import WorkflowRef, current_workflow
 from ctxqueue.models import OPERATOR, Agent, checked_name
+from ctxqueue.rules.graph import stale
 from ctxqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
-        AgentContext,
+        Change,
         CommitResult,
         ContextEntry,
         ContextScope,
+        EraseReport,
         Page,
         Put,
         SweepReport,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     )
     from ctxqueue.rules.visibility import ContextFilterRegistry
     from ctxqueue.stores.base import AsyncStore, Store
+    from ctxqueue.views import AgentContext
 
 MAX_METADATA = 64 * 1024
 """Bytes of a workflow's own metadata."""
@@ -73,7 +76,7 @@ class Manager:
 
     def _create(self, workflow_id: str, initial_data: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         checked_name(workflow_id, "workflow_id")
-        made, context = yield from reading.open_workflow(workflow_id, packed_metadata(initial_data))
+        made, context = yield from ending.open_workflow(self.terms, workflow_id, packed_metadata(initial_data))
         if not made:
             raise WorkflowExists(f"workflow {workflow_id!r} exists: use workflow({workflow_id!r})")
         return context
@@ -82,6 +85,9 @@ class Manager:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
         return (yield from sweeping.sweep(self.terms, limit))
+
+    def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
+        return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
 
 
 def agent_of(agent_id: str | None, agent_type: str | None, agent_role: str | None, groups: Sequence[str]) -> Agent:
@@ -124,7 +130,7 @@ class Handle:
         current_workflow.reset(self._tokens.pop())
 
     def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
-        _, context = yield from reading.open_workflow(self.workflow_id, packed_metadata(metadata))
+        _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))
         return context
 
     def _put(self, key: str, put: Put, operation_id: str | None, *, create: bool = False) -> Flow[ContextEntry]:
@@ -150,13 +156,17 @@ class Handle:
         return entry.value
 
     def _delete(
-        self, key: str, scope: str | ContextScope | None, group: str | None, expected_version: int | None
+        self,
+        key: str,
+        scope: str | ContextScope | None,
+        group: str | None,
+        expected_version: int | None,
+        *,
+        purge: bool,
     ) -> Flow[bool]:
         address = writing.target(self.agent, key, scope, group)
-        return (
-            yield from writing.delete(
-                self._terms, self.workflow_id, self.agent, address, expected_version=expected_version
-            )
+        return writing.delete(
+            self._terms, self.workflow_id, self.agent, address, expected_version=expected_version, purge=purge
         )
 
     def _list(
@@ -165,7 +175,34 @@ class Handle:
         return reading.list_entries(self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal)
 
     def _view(self, *, reveal: bool) -> Flow[AgentContext]:
-        return reading.view(self._terms, self.workflow_id, self.agent, reveal=reveal)
+        return viewing.view(self._terms, self.workflow_id, self.agent, reveal=reveal)
+
+    def _at(self, revision: int, *, reveal: bool) -> Flow[AgentContext]:
+        return histories.at(self._terms, self.workflow_id, self.agent, revision, reveal=reveal)
+
+    def _history(
+        self, key: str, limit: int, scope: str | ContextScope | None, group: str | None, *, reveal: bool
+    ) -> Flow[list[ContextEntry]]:
+        return histories.history(self.workflow_id, self.agent, key, limit, scope, group, reveal=reveal)
+
+    def _changes(self, from_revision: int, limit: int, cursor: str | None) -> Flow[Page[Change]]:
+        return histories.changes(self.workflow_id, self.agent, from_revision, limit, cursor)
+
+    def _stale(self) -> Flow[list[str]]:
+        view = yield from viewing.view(self._terms, self.workflow_id, self.agent)
+        return stale(view.readable())
+
+    def _etag(self) -> Flow[str]:
+        return reading.etag(self.workflow_id)
+
+    def _set_agent_state(self, state: Mapping[str, Any]) -> Flow[CommitResult]:
+        return states.set_agent_state(self._terms, self.workflow_id, self.agent, state)
+
+    def _close(self) -> Flow[None]:
+        return ending.close(self._terms, self.workflow_id)
+
+    def _remove(self) -> Flow[None]:
+        return ending.remove(self._terms, self.workflow_id)
 
 
 def packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:

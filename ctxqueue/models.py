@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, T
 import msgspec
 
 from ctxqueue import codec
-from ctxqueue.errors import AccessDenied, EntryNotFound, InvalidName, UnknownPriority, UnknownScope
+from ctxqueue.errors import AccessDenied, InvalidName, UnknownPriority, UnknownScope
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -24,6 +24,15 @@ MAX_NAME = 256
 
 GLOBAL_WORKFLOW = "\x1fglobal"
 """The workflow that holds a namespace's global context; no caller's id has a control character."""
+
+AGENT_STATE = "\x1fstate"
+"""The key, in an agent's private scope, of what `set_agent_state` keeps."""
+
+
+def is_reserved(key: str) -> bool:
+    """Whether a key is one of ours, which no path shows as an entry."""
+    return key.startswith("\x1f")
+
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -298,6 +307,31 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a workflow, as its log has it: metadata only."""
+
+    revision: int
+    key: str
+    scope: ContextScope
+    owner: str
+    version: int
+    """That was written, or that was removed."""
+    kind: Literal["put", "deleted", "expired", "evicted"]
+    agent_id: str
+    """Who wrote or deleted; empty where nobody did."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EraseReport:
+    """What ``erase`` removed: entries, and earlier values of others, in so many workflows that it went through."""
+
+    workflows: int
+    entries: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReport:
     """What one sweep did: ``scanned`` due items, of which some were renewed meanwhile (``kept``)."""
 
@@ -308,76 +342,6 @@ class SweepReport:
     seconds: float = 0.0
     complete: bool = True
     """False: the limit was reached, more is due."""
-
-
-class AgentContext(Mapping[str, Any]):
-    """What one agent sees of a workflow at one revision: a mapping of key to value."""
-
-    def __init__(
-        self,
-        workflow: WorkflowContext,
-        agent: Agent,
-        visible: Mapping[str, ContextEntry],
-        *,
-        hidden: frozenset[str],
-        shadowed: Mapping[str, tuple[ContextEntry, ...]],
-        global_revision: int,
-    ) -> None:
-        self._workflow = workflow
-        self._agent = agent
-        self._entries = visible
-        self._hidden = hidden
-        self.shadowed = shadowed
-        """Entries that an inner scope hides, by key, innermost first."""
-        self.revision = workflow.revision
-        self.global_revision = global_revision
-
-    def __getitem__(self, key: str) -> Any:
-        return self.entry(key).value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._entries  # without unpacking the value
-
-    def __repr__(self) -> str:
-        return (
-            f"<AgentContext of {self._agent.agent_id!r} in {self._workflow.workflow_id!r}"
-            f" at revision {self.revision}: {len(self)} entries>"
-        )
-
-    def entry(self, key: str) -> ContextEntry:
-        """Return one entry with its metadata; raises EntryNotFound."""
-        try:
-            return self._entries[key]
-        except KeyError:
-            raise EntryNotFound(
-                f"{self._agent.agent_id} sees no entry {key!r} in workflow {self._workflow.workflow_id!r}"
-                f" at revision {self.revision}"
-            ) from None
-
-    def hidden_by_filter(self, key: str) -> bool:
-        """Whether the agent may read this key but its type's or role's filter left it out as irrelevant."""
-        return key in self._hidden
-
-    @property
-    def dependencies(self) -> list[str]:
-        """The keys that the seen entries depend on, each once, in order."""
-        return list(dict.fromkeys(key for entry in self._entries.values() for key in entry.dependencies))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the reference document's form: context_data, metadata, dependencies and who sees it."""
-        return {
-            "workflow_id": self._workflow.workflow_id,
-            "agent_id": self._agent.agent_id,
-            "context_data": dict(self.items()),
-            "metadata": dict(self._workflow.metadata),
-            "dependencies": self.dependencies,
-        }
 
 
 EntryFilter = Callable[[list[ContextEntry], Agent], list[ContextEntry]]

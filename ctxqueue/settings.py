@@ -38,13 +38,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_value: int = 1024 * 1024
     max_entries: int = 10_000
     max_bytes: int = 64 * 1024 * 1024
+    history: int = 20
+    """Values kept of one address, the standing one included; 0 and 1 keep no other."""
+    log_limit: int = 1_000
+    """Revisions kept in a workflow's log."""
+    idle_life: float = 24 * 3600.0
+    """How long a workflow stays after its last commit; one with a parked task stays."""
     needs_timeout: float = 3600.0
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
             value = getattr(self, field.name)
-            if field.type is int and not (type(value) is int and value > 0):
-                raise ConfigurationError(f"ctxqueue_{field.name} is {value!r}: it must be a whole number above 0")
+            least = 0 if field.name == "history" else 1
+            if field.type is int and not (type(value) is int and value >= least):
+                raise ConfigurationError(
+                    f"ctxqueue_{field.name} is {value!r}: it must be a whole number, at least {least}"
+                )
             if field.type is float and not (type(value) in (int, float) and 0 < value <= LONGEST_DURATION):
                 raise ConfigurationError(
                     f"ctxqueue_{field.name} is {value!r}: it must be a number above 0, in seconds,"

@@ -10,7 +10,7 @@ import msgspec
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Claim, Claimed, Finish, Flow, Load, Position, do
 from ctxqueue.errors import AttemptSuperseded
-from ctxqueue.flows.committing import unknown_workflow
+from ctxqueue.flows.committing import closed_workflow, unknown_workflow
 from ctxqueue.rules.dependencies import addresses_of, holds, keys_of, resolve, unmet
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def park(
     )
     if armed.answer == "no_workflow":
         raise unknown_workflow(attempt.home)
+    if armed.answer == "closed":
+        raise closed_workflow(attempt.home)
     if armed.answer == "superseded":
         raise AttemptSuperseded(f"run {attempt.run_id} was taken over before it could be parked")
     return armed, _names(condition, armed.unmet)

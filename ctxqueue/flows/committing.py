@@ -11,6 +11,7 @@ from ctxqueue.effects import (
     Conflict,
     FanOut,
     Flow,
+    LoadGraph,
     Open,
     Outgoing,
     Publish,
@@ -21,15 +22,18 @@ from ctxqueue.effects import (
 from ctxqueue.errors import (
     AttemptSuperseded,
     CapacityError,
+    CircularDependencyError,
     CommitTooLarge,
     CtxqueueError,
     InvalidInput,
     OperationDiverged,
     StaleOperation,
+    WorkflowClosed,
     WorkflowNotFound,
 )
 from ctxqueue.identity import new_run_id
 from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.rules.graph import circle
 from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Refused
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
+    from ctxqueue.rules.graph import Edges
 
 FAN_OUT_PAGE = 200
 FAN_OUT_PAGES = 25
@@ -45,7 +50,7 @@ FAN_OUT_PAGES = 25
 
 
 class MergeInClient(Exception):
-    """The server will not merge this value: it is too large for a script."""
+    """The store will not merge this value: it is too large for a script, or of another type than it knows."""
 
     def __init__(self, ordinal: int) -> None:
         self.ordinal = ordinal
@@ -61,31 +66,60 @@ def check_size(writes: Sequence[Write]) -> None:
 
 
 def commit(
-    terms: Terms, workflow_id: str, agent_id: str, call: Call, digest: bytes, writes: tuple[Write, ...]
+    terms: Terms,
+    workflow_id: str,
+    agent_id: str,
+    call: Call,
+    digest: bytes,
+    writes: tuple[Write, ...],
+    edges: Edges | None = None,
 ) -> Flow[tuple[Committed | Conflict, int]]:
-    """Commit once. Return the reply and how many parked tasks were released; a refusal is raised."""
+    """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
+
+    ``edges`` are the dependencies that may be new: they must close no circle.
+    """
     check_size(writes)
-    effect = Commit(
-        workflow_id=workflow_id,
-        agent_id=agent_id,
-        commit_id=os.urandom(8),
-        call=call,
-        digest=digest,
-        on_divergence=terms.settings.on_divergence,
-        writes=writes,
-        bounds=terms.bounds,
-        app=terms.app,
-        lease_us=terms.lease_us,
-    )
-    reply = yield from do(effect)
-    if isinstance(reply, Committed | Conflict):
+    commit_id = os.urandom(8)
+    while True:
+        graph, circular = (yield from _checked_graph(workflow_id, edges)) if edges else (None, [])
+        effect = Commit(
+            workflow_id=workflow_id,
+            agent_id=agent_id,
+            commit_id=commit_id,
+            call=call,
+            digest=digest,
+            on_divergence=terms.settings.on_divergence,
+            writes=writes,
+            bounds=terms.bounds,
+            app=terms.app,
+            lease_us=terms.lease_us,
+            graph=graph,
+        )
+        reply = yield from do(effect)
         if isinstance(reply, Conflict):
             return reply, 0
-        return reply, (yield from _follow_up(terms, workflow_id, reply))
-    if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
-        yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b""))
-        return (yield from commit(terms, workflow_id, agent_id, call, digest, writes))
-    raise _refusal(reply, workflow_id, writes, call)
+        if isinstance(reply, Committed):
+            return reply, (yield from _follow_up(terms, workflow_id, reply))
+        if circular:
+            raise CircularDependencyError(
+                f"in workflow {workflow_id!r} {' -> '.join(circular)} would be a circle of dependencies: nothing was"
+                " written"
+            )
+        if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
+            yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
+        elif reply.reason != "graph_moved":
+            raise _refusal(reply, workflow_id, writes, call)
+
+
+NO_GRAPH = -1
+"""No workflow's graph is at this: the commit answers only if it was made before."""
+
+
+def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]]:
+    """Return what the graph is at, and a circle that these edges would close in it, if any."""
+    head, standing = yield from do(LoadGraph(workflow_id))
+    circular = circle(standing | edges, tuple(edges))
+    return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
 
 
 def _follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
@@ -109,7 +143,7 @@ def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow
             yield from do(Settle(terms.shard_of(workflow_id), taken))
 
 
-def _refusal(  # noqa: PLR0911 - one answer a reason
+def _refusal(  # noqa: C901, PLR0911 - one answer a reason
     refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
 ) -> CtxqueueError | MergeInClient:
     match refused.reason:
@@ -130,18 +164,28 @@ def _refusal(  # noqa: PLR0911 - one answer a reason
             return CapacityError(f"run {call.run_id} has made {MAX_RUN_CALLS} calls: split the task")
         case "entries":
             return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} entries: delete some,"
-                " or raise ctxqueue_max_entries"
+                f"workflow {workflow_id!r} would hold {refused.detail} entries and has none of low or medium priority"
+                " to give up: delete some, or raise ctxqueue_max_entries"
             )
         case "bytes":
             return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} bytes: delete some, or raise ctxqueue_max_bytes"
+                f"workflow {workflow_id!r} would hold {refused.detail} bytes and has too little of low or medium"
+                " priority to give up: delete some, or raise ctxqueue_max_bytes"
             )
         case "not_a_list":
             key = writes[int(refused.detail)].address.rpartition("\0")[2]
             return InvalidInput(f"append needs a list, but {key!r} in workflow {workflow_id!r} holds something else")
-        case "too_large":
+        case "merge_outside":
             return MergeInClient(int(refused.detail))
+        case "closed":
+            return closed_workflow(workflow_id)
+        case "graph_moved":
+            raise AssertionError("a moved graph is checked again")
+
+
+def closed_workflow(workflow_id: str) -> WorkflowClosed:
+    """Return the error for a workflow that takes no writes any more."""
+    return WorkflowClosed(f"workflow {workflow_id!r} is closed: nothing was written; take another workflow id")
 
 
 def unknown_workflow(workflow_id: str) -> WorkflowNotFound:

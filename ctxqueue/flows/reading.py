@@ -1,42 +1,30 @@
-"""Getting, listing and viewing entries; every path shows what `rules.access.may_read` allows, before any limit."""
+"""Getting and listing entries; every path shows what `rules.access.may_read` allows, before any limit."""
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING
 
 from ctxqueue.clock import instant
 from ctxqueue.codec import unpack
-from ctxqueue.effects import Flow, Head, Load, LoadPage, Open, do
+from ctxqueue.effects import Flow, Head, Load, LoadPage, do
 from ctxqueue.errors import AccessDenied, InvalidInput, InvalidName
 from ctxqueue.flows.committing import unknown_workflow
-from ctxqueue.identity import current_attempt, new_run_id
 from ctxqueue.models import (
     GLOBAL_WORKFLOW,
     Address,
     Agent,
-    AgentContext,
     ContextEntry,
     ContextScope,
     Disclosure,
     Page,
     WorkflowContext,
     checked_name,
+    is_reserved,
 )
 from ctxqueue.records import decode_entry
 from ctxqueue.rules.access import may_read, owns_scope
-from ctxqueue.rules.visibility import inner_addresses, nested
+from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_PAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ctxqueue.flows.terms import Terms
-
-EVERYTHING = 2**31
-"""Entries, or bytes: more than any workflow's. Another process may have let it grow beyond our own settings."""
-ROUNDS = 3
-"""How often a view of many pages is tried again because of commits in between, before one large read."""
 
 
 def shown(agent: Agent, address: Address, record: bytes | None, *, reveal: bool = False) -> ContextEntry | None:
@@ -48,16 +36,19 @@ def shown(agent: Agent, address: Address, record: bytes | None, *, reveal: bool 
     return entry if may_read(agent, address, sensitive=entry.sensitive) else None
 
 
-def workflow_context(workflow_id: str, head: Head) -> WorkflowContext:
-    """Return what a head says."""
+def workflow_context(workflow_id: str, head: Head, revision: int | None = None) -> WorkflowContext:
+    """Return what a head says, at its own revision or an earlier one."""
     metadata = unpack(head.metadata) if head.metadata else {}
-    return WorkflowContext(workflow_id, head.revision, instant(head.created_us), metadata)
+    at = head.revision if revision is None else revision
+    return WorkflowContext(workflow_id, at, instant(head.created_us), metadata)
 
 
-def open_workflow(workflow_id: str, metadata: bytes) -> Flow[tuple[bool, WorkflowContext]]:
-    """Make a workflow if it is absent; return whether it was made."""
-    made, head = yield from do(Open(workflow_id, new_run_id(), metadata))
-    return made, workflow_context(workflow_id, head)
+def etag(workflow_id: str) -> Flow[str]:
+    """Return what tells the workflow's present state from every other one that it had or may have."""
+    head, _ = yield from do(Load(workflow_id, ()))
+    if head is None:
+        raise unknown_workflow(workflow_id)
+    return f"{head.incarnation}.{head.revision}.{head.commit_id.hex()}"
 
 
 def get(
@@ -71,7 +62,7 @@ def get(
 ) -> Flow[ContextEntry | None]:
     """Return the innermost entry that the agent may see, or the one in the named scope."""
     checked_name(key, "key")
-    inner, outer = _where(agent, key, scope, group)
+    inner, outer = where(agent, key, scope, group)
     if inner:
         head, records = yield from do(Load(workflow_id, tuple(address.encode() for address in inner)))
         if head is None:
@@ -86,7 +77,7 @@ def get(
     return None
 
 
-def _where(
+def where(
     agent: Agent, key: str, scope: str | ContextScope | None, group: str | None
 ) -> tuple[list[Address], list[Address]]:
     """Return the addresses to look at in the workflow, innermost first, and in the global context."""
@@ -144,7 +135,8 @@ def list_entries(
                 raise unknown_workflow(workflow_id)
             for encoded, record in pairs:
                 address = Address.decode(encoded, of_global=home == GLOBAL_WORKFLOW)
-                entry = shown(agent, address, record, reveal=reveal) if address.key.startswith(prefix) else None
+                wanted = address.key.startswith(prefix) and not is_reserved(address.key)
+                entry = shown(agent, address, record, reveal=reveal) if wanted else None
                 if entry is not None:
                     found.append((index, entry))
             if len(found) > limit:
@@ -186,67 +178,3 @@ def _read_cursor(cursor: str | None, segments: list[tuple[str, str]]) -> tuple[i
     except (ValueError, TypeError, IndexError):
         pass
     raise InvalidInput(f"cursor {cursor!r:.60} is not one that list() returned for these arguments")
-
-
-# --- views -----------------------------------------------------------------------------------------------------
-
-
-def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) -> Flow[AgentContext]:
-    """Return what the agent sees: nested scopes, permission, then relevance. One revision of each workflow."""
-    head, inner = yield from _all(workflow_id)
-    if head is None:
-        raise unknown_workflow(workflow_id)
-    global_head, outer = yield from _all(GLOBAL_WORKFLOW)
-    entries = list(_seen(agent, inner, outer, reveal=reveal))
-    by_key = nested(agent, entries)
-    innermost = [standing[0] for standing in by_key.values()]
-    attempt = current_attempt.get()
-    needed = attempt.needed if attempt else frozenset()
-    relevant = terms.filters.relevant_keys(innermost, agent, needed=needed)
-    ordered = sorted(
-        (entry for entry in innermost if entry.key in relevant),
-        key=lambda entry: (-entry.priority.rank, -entry.timestamp.timestamp(), entry.key),
-    )
-    return AgentContext(
-        workflow_context(workflow_id, head),
-        agent,
-        {entry.key: entry for entry in ordered},
-        hidden=frozenset(by_key) - relevant,
-        shadowed={key: tuple(by_key[key][1:]) for key in relevant if len(by_key[key]) > 1},
-        global_revision=global_head.revision if global_head else 0,
-    )
-
-
-def _seen(
-    agent: Agent, inner: Mapping[str, bytes], outer: Mapping[str, bytes], *, reveal: bool
-) -> Iterable[ContextEntry]:
-    for records, of_global in ((inner, False), (outer, True)):
-        for encoded, record in records.items():
-            entry = shown(agent, Address.decode(encoded, of_global=of_global), record, reveal=reveal)
-            if entry is not None:
-                yield entry
-
-
-def _all(workflow_id: str) -> Flow[tuple[Head | None, dict[str, bytes]]]:
-    """Read all entries of a workflow at one revision: by pages, and in one piece if commits keep coming between."""
-    for _ in range(ROUNDS):
-        head, pairs, after = yield from do(LoadPage(workflow_id, "", "", MAX_PAGE))
-        records = dict(pairs)
-        first = head
-        while after is not None and _same(first, head):
-            head, pairs, after = yield from do(LoadPage(workflow_id, "", after, MAX_PAGE))
-            records.update(pairs)
-        if _same(first, head):
-            return head, records
-    head, pairs, _ = yield from do(LoadPage(workflow_id, "", "", EVERYTHING, EVERYTHING))
-    return head, dict(pairs)
-
-
-def _same(first: Head | None, now: Head | None) -> bool:
-    if first is None or now is None:
-        return first is now
-    return (first.incarnation, first.revision, first.commit_id) == (
-        now.incarnation,
-        now.revision,
-        now.commit_id,
-    )

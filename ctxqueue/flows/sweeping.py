@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Due, Expire, FanOut, Flow, PeekDue, Publish, Release, Settle, TakeOutgoing, do
 from ctxqueue.errors import StoreUnavailable
+from ctxqueue.flows import ending
 from ctxqueue.flows.committing import FAN_OUT_PAGE, publish
 from ctxqueue.models import SweepReport
 
@@ -57,21 +58,28 @@ def sweep(terms: Terms, limit: int) -> Flow[SweepReport]:
 def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:
     """Do one due thing; return expired, kept, and whether it is done."""
     if due.kind == "expiry":
-        return (yield from _expire(due, limit))
+        return (yield from _expire(terms, due, limit))
     if due.kind == "fan_out":
         while True:
             page = yield from do(FanOut(due.workflow_id, due.detail, FAN_OUT_PAGE, terms.app, terms.lease_us))
             yield from publish(terms, due.workflow_id, page.outgoing)
             if not page.more:
                 return 0, 0, True
+    if due.kind == "idle":
+        removed = yield from ending.remove_if_idle(terms, due.workflow_id)
+        return 0, 0 if removed else 1, True
+    if due.kind == "end":
+        yield from ending.go_on_ending(terms, due.workflow_id)
+        return 0, 0, True
     released = yield from do(Release(due, terms.bounds.horizon_us))
     return 0, 0 if released else 1, True
 
 
-def _expire(due: Due, limit: int) -> Flow[tuple[int, int, bool]]:
+def _expire(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:
     expired = kept = 0
     while expired < limit:
-        step = yield from do(Expire(due.workflow_id, os.urandom(8), min(ENTRIES_A_STEP, limit - expired)))
+        most = min(ENTRIES_A_STEP, limit - expired)
+        step = yield from do(Expire(due.workflow_id, os.urandom(8), most, terms.bounds.log_limit))
         expired += step.expired
         kept += step.kept
         if not step.more:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Bounds
+from ctxqueue.flows.viewing import Views
 from ctxqueue.rules.visibility import ContextFilterRegistry
 from ctxqueue.settings import MAX_SCRIPT_MERGE, Settings
 
@@ -63,8 +64,10 @@ class Terms:
     app: str = ""
     """The Celery app whose messages this process publishes; empty: none."""
     seen: Seen = field(default_factory=Seen)
+    views: Views = field(default_factory=Views)
     bounds: Bounds = field(init=False)
     lease_us: int = field(init=False)
+    idle_us: int = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -73,5 +76,8 @@ class Terms:
             max_bytes=settings.max_bytes,
             max_merge=min(MAX_SCRIPT_MERGE, settings.max_value),
             horizon_us=microseconds(settings.horizon),
+            history=settings.history,
+            log_limit=settings.log_limit,
         )
+        self.idle_us = microseconds(settings.idle_life)
         self.lease_us = microseconds(settings.lease)

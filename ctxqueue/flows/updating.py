@@ -11,7 +11,7 @@ from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, W
 from ctxqueue.errors import InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
 from ctxqueue.flows.committing import MergeInClient, commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.writing import Change, checked, digest_of, home_of, meta_for, version_conflict
+from ctxqueue.flows.writing import Change, checked, described, digest_of, home_of, new_edges, version_conflict
 from ctxqueue.identity import Identified
 from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
 from ctxqueue.records import Stamp, decode_header, encode_record, meta_of, value_of
@@ -41,14 +41,28 @@ def update(
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
     recognised by the commit, whatever was merged.
     """
-    check = merging.strategy(merge_strategy).check
+    merging.strategy(merge_strategy)
     if not isinstance(updates, Mapping) or not updates:
         raise InvalidInput("updates must be a mapping of at least one key to its value")
     changes = [
         checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
     ]
+    return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id))
+
+
+def merged(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    changes: list[Change],
+    merge_strategy: str,
+    operation_id: str | None = None,
+) -> Flow[CommitResult]:
+    """Merge changes that have been checked."""
+    keys = [change.address.key for change in changes]
     # In one order, whatever the caller's: a body that runs again may name its keys in another.
     changes.sort(key=lambda change: change.encoded)
+    check = merging.strategy(merge_strategy).check
     if check is not None:
         for change in changes:
             check(merge_strategy, change.put.value)
@@ -59,13 +73,14 @@ def update(
     addresses = [change.encoded for change in changes]
     with Identified(f"update:{merge_strategy}", home, agent.agent_id, addresses, operation_id) as call:
         digest = digest_of(call, merge_strategy, changes)
+        edges = new_edges(changes)
         merge = _Merge(terms, agent, merge_strategy, changes)
         yield from merge.guess(home)
         rounds, attempts = 0, 1
         while True:
             rounds += 1
             try:
-                reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, merge.writes(home))
+                reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, merge.writes(home), edges)
             except MergeInClient as turn:
                 merge.take_over(changes[turn.ordinal])
                 continue
@@ -77,12 +92,12 @@ def update(
             yield from merge.learn(reply, home)
             if rounds == MAX_ROUNDS:
                 raise VersionConflict(
-                    f"update of {', '.join(map(repr, updates))} in workflow {home!r} lost the race {rounds} times:"
+                    f"update of {', '.join(map(repr, keys))} in workflow {home!r} lost the race {rounds} times:"
                     " nothing was written"
                 )
             if lost and rounds > 1:
                 yield from do(Wait(random.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**rounds))))  # noqa: S311
-    return CommitResult(reply.revision, _versions(list(updates), changes, reply), reply.replayed, attempts, fired)
+    return CommitResult(reply.revision, _versions(keys, changes, reply), reply.replayed, attempts, fired)
 
 
 def _versions(keys: list[str], changes: list[Change], committed: Committed) -> dict[str, int]:
@@ -92,6 +107,16 @@ def _versions(keys: list[str], changes: list[Change], committed: Committed) -> d
         return dict(zip(written, committed.versions, strict=True))
     by_key = {change.address.key: version for change, version in zip(changes, committed.versions, strict=True)}
     return {key: by_key[key] for key in keys}
+
+
+IN_STORE: dict[str, Operation] = {
+    "append": "append",
+    "increment": "increment",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "keep": "keep",
+}
+"""Strategies that a store carries out by itself, and its name for them; what else it merges is replaced."""
 
 
 class _Merge:
@@ -141,7 +166,11 @@ class _Merge:
     def _merges_in_server(self, change: Change) -> bool:
         if change.put != Put(change.put.value):
             return False  # options of its own are laid over those that stand there
-        return self._strategy == "append" or merging.is_plain_replacement(self._strategy, change.put.value)
+        if self._strategy in ("append", "keep"):
+            return True
+        if self._strategy in ("increment", "maximum", "minimum"):
+            return merging.is_exact_number(change.put.value)
+        return merging.is_plain_replacement(self._strategy, change.put.value)
 
     def lost(self, conflict: Conflict) -> bool:
         """Whether another writer came first, rather than that this one had yet to learn what stands there."""
@@ -173,8 +202,9 @@ class _Merge:
         return tuple(self._written.get(change.encoded) or self._for_server(change) for change in self._changes)
 
     def _for_server(self, change: Change) -> Write:
-        operation: Operation = "append" if self._strategy == "append" else "set"
-        return Write(operation, change.encoded, change.packed, meta_for(self._agent, change), keep_expiry=True)
+        operation = IN_STORE.get(self._strategy, "set")
+        what = described(self._agent, change)
+        return Write(operation, change.encoded, change.packed, keep_expiry=True, **what._asdict())
 
     def _merged(self, workflow_id: str, change: Change) -> Write:
         wanted = change.put.expected_version
@@ -188,10 +218,10 @@ class _Merge:
                 "put",
                 change.encoded,
                 change.packed,
-                meta_for(self._agent, change),
                 expected_version=wanted or 0,
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
+                **described(self._agent, change)._asdict(),
             )
         existing = meta_of(record, header)
         try:
@@ -215,9 +245,9 @@ class _Merge:
             "put",
             change.encoded,
             packed,
-            meta_for(self._agent, change, existing),
             expected_version=header.stamp.version,
             expected_commit=header.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
+            **described(self._agent, change, existing)._asdict(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxqueue import codec
 from ctxqueue.clock import microseconds
@@ -44,6 +44,7 @@ from ctxqueue.rules.placement import priority_of, scope_of
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.graph import Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,12 @@ def home_of(workflow_id: str, scope: ContextScope) -> str:
 
 def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     """Return the change that a key and its options ask for; raises InvalidInput before anything is written."""
-    address = target(agent, key, put.scope, put.group)
+    return checked_at(terms, target(agent, key, put.scope, put.group), put)
+
+
+def checked_at(terms: Terms, address: Address, put: Put) -> Change:
+    """Return the change at an address that is settled; raises InvalidInput."""
+    key = address.key
     packed = codec.pack(put.value)
     if len(packed) > terms.settings.max_value:
         raise ValueTooLarge(
@@ -111,8 +117,17 @@ def _check_version(key: str, expected: int | None) -> None:
         raise InvalidInput(f"expected_version of {key!r} is {expected!r:.60}: give a version, or 0 for 'absent'")
 
 
-def meta_for(agent: Agent, change: Change, existing: Meta | None = None) -> bytes:
-    """Return the meta part: what was given, else what stands there, else as by rule."""
+class Described(NamedTuple):
+    """What is written of an entry besides its value."""
+
+    meta: bytes
+    evictable: int
+    sensitive: bool
+    depends_on: tuple[str, ...]
+
+
+def described(agent: Agent, change: Change, existing: Meta | None = None) -> Described:
+    """Return what was given, else what stands there, else as by rule."""
     put = change.put
     key = change.address.key
     if put.priority is not None:
@@ -130,14 +145,24 @@ def meta_for(agent: Agent, change: Change, existing: Meta | None = None) -> byte
         sensitive = put.sensitive or (held_back and not agent.is_operator)
     standing = existing.depends_on if existing else ()
     depends_on = standing if put.depends_on is None else tuple(put.depends_on)
-    return encode_meta(
+    pinned = put.pinned if put.pinned is not None else bool(existing and existing.pinned)
+    meta = encode_meta(
         existing.created_by if existing else agent.agent_id,
         priority,
-        pinned=put.pinned if put.pinned is not None else bool(existing and existing.pinned),
+        pinned=pinned,
         sensitive=sensitive,
         depends_on=depends_on,
         metadata=metadata,
     )
+    return Described(meta, 0 if pinned else EVICTABLE.get(priority, 0), sensitive, depends_on)
+
+
+EVICTABLE = {ContextPriority.LOW: 1, ContextPriority.MEDIUM: 2}
+
+
+def new_edges(changes: list[Change]) -> Edges:
+    """Return the dependencies that the changes bring."""
+    return {change.encoded: tuple(change.put.depends_on) for change in changes if change.put.depends_on}
 
 
 def digest_of(call: Call, kind: str, changes: list[Change]) -> bytes:
@@ -173,12 +198,14 @@ def put(
     """Write one entry whole; last write wins unless ``expected_version`` is given."""
     change = checked(terms, agent, key, options)
     workflow_id = home_of(workflow_id, change.address.scope)
-    meta = meta_for(agent, change)
+    what = described(agent, change)
     expected = 0 if create else options.expected_version
-    write = Write("put", change.encoded, change.packed, meta, expected, ttl_us=change.ttl_us)
+    write = Write(
+        "put", change.encoded, change.packed, expected_version=expected, ttl_us=change.ttl_us, **what._asdict()
+    )
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
-        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, (write,))
+        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, (write,), new_edges([change]))
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)
         if create:
@@ -200,7 +227,7 @@ def put(
             )
     expires_us = reply.now_us + change.ttl_us if change.ttl_us else 0
     record = encode_record(
-        stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), meta, change.packed
+        stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, change.packed
     )
     if not reply.replayed:
         terms.seen.put((workflow_id, change.encoded), record)
@@ -215,15 +242,17 @@ def delete(
     *,
     expected_version: int | None = None,
     operation_id: str | None = None,
+    purge: bool = False,
 ) -> Flow[bool]:
-    """Remove one entry; False if it was not there."""
+    """Remove one entry; False if it was not there. ``purge`` forgets its earlier values too."""
     _check_version(address.key, expected_version)
     workflow_id = home_of(workflow_id, address.scope)
     encoded = address.encode()
     change = Change(address, encoded, Put(None), b"", None)
-    with Identified("delete", workflow_id, agent.agent_id, [encoded], operation_id) as call:
-        digest = digest_of(call, "delete", [change])
-        writes = (Write("delete", encoded, expected_version=expected_version),)
+    operation: Literal["delete", "purge"] = "purge" if purge else "delete"
+    with Identified(operation, workflow_id, agent.agent_id, [encoded], operation_id) as call:
+        digest = digest_of(call, operation, [change])
+        writes = (Write(operation, encoded, expected_version=expected_version),)
         reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, writes)
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)

@@ -179,6 +179,15 @@ def strategy(name: str) -> Strategy:
         raise UnknownStrategy(f"merge strategy {name!r} is none of {', '.join(STRATEGIES)}") from None
 
 
+def is_exact_number(value: Any) -> bool:
+    """Whether a store adds and compares this number as Python does: a float, or an integer that a float holds."""
+    return type(value) is float or (type(value) is int and abs(value) < INEXACT)
+
+
+INEXACT = 2**53
+"""From here on not every integer is a float."""
+
+
 def is_plain_replacement(name: str, new: Any) -> bool:
     """Whether merging ``new`` cannot look at what exists, whatever that is.
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctxqueue.models import Address, Agent, ContextEntry, ContextPriority, ContextScope, EntryFilter
+from ctxqueue.errors import InvalidInput
+from ctxqueue.models import (
+    Address,
+    Agent,
+    ContextEntry,
+    ContextPriority,
+    ContextScope,
+    EntryFilter,
+    checked_name,
+)
 from ctxqueue.rules.access import may_read
 
 if TYPE_CHECKING:
@@ -62,6 +71,12 @@ _CRITICAL = frozenset({ContextPriority.CRITICAL})
 _HIGH = _CRITICAL | {ContextPriority.HIGH}
 
 
+def _checked(entry_filter: EntryFilter) -> EntryFilter:
+    if not callable(entry_filter):
+        raise InvalidInput(f"the filter is a {type(entry_filter).__name__}: give a function of (entries, agent)")
+    return entry_filter
+
+
 class ContextFilterRegistry:
     """What is relevant, by agent type and by role; an agent of neither sees all that it may read.
 
@@ -77,22 +92,26 @@ class ContextFilterRegistry:
             "report_generator": _relevant(("processed", "template", "format", "output", "report", "chart"), _HIGH),
         }
         self.role_filters: dict[str, EntryFilter] = {}
+        self.generation = 0
+        """Rises with each registration: what was kept of an agent's view until then is looked at again."""
 
     def register_agent_filter(self, agent_type: str, entry_filter: EntryFilter) -> None:
-        """Set the filter of an agent type, replacing a default."""
-        self.filters[agent_type] = entry_filter
+        """Set the filter of an agent type, replacing a default; raises InvalidName, InvalidInput."""
+        self.filters[checked_name(agent_type, "agent_type")] = _checked(entry_filter)
+        self.generation += 1
 
     def register_role_filter(self, role: str, entry_filter: EntryFilter) -> None:
-        """Set the filter of a role; it narrows what the type's filter left."""
-        self.role_filters[role] = entry_filter
+        """Set the filter of a role; it narrows what the type's filter left. Raises InvalidName, InvalidInput."""
+        self.role_filters[checked_name(role, "role")] = _checked(entry_filter)
+        self.generation += 1
 
     def relevant_keys(self, entries: list[ContextEntry], agent: Agent, *, needed: frozenset[str]) -> frozenset[str]:
         """Return the keys that pass; what a task needs, or a passing entry depends on, always does."""
+        filters = (self.filters.get(agent.agent_type), self.role_filters.get(agent.agent_role or ""))
+        if filters == (None, None):
+            return frozenset(entry.key for entry in entries)
         kept = entries
-        for entry_filter in (
-            self.filters.get(agent.agent_type),
-            self.role_filters.get(agent.agent_role or ""),
-        ):
+        for entry_filter in filters:
             if entry_filter is not None:
                 kept = entry_filter(list(kept), agent)
         wanted = needed.union(entry.key for entry in kept)

@@ -3,8 +3,9 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t``: parts of a workflow, as long as its ``m`` is there;
-- ``{ns:sNNNN}:due out msg``: a shard's indexes; they go with their last item, and each item must have its reason.
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y``, ``:h:<address>``: parts of a workflow, as long as its ``m`` is
+  there; it is due as idle or for its end, unless it is the global context;
+- ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
 
 Everything else (attempts, journals, operations, lanes) must expire.
 """
@@ -19,6 +20,7 @@ import msgspec
 import pytest
 import redis
 
+from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:metadata"
-    r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg)|[^:]*:((?P<part>[mevxkwt])|(?P<record>[rc]:[^:]+)))"
+    r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
+    r"|[^:]*:((?P<part>[mevxkwtlasgy])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+)))",
+    re.DOTALL,
 )
-"""A namespace's metadata; a shard's index; part of a workflow; a run, a named operation or a lane."""
+"""A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
 
 
 @pytest.fixture
@@ -45,8 +49,15 @@ def objections(client: redis.Redis) -> list[str]:
     found = [text for key, place in places.items() if (text := _of_key(client, key, place))]
     for tag in {key.rpartition(":")[0] for key, place in places.items() if place and place["index"]}:
         found += (f"{tag}: {text}" for text in _of_shard(client, tag))
-    for prefix in {key.rpartition(":")[0] for key, place in places.items() if place and place["part"]}:
-        found += (f"{prefix}: {text}" for text in _of_workflow(client, prefix))
+    kept: dict[str, set[bytes]] = {}
+    for key, place in places.items():
+        if place and (place["part"] or place["history"]):
+            prefix = key[: place.start("history") - 1] if place["history"] else key.rpartition(":")[0]
+            kept.setdefault(prefix, set())
+            if place["history"]:
+                kept[prefix].add(place["history"].removeprefix("h:").encode())
+    for prefix, addresses in kept.items():
+        found += (f"{prefix}: {text}" for text in _of_workflow(client, prefix, addresses))
     return found
 
 
@@ -58,7 +69,7 @@ def _of_key(client: redis.Redis, key: str, place: re.Match[str] | None) -> str |
     return None
 
 
-def _of_workflow(client: redis.Redis, prefix: str) -> Iterator[str]:
+def _of_workflow(client: redis.Redis, prefix: str, kept: set[bytes]) -> Iterator[str]:
     tag, _, quoted = prefix.rpartition(":")
     name = unquote(quoted)
     head: Any = client.hgetall(f"{prefix}:m")
@@ -76,10 +87,30 @@ def _of_workflow(client: redis.Redis, prefix: str) -> Iterator[str]:
         yield "expiries are not those of the records"
     if any(header.revision > int(head[b"r"]) for header in headers.values()):
         yield "a record of a later revision than the workflow's"
+    yield from _of_indexes(client, prefix, kept, int(head[b"r"]))
     due = dict(_zset(client, f"{tag}:due"))
+    if name != GLOBAL_WORKFLOW:
+        if not {f"idle\0\0{name}\0\0".encode(), f"end\0\0{name}\0\0".encode()} & due.keys():
+            yield "it is never looked at for its end"
+        if client.zscore(f"{tag}:all", name) is None:
+            yield "it is not in the catalogue"
     if expiries and due.get(f"expiry\0\0{name}\0\0".encode(), float("inf")) > min(expiries.values()):
         yield "the first expiry is not due in time"
     yield from _of_parked(client, prefix, name, due)
+
+
+def _of_indexes(client: redis.Redis, prefix: str, kept: set[bytes], revision: int) -> Iterator[str]:
+    stamps: Any = client.hgetall(f"{prefix}:v")
+    evictable = {address for address, stamp in stamps.items() if stamp[24] % 4}
+    if evictable != {member for member, _ in _zset(client, f"{prefix}:s")}:
+        yield "what may be evicted is not what is marked so"
+    if not set(client.hkeys(f"{prefix}:g")) <= set(stamps):
+        yield "dependencies of an entry that is not there"
+    if kept != {member for member, _ in _zset(client, f"{prefix}:a")}:
+        yield "the addresses of kept values are not those that have some"
+    log: Any = client.xrange(f"{prefix}:l")
+    if [item for item, _ in log] != [b"%d-1" % each for each in range(revision - len(log) + 1, revision + 1)]:
+        yield "the log has not one record a revision, up to the newest"
 
 
 def _of_parked(client: redis.Redis, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
@@ -104,10 +135,14 @@ def _of_shard(client: redis.Redis, tag: str) -> Iterator[str]:
         yield "outbox items and their messages do not match"
     for member, _ in _zset(client, f"{tag}:due"):
         kind, workflow, _detail = member.decode().split("\0\0", 2)
-        if kind not in {"expiry", "deadline", "standby", "fan_out"}:
+        if kind not in {"expiry", "deadline", "standby", "fan_out", "idle", "end"}:
             yield f"{kind} is due, which nobody knows"
         elif kind != "standby" and not client.exists(f"{tag}:{quote(workflow, safe=' ')}:m"):
             yield f"{kind} is due in {workflow!r}, which is not there"
+
+    for member, _ in _zset(client, f"{tag}:all"):
+        if not client.exists(f"{tag}:{quote(member.decode(), safe=' ')}:m"):
+            yield f"{member!r} is in the catalogue and not there"
 
 
 def _zset(client: redis.Redis, key: str) -> list[tuple[bytes, int]]:

@@ -10,7 +10,7 @@ import redis
 
 from ctxqueue import connect
 from ctxqueue import effects as fx
-from ctxqueue.flows import attempts, reading, sweeping, updating, writing
+from ctxqueue.flows import attempts, reading, sweeping, updating, viewing, writing
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
 from ctxqueue.rules.dependencies import all_of, as_condition
@@ -260,7 +260,7 @@ def test_reading_leaves_nothing(worker: Worker) -> None:
     handle.update({f"k{number}": "x" * 5_000 for number in range(150)})
     before = handle.open()
     for flow in (
-        lambda: reading.view(worker.manager.terms, WORKFLOW, AGENT),
+        lambda: viewing.view(worker.manager.terms, WORKFLOW, AGENT),
         lambda: reading.get(WORKFLOW, AGENT, "absent"),
         lambda: reading.list_entries(WORKFLOW, AGENT, "", None, 100, None),
     ):

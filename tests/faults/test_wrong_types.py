@@ -5,14 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import redis
 
 from ctxqueue import effects as fx
 from ctxqueue.errors import StoreUnavailable
-from ctxqueue.flows import attempts, updating
+from ctxqueue.flows import attempts, updating, writing
 from ctxqueue.identity import Attempt, current_attempt
-from ctxqueue.models import Put
+from ctxqueue.models import Address, ContextScope, Put
 from ctxqueue.rules.dependencies import all_of, as_condition, resolve
 from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.testing.contract.runs import AGENT, Worker
@@ -90,7 +91,7 @@ def finish(worker: Worker) -> fx.Effect[Any]:
 
 def expire(worker: Worker) -> fx.Effect[Any]:
     waited(worker)
-    return fx.Expire(WORKFLOW, COMMIT_ID, 100)
+    return fx.Expire(WORKFLOW, COMMIT_ID, 100, 1_000)
 
 
 def due(worker: Worker, kind: Any) -> fx.Effect[Any]:
@@ -150,35 +151,114 @@ def page(worker: Worker) -> fx.Effect[Any]:
 
 def open_again(worker: Worker) -> fx.Effect[Any]:
     assert worker.published == []
-    return fx.Open(WORKFLOW, "incarnation", b"")
+    return fx.Open(WORKFLOW, "incarnation", b"", HORIZON)
+
+
+def open_anew(worker: Worker) -> fx.Effect[Any]:
+    assert worker.published == []
+    return fx.Open("another", "incarnation", b"", HORIZON)
+
+
+def since(worker: Worker) -> fx.Effect[Any]:
+    head, _ = worker.manager.store.perform(fx.Load(WORKFLOW, ()))
+    assert head is not None
+    worker.manager.workflow(WORKFLOW).put("new", 1)
+    return fx.LoadSince(WORKFLOW, head.incarnation, head.revision, head.commit_id, 10)
+
+
+def forget(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.workflow(WORKFLOW).put("old", 2)
+    return fx.Forget(WORKFLOW, "w\0\0old", (1,))
+
+
+def catalogue(worker: Worker) -> fx.Effect[Any]:
+    return fx.LoadCatalogue(worker.manager.store.shard_of(WORKFLOW), "", 10)
+
+
+def evicting(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.terms.bounds = msgspec.structs.replace(worker.manager.terms.bounds, max_entries=4)
+    return next(updating.update(worker.manager.terms, WORKFLOW, AGENT, {"new": 2}, "replace"))
+
+
+def purge(worker: Worker) -> fx.Effect[Any]:
+    handle = worker.manager.workflow(WORKFLOW, agent_id=AGENT.agent_id)
+    handle.put("late", 2, ttl=3_600, depends_on=["old"])
+    address = Address(ContextScope.WORKFLOW, "", "late")
+    return next(writing.delete(worker.manager.terms, WORKFLOW, AGENT, address, purge=True))
+
+
+def closed(worker: Worker) -> None:
+    worker.manager.store.perform(fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON))
+
+
+def end_of_parked(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x")
+    closed(worker)
+    return fx.End(WORKFLOW, 10, (), "app", LEASE, HORIZON)
+
+
+def end_of_history(worker: Worker) -> fx.Effect[Any]:
+    handle = worker.manager.workflow(WORKFLOW)
+    handle.update({"old": 2, "list": 3, "late": 4}, merge_strategy="replace")
+    closed(worker)
+    step = worker.manager.store.perform(fx.End(WORKFLOW, 2, (), "app", LEASE, HORIZON))
+    assert len(step.history) == 2
+    return fx.End(WORKFLOW, 2, step.history, "app", LEASE, HORIZON)
+
+
+def end_of_all(worker: Worker) -> fx.Effect[Any]:
+    closed(worker)
+    return fx.End(WORKFLOW, 10, (), "app", LEASE, HORIZON)
 
 
 SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     # scene, number of keys, those that it has no business with
-    "open": (open_again, 1, set()),
+    "open": (open_again, 3, set()),
+    "open anew": (open_anew, 3, set()),
     "load": (read, 2, set()),
     "page": (page, 3, set()),
-    "commit": (commit, 12, set()),
-    "commit in a lane": (commit_in_a_lane, 12, {4, 5, 7, 8, 9, 10}),
+    "since": (since, 3, set()),
+    "log": (lambda _worker: fx.LoadLog(WORKFLOW, 1, 10), 2, set()),
+    "history": (lambda _worker: fx.LoadHistory(WORKFLOW, "w\0\0old"), 3, set()),
+    "addresses of history": (lambda _worker: fx.LoadHistoryAddresses(WORKFLOW, "", 10), 1, set()),
+    "forget": (forget, 2, set()),
+    "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
+    "catalogue": (catalogue, 1, set()),
+    "commit": (commit, 21, {20}),
+    "commit in a lane": (commit_in_a_lane, 18, {4, 5, 7, 8, 9, 10, 17}),
+    "commit that evicts": (evicting, 18, {7, 8, 9, 10, 14, 18}),
+    "purge": (purge, 18, {7, 8, 9, 10, 17}),
     "claim": (claim, 4, set()),
     "arm": (arm, 6, set()),
     "renew": (renew, 1, set()),
     "finish": (finish, 1, set()),
-    "expire": (expire, 6, set()),
+    "expire": (expire, 9, set()),
     "release at the deadline": (release_deadline, 7, {7}),
     "release of a standby": (release_standby, 7, {3}),
-    "fan out": (fan_out, 7, set()),
+    "fan out": (fan_out, 8, set()),
+    "close": (lambda _worker: fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON), 3, set()),
+    "end that releases": (end_of_parked, 16, {2, 3, 4, 5, 8, 10, 11}),
+    "end that forgets": (end_of_history, 18, {2, 3, 4, 5, 7, 8, 10, 11, 17, 18}),
+    "end that removes": (end_of_all, 16, {2, 3, 4, 5, 7, 8, 10, 11}),
     "take": (take, 2, set()),
     "settle": (settle, 2, set()),
     "peek": (lambda _worker: fx.PeekDue((0,), 10), 1, set()),
 }
-READS = {"load", "page", "peek", "open"}
+READS = {"load", "page", "peek", "open", "since", "log", "history", "addresses of history", "graph", "catalogue"}
+"""Scenes that change nothing."""
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+def foreign(client: redis.Redis, key: str) -> None:
+    if ":h:" in key:
+        client.hset(key, "somebody", "else's")
+    else:
+        client.rpush(key, "somebody else's")
 
 
 def dumps(client: redis.Redis) -> dict[bytes, Any]:
@@ -194,7 +274,14 @@ def test_undisturbed_each_call_does_its_work(worker: Worker, client: redis.Redis
 
 
 @pytest.mark.parametrize(
-    ("scene", "number"), [(scene, number) for scene in SCENES for number in range(1, SCENES[scene][1] + 1)]
+    ("scene", "number"),
+    [
+        (scene, number)
+        for scene, (_, count, unused) in SCENES.items()
+        for number in range(1, count + 1)
+        # What is under our names when a workflow ends goes with it, whatever it is.
+        if not (scene.startswith("end") and number in unused)
+    ],
 )
 def test_a_key_of_another_type_stops_the_call_before_it_writes(
     worker: Worker, client: redis.Redis, scene: str, number: int
@@ -205,11 +292,11 @@ def test_a_key_of_another_type_stops_the_call_before_it_writes(
     assert len(request.keys) == count
     key = request.keys[number - 1]
     client.delete(key)
-    client.rpush(key, "somebody else's")
+    foreign(client, key)
     before = dumps(client)
     if number in unused:
         worker.manager.store.perform(effect)
-        assert client.lrange(key, 0, -1) == [b"somebody else's"]
+        assert client.type(key) == (b"hash" if ":h:" in key else b"list")
     else:
         with pytest.raises(StoreUnavailable, match="holds another type: something else writes under our prefix"):
             worker.manager.store.perform(effect)

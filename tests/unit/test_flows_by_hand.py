@@ -19,7 +19,7 @@ from ctxqueue.errors import (
     VersionConflict,
     WorkflowNotFound,
 )
-from ctxqueue.flows import committing, reading, sweeping, updating, writing
+from ctxqueue.flows import committing, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.models import GLOBAL_WORKFLOW, Agent, ContextPriority, Put
 from ctxqueue.records import Stamp, encode_meta, encode_record
@@ -164,7 +164,7 @@ class TestUpdates:
     def test_a_list_too_large_for_the_server_is_merged_here(self, terms: Terms) -> None:
         flow = update(terms, {"j": [0], "k": [2]}, "append")
         next(flow)
-        effect = flow.send(fx.Refused("too_large", "1"))
+        effect = flow.send(fx.Refused("merge_outside", "1"))
         assert [write.operation for write in effect.writes] == ["append", "put"]
         effect = flow.send(fx.Conflict({1: record([1], 4)}, (), 1_000))
         assert codec.unpack(effect.writes[1].value) == [1, 2]
@@ -297,52 +297,89 @@ class TestFollowUp:
         assert finished(flow, fx.FannedOut(200, (), more=True)).fired == 200 * committing.FAN_OUT_PAGES
 
 
+NOWHERE: Any = (None, [], None)
+"""The reply about a global context that nobody has written to."""
+
+
 class TestViews:
     def view(self, terms: Terms) -> Any:
-        return reading.view(terms, "w", AGENT)
+        return viewing.view(terms, "w", AGENT)
 
     def pages(self, *keys: str) -> list[tuple[str, bytes]]:
         return [(f"w\0\0{key}", record(key)) for key in keys]
 
-    def test_pages_of_one_revision_make_one_view(self, terms: Terms) -> None:
+    def first(self, terms: Terms) -> Any:
+        """Begin a look with nothing kept; both workflows' first pages are asked for at once."""
         flow = self.view(terms)
-        assert next(flow) == fx.LoadPage("w", "", "", 1_000)
-        assert flow.send((HEAD, self.pages("a", "b"), "w\0\0b")) == fx.LoadPage("w", "", "w\0\0b", 1_000)
-        assert flow.send((HEAD, self.pages("c"), None)) == fx.LoadPage(GLOBAL_WORKFLOW, "", "", 1_000)
-        seen = finished(flow, (None, [], None))
+        pages = tuple(fx.LoadPage(home, "", "", 1_000) for home in ("w", GLOBAL_WORKFLOW))
+        assert next(flow) == fx.Batch(pages)
+        return flow
+
+    def test_pages_of_one_revision_make_one_view(self, terms: Terms) -> None:
+        flow = self.first(terms)
+        page = (HEAD, self.pages("a", "b"), "w\0\0b")
+        assert flow.send((page, NOWHERE)) == fx.LoadPage("w", "", "w\0\0b", 1_000)
+        seen = finished(flow, (HEAD, self.pages("c"), None))
         assert (set(seen), seen.revision, seen.global_revision) == ({"a", "b", "c"}, 7, 0)
 
     def test_a_commit_between_two_pages_starts_again(self, terms: Terms) -> None:
         newer = fx.Head("incarnation", 8, b"commit 2", 0, b"", 1_000)
-        flow = self.view(terms)
-        next(flow)
-        flow.send((HEAD, self.pages("a", "b"), "w\0\0b"))
+        flow = self.first(terms)
+        flow.send(((HEAD, self.pages("a", "b"), "w\0\0b"), NOWHERE))
         assert flow.send((newer, self.pages("c"), None)) == fx.LoadPage("w", "", "", 1_000)
-        flow.send((newer, self.pages("c", "d"), None))
-        seen = finished(flow, (None, [], None))
+        seen = finished(flow, (newer, self.pages("c", "d"), None))
         assert (set(seen), seen.revision) == ({"c", "d"}, 8)
 
     def test_where_commits_never_stop_it_is_read_in_one_piece(self, terms: Terms) -> None:
-        flow = self.view(terms)
-        effect = next(flow)
+        flow = self.first(terms)
+        effect: Any = flow.send(((HEAD, self.pages("a"), "w\0\0a"), NOWHERE))
         for revision in range(20):
             head = fx.Head("incarnation", revision, b"%08d" % revision, 0, b"", 1_000)
             assert isinstance(effect, fx.LoadPage)
             if effect.limit > 1_000:
                 assert effect.after == ""
-                flow.send((head, self.pages("a", "b", "c"), None))
-                assert set(finished(flow, (None, [], None))) == {"a", "b", "c"}
+                assert set(finished(flow, (head, self.pages("a", "b", "c"), None))) == {"a", "b", "c"}
                 return
             effect = flow.send((head, self.pages("a"), "w\0\0a"))
         pytest.fail("it went on paging")
 
     @pytest.mark.parametrize("other", [("another", 7, COMMIT), ("incarnation", 7, b"commit 2")])
     def test_the_same_number_is_not_the_same_revision(self, terms: Terms, other: tuple[str, int, bytes]) -> None:
-        flow = self.view(terms)
-        next(flow)
-        flow.send((HEAD, self.pages("a"), "w\0\0a"))
+        flow = self.first(terms)
+        flow.send(((HEAD, self.pages("a"), "w\0\0a"), NOWHERE))
         assert flow.send((fx.Head(*other, 0, b"", 1_000), [], None)) == fx.LoadPage("w", "", "", 1_000)
         flow.close()
+
+    def looked(self, terms: Terms) -> None:
+        assert set(finished(self.first(terms), ((HEAD, self.pages("a", "b"), None), NOWHERE))) == {"a", "b"}
+
+    def again(self, terms: Terms) -> Any:
+        flow = self.view(terms)
+        since = fx.LoadSince("w", "incarnation", 7, COMMIT, viewing.CATCH_UP)
+        assert next(flow) == fx.Batch((since, fx.LoadPage(GLOBAL_WORKFLOW, "", "", 1_000)))
+        return flow
+
+    def test_what_is_kept_is_only_brought_up_to_date(self, terms: Terms) -> None:
+        self.looked(terms)
+        assert set(finished(self.again(terms), (fx.Since(HEAD, "same"), NOWHERE))) == {"a", "b"}
+        newer = fx.Head("incarnation", 9, b"commit 3", 0, b"", 1_000)
+        changed = fx.Since(newer, "changed", {"w\0\0a": None, "w\0\0c": record(1)})
+        seen = finished(self.again(terms), (changed, NOWHERE))
+        assert (set(seen), seen.revision) == ({"b", "c"}, 9)
+
+    def test_what_cannot_be_brought_up_to_date_is_read_anew(self, terms: Terms) -> None:
+        self.looked(terms)
+        flow = self.again(terms)
+        newer = fx.Head("incarnation", 900, b"commit 3", 0, b"", 1_000)
+        assert flow.send((fx.Since(newer, "reload"), NOWHERE)) == fx.LoadPage("w", "", "", 1_000)
+        assert set(finished(flow, (newer, self.pages("z"), None))) == {"z"}
+
+    def test_a_workflow_that_is_gone_is_not_kept(self, terms: Terms) -> None:
+        self.looked(terms)
+        flow = self.again(terms)
+        with pytest.raises(WorkflowNotFound):
+            flow.send((fx.Since(None, "reload"), NOWHERE))
+        self.first(terms).close()
 
 
 class TestSweeps:

@@ -103,7 +103,7 @@ class AsyncRedisStore:
 
 async def _pipelined(client: Redis, requests: list[Request]) -> list[Any]:
     commands = [
-        ("EVALSHA", request.script.sha, request.script.keys, *request.keys, *request.args) for request in requests
+        ("EVALSHA", request.script.sha, len(request.keys), *request.keys, *request.args) for request in requests
     ]
     if len(commands) == 1:
         return [await client.execute_command(*commands[0])]

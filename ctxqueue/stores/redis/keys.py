@@ -17,7 +17,7 @@ SHARDS = 1_024
 
 NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
-PARTS = ("m", "e", "v", "x", "k", "w", "t")
+PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y")
 
 
 def checked_namespace(namespace: str) -> str:
@@ -45,10 +45,11 @@ def _quoted(name: str) -> str:
 class ShardKeys:
     """The keys that the workflows of one shard share."""
 
-    __slots__ = ("due", "msg", "out", "tag")
+    __slots__ = ("all", "due", "msg", "out", "tag")
 
     def __init__(self, namespace: str, shard: int) -> None:
         self.tag = f"{{{namespace}:s{shard:04d}}}"
+        self.all = f"{self.tag}:all"
         self.due = f"{self.tag}:due"
         self.out = f"{self.tag}:out"
         self.msg = f"{self.tag}:msg"
@@ -57,14 +58,19 @@ class ShardKeys:
 class WorkflowKeys(ShardKeys):
     """The keys of one workflow."""
 
-    __slots__ = ("e", "k", "m", "prefix", "shard", "t", "v", "w", "x")
+    __slots__ = (*PARTS, "prefix", "shard")
 
     def __init__(self, namespace: str, workflow_id: str) -> None:
         self.shard = shard_of(workflow_id)
         super().__init__(namespace, self.shard)
         # A ':' in an id must not make it look like another id with a part behind it.
         self.prefix = f"{self.tag}:{_quoted(workflow_id)}"
-        self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS)
+        self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS[:7])
+        self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:])
+
+    def history(self, address: str) -> str:
+        """Return the key of the values kept of an address."""
+        return f"{self.prefix}:h:{address}"
 
     def lane(self, lane_id: str) -> str:
         """Return the key of a lane's newest call."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.identity import LANE_SECONDS
+from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.redis import scripts
@@ -24,6 +26,7 @@ FIELDS_OF_RUN = 10
 """What a run's record holds besides its calls, at most."""
 
 pack = msgspec.msgpack.Encoder().encode
+unpack = msgspec.msgpack.Decoder().decode
 
 
 class Request(NamedTuple):
@@ -44,9 +47,15 @@ class Codec(NamedTuple):
 CODECS: dict[type[fx.Effect[Any]], Codec] = {}
 
 
+HEAD = 8
+"""Items of a reply that are the workflow's head."""
+
+
 def _head(reply: list[Any]) -> fx.Head:
-    incarnation, revision, commit_id, created, metadata, now = reply[:6]
-    return fx.Head(incarnation.decode(), int(revision), commit_id, int(created), metadata, int(now))
+    incarnation, revision, commit_id, created, metadata, now, closed, graph = reply[:HEAD]
+    return fx.Head(
+        incarnation.decode(), int(revision), commit_id, int(created), metadata, int(now), int(closed), int(graph)
+    )
 
 
 def _fresh(record: bytes, now_us: int) -> bool:
@@ -54,16 +63,28 @@ def _fresh(record: bytes, now_us: int) -> bool:
     return not expires_us or expires_us > now_us
 
 
+def _encode_batch(namespace: str, effect: fx.Batch) -> list[Request]:
+    return [request for each in effect.effects for request in CODECS[type(each)].encode(namespace, each)]
+
+
+def _decode_batch(effect: fx.Batch, replies: list[Any]) -> tuple[Any, ...]:
+    pairs = zip(effect.effects, replies, strict=True)
+    return tuple(CODECS[type(each)].decode(each, [reply]) for each, reply in pairs)
+
+
 # --- workflows and entries -------------------------------------------------------------------------------------
 
 
 def _encode_open(namespace: str, effect: fx.Open) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.OPEN, (keys.m,), (effect.incarnation, effect.metadata))]
+    idle = "" if effect.workflow_id == GLOBAL_WORKFLOW else effect.idle_us
+    args = (effect.workflow_id, effect.incarnation, effect.metadata, idle)
+    return [Request(scripts.OPEN, (keys.m, keys.due, keys.all), args)]
 
 
-def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head]:
-    return replies[0][0] == 1, _head(replies[0][1:])
+def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head | None]:
+    made, *head = replies[0]
+    return made == 1, _head(head) if head else None
 
 
 def _encode_load(namespace: str, effect: fx.Load) -> list[Request]:
@@ -76,8 +97,22 @@ def _decode_load(effect: fx.Load, replies: list[Any]) -> tuple[fx.Head | None, d
     if not reply:
         return None, {}
     head = _head(reply)
-    found = zip(effect.addresses, reply[6:], strict=True)
+    found = zip(effect.addresses, reply[HEAD:], strict=True)
     return head, {address: record for address, record in found if record and _fresh(record, head.now_us)}
+
+
+def _encode_since(namespace: str, effect: fx.LoadSince) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (effect.incarnation, effect.revision, effect.commit_id, effect.limit)
+    return [Request(scripts.SINCE, (keys.m, keys.e, keys.l), args)]
+
+
+def _decode_since(_effect: fx.LoadSince, replies: list[Any]) -> fx.Since:
+    reply = replies[0]
+    if not reply:
+        return fx.Since(None, "reload")
+    changed = {reply[i].decode(): reply[i + 1] for i in range(HEAD + 1, len(reply), 2)}
+    return fx.Since(_head(reply), reply[HEAD].decode(), changed)
 
 
 def _encode_page(namespace: str, effect: fx.LoadPage) -> list[Request]:
@@ -95,9 +130,110 @@ def _decode_page(
     if not reply:
         return None, [], None
     head = _head(reply)
-    pairs = [(reply[i].decode(), reply[i + 1]) for i in range(7, len(reply), 2)]
-    after = pairs[-1][0] if reply[6] and pairs else None
+    pairs = [(reply[i].decode(), reply[i + 1]) for i in range(HEAD + 1, len(reply), 2)]
+    after = pairs[-1][0] if reply[HEAD] and pairs else None
     return head, [(address, record) for address, record in pairs if _fresh(record, head.now_us)], after
+
+
+# --- log, history, graph, catalogue ----------------------------------------------------------------------------
+
+
+def _encode_log(namespace: str, effect: fx.LoadLog) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.CHANGES, (keys.m, keys.l), (effect.from_revision, effect.limit, effect.max_bytes))]
+
+
+KINDS: dict[str, Any] = {"p": "put", "d": "deleted", "x": "expired", "e": "evicted"}
+
+
+def _revision_of(stream_id: bytes) -> int:
+    return int(stream_id.partition(b"-")[0])
+
+
+SENSITIVE_FLAG = 4
+
+
+def _logged(kind: str, address: str, version: float, before: float, flags: int) -> fx.Logged:
+    return fx.Logged(KINDS[kind], address, int(version), int(before), flags >= SENSITIVE_FLAG)
+
+
+def _log_record(stream_id: bytes, commit_id: bytes, packed: bytes) -> fx.LogRecord:
+    agent_id, at_us, *flat = unpack(packed)
+    changes = tuple(_logged(*flat[i : i + 5]) for i in range(0, len(flat), 5))
+    return fx.LogRecord(_revision_of(stream_id), commit_id, agent_id, int(at_us), changes)
+
+
+def _decode_log(_effect: fx.LoadLog, replies: list[Any]) -> tuple[fx.Head | None, int, list[fx.LogRecord]]:
+    reply = replies[0]
+    if not reply:
+        return None, 1, []
+    head = _head(reply)
+    oldest = _revision_of(reply[HEAD]) if reply[HEAD] else head.revision + 1
+    return head, oldest, [_log_record(*reply[i : i + 3]) for i in range(HEAD + 1, len(reply), 3)]
+
+
+def _encode_history(namespace: str, effect: fx.LoadHistory) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.m, keys.e, keys.history(effect.address))
+    return [Request(scripts.HISTORY, all_keys, (effect.address, effect.skip, effect.max_bytes))]
+
+
+_until = struct.Struct(">d")
+
+
+def _decode_history(
+    _effect: fx.LoadHistory, replies: list[Any]
+) -> tuple[fx.Head | None, bytes | None, list[fx.Kept], bool]:
+    reply = replies[0]
+    if not reply:
+        return None, None, [], False
+    kept = [fx.Kept(int(_until.unpack_from(item)[0]), item[_until.size :]) for item in reply[HEAD + 2 :]]
+    return _head(reply), reply[HEAD], kept, bool(reply[HEAD + 1])
+
+
+def _encode_history_addresses(namespace: str, effect: fx.LoadHistoryAddresses) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.HISTORY_ADDRESSES, (keys.a,), (_after(effect.after), effect.limit))]
+
+
+def _after(name: str) -> str:
+    return f"({name}" if name else "-"
+
+
+def _names(_effect: fx.Effect[list[str]], replies: list[Any]) -> list[str]:
+    return [name.decode() for name in replies[0]]
+
+
+def _encode_forget(namespace: str, effect: fx.Forget) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.history(effect.address), keys.a)
+    return [Request(scripts.FORGET, all_keys, (effect.address, *effect.versions))]
+
+
+def _number(_effect: fx.Effect[int], replies: list[Any]) -> int:
+    return int(replies[0])
+
+
+def _encode_graph(namespace: str, effect: fx.LoadGraph) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.GRAPH, (keys.m, keys.g), ())]
+
+
+def _decode_graph(_effect: fx.LoadGraph, replies: list[Any]) -> tuple[fx.Head | None, dict[str, tuple[str, ...]]]:
+    reply = replies[0]
+    if not reply:
+        return None, {}
+    edges = {reply[i].decode(): tuple(msgspec.msgpack.decode(reply[i + 1])) for i in range(HEAD, len(reply), 2)}
+    return _head(reply), edges
+
+
+def _encode_catalogue(namespace: str, effect: fx.LoadCatalogue) -> list[Request]:
+    return [
+        Request(scripts.CATALOGUE, (shard_keys(namespace, effect.shard).all,), (_after(effect.after), effect.limit))
+    ]
+
+
+# --- commits ---------------------------------------------------------------------------------------------------
 
 
 def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
@@ -120,6 +256,9 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
         effect.bounds.max_bytes,
         MAX_RUN_CALLS + FIELDS_OF_RUN,
         effect.bounds.max_merge,
+        effect.bounds.history,
+        effect.bounds.log_limit,
+        "" if effect.graph is None else effect.graph,
     ]
     for write in effect.writes:
         args += (
@@ -131,12 +270,15 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
             write.value,
             "" if write.ttl_us is None else write.ttl_us,
             1 if write.keep_expiry else 0,
+            write.evictable + (SENSITIVE_FLAG if write.sensitive else 0),
+            pack(write.depends_on) if write.depends_on else "",
         )
     journal = keys.lane(call.owner) if call.mode == "lane" else keys.run(call.owner)
     record_of_run = keys.run(call.run_id) if call.run_id else journal
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
-        *(journal, record_of_run),
+        *(journal, record_of_run, keys.l, keys.a, keys.s, keys.g, keys.y),
+        *(keys.history(write.address) for write in effect.writes),
     )
     return [Request(scripts.COMMIT, all_keys, args)]
 
@@ -192,7 +334,7 @@ def _encode_claim(namespace: str, effect: fx.Claim) -> list[Request]:
 def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
     answer, *rest = replies[0]
     answer = answer.decode()
-    if answer in ("run", "timeout"):
+    if answer in ("run", "timeout", "closed"):
         return fx.Claimed(answer, epoch=rest[0], parked_us=int(rest[1]), unmet=tuple(rest[2:]))
     return fx.Claimed(answer, outcome=rest[0] if rest else b"")
 
@@ -241,8 +383,9 @@ def _decode_peek(effect: fx.PeekDue, replies: list[Any]) -> list[fx.Due]:
 
 def _encode_expire(namespace: str, effect: fx.Expire) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due)
-    return [Request(scripts.EXPIRE, all_keys, (effect.workflow_id, effect.commit_id, effect.limit))]
+    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g)
+    args = (effect.workflow_id, effect.commit_id, effect.limit, effect.log_limit)
+    return [Request(scripts.EXPIRE, all_keys, args)]
 
 
 def _decode_expire(_effect: fx.Expire, replies: list[Any]) -> fx.Expired:
@@ -259,7 +402,7 @@ def _encode_release(namespace: str, effect: fx.Release) -> list[Request]:
 
 def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.m, keys.v, keys.w, keys.t, keys.due, keys.out, keys.msg)
+    all_keys = (keys.m, keys.v, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.y)
     args = (effect.workflow_id, effect.address, effect.limit, effect.app, effect.lease_us)
     return [Request(scripts.FAN_OUT, all_keys, args)]
 
@@ -267,6 +410,44 @@ def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
 def _decode_fan_out(_effect: fx.FanOut, replies: list[Any]) -> fx.FannedOut:
     fired, more, *flat = replies[0]
     return fx.FannedOut(fired, _outgoing(flat), bool(more))
+
+
+# --- the end of a workflow -------------------------------------------------------------------------------------
+
+
+def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    idle = "" if effect.idle_us is None else effect.idle_us
+    args = (effect.workflow_id, 1 if effect.remove else 0, idle, effect.horizon_us)
+    return [Request(scripts.CLOSE, (keys.m, keys.t, keys.due), args)]
+
+
+def _decode_close(_effect: fx.Close, replies: list[Any]) -> Any:
+    return replies[0].decode()
+
+
+def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (
+        *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
+        *(keys.due, keys.out, keys.msg, keys.all),
+        *(keys.history(address) for address in effect.drop),
+    )
+    bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)
+    args: tuple[str | int, ...] = (effect.workflow_id, *bounds, *effect.drop)
+    return [Request(scripts.END, all_keys, args)]
+
+
+def _decode_end(_effect: fx.End, replies: list[Any]) -> fx.Ended:
+    answer, *rest = replies[0]
+    if not rest:
+        return fx.Ended(answer.decode())
+    count, *parts = rest
+    history = tuple(address.decode() for address in parts[:count])
+    return fx.Ended(answer.decode(), _outgoing(parts[count:]), history)
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------
 
 
 def _outbox(keys: ShardKeys) -> tuple[str, str]:
@@ -298,9 +479,17 @@ def _nothing(_effect: fx.Effect[None], _replies: list[Any]) -> None:
 
 CODECS.update(
     {
+        fx.Batch: Codec(_encode_batch, _decode_batch),
         fx.Open: Codec(_encode_open, _decode_open),
         fx.Load: Codec(_encode_load, _decode_load),
         fx.LoadPage: Codec(_encode_page, _decode_page),
+        fx.LoadSince: Codec(_encode_since, _decode_since),
+        fx.LoadLog: Codec(_encode_log, _decode_log),
+        fx.LoadHistory: Codec(_encode_history, _decode_history),
+        fx.LoadHistoryAddresses: Codec(_encode_history_addresses, _names),
+        fx.Forget: Codec(_encode_forget, _number),
+        fx.LoadGraph: Codec(_encode_graph, _decode_graph),
+        fx.LoadCatalogue: Codec(_encode_catalogue, _names),
         fx.Commit: Codec(_encode_commit, _decode_commit),
         fx.Claim: Codec(_encode_claim, _decode_claim),
         fx.Renew: Codec(_encode_renew, _truth),
@@ -310,6 +499,8 @@ CODECS.update(
         fx.Expire: Codec(_encode_expire, _decode_expire),
         fx.Release: Codec(_encode_release, _truth),
         fx.FanOut: Codec(_encode_fan_out, _decode_fan_out),
+        fx.Close: Codec(_encode_close, _decode_close),
+        fx.End: Codec(_encode_end, _decode_end),
         fx.TakeOutgoing: Codec(_encode_take, _decode_take),
         fx.Settle: Codec(_encode_settle, _nothing),
     }

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from ctxqueue.stores.redis import connection, scripts
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_THREADS = 10_000
+
+
+def _reply(wire: Any) -> Any:
+    """Return one reply; an error that the server answered as well, as those after it are still to be read."""
+    try:
+        return wire.read_response()
+    except ResponseError as error:
+        return error
 
 
 class RedisStore:
@@ -55,50 +63,41 @@ class RedisStore:
         encode, decode = CODECS[type(effect)]
         requests = encode(self.namespace, effect)
         try:
-            replies = [self._call(requests[0])] if len(requests) == 1 else self._call_many(requests)
+            replies = self._call(requests)
         except RedisError as error:
             raise our_error(error, self.where) from error
         result: T = decode(effect, replies)
         return result
 
-    def _call(self, request: Request) -> Any:
-        command = ("EVALSHA", request.script.sha, request.script.keys, *request.keys, *request.args)
+    def _call(self, requests: list[Request]) -> list[Any]:
+        commands = [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in requests]
         try:
-            return self._exchange(command)
+            return self._exchange(commands)
         except NoScriptError:
             self._load_scripts()
-            return self._exchange(command)
+            return self._exchange(commands)
 
-    def _exchange(self, command: tuple[str | bytes | int, ...]) -> Any:
-        """Send one command and return its reply, tried again as the client would.
+    def _exchange(self, commands: list[tuple[str | bytes | int, ...]]) -> list[Any]:
+        """Send commands at once and return their replies, tried again as the client would.
 
         On a connection of the client's pool: `execute_command` adds a third of a round trip to what is done here.
         """
         pool = self._client.connection_pool
         wire = pool.get_connection()
         try:
-            packed = wire.pack_command(*command)
+            packed = wire.pack_commands(commands)
 
-            def attempt() -> Any:
+            def attempt() -> list[Any]:
                 wire.send_packed_command(packed)
-                return wire.read_response()
+                return [_reply(wire) for _ in commands]
 
-            return wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
+            replies = wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
         finally:
             pool.release(wire)
-
-    def _call_many(self, requests: list[Request]) -> list[Any]:
-        try:
-            return self._pipelined(requests)
-        except NoScriptError:
-            self._load_scripts()
-            return self._pipelined(requests)
-
-    def _pipelined(self, requests: list[Request]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for request in requests:
-            pipeline.execute_command("EVALSHA", request.script.sha, request.script.keys, *request.keys, *request.args)
-        return pipeline.execute()
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
 
     def _load_scripts(self) -> None:
         for script in scripts.ALL:

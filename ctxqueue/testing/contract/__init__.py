@@ -17,6 +17,7 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
+    *("endings", "eviction", "graph", "histories", "merges", "views"),
     *("listing", "mistakes", "parking", "relevance", "scopes", "updates", "values", "workflows"),
 )
 
@@ -26,15 +27,21 @@ from ctxqueue.testing.contract.access import Access  # noqa: E402 - the line abo
 from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
 from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
+from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
+from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
 from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
+from ctxqueue.testing.contract.graph import Graph  # noqa: E402
+from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
+from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
+from ctxqueue.testing.contract.views import Views  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
 
 __all__ = ["StoreContract"]
@@ -55,5 +62,11 @@ class StoreContract(
     Mistakes,
     Attempts,
     Parking,
+    Endings,
+    Eviction,
+    Graph,
+    Histories,
+    Merges,
+    Views,
 ):
     """All of it."""

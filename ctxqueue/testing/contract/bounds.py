@@ -17,25 +17,34 @@ if TYPE_CHECKING:
 
     from ctxqueue.context import WorkflowHandle
 
+    Configured = Callable[..., SharedContextManager]
     Limited = Callable[..., WorkflowHandle]
 
 
-class Bounds(Contract):
-    """Sizes of values, commits and workflows."""
+class Limiting:
+    """Fixtures: the same store, and the same workflow, under settings of one's own."""
 
     @pytest.fixture
-    def limited(self, operator: WorkflowHandle, url: str) -> Iterator[Limited]:
-        """Open the workflow with settings of one's own."""
-        managers = []
+    def configured(self, url: str) -> Iterator[Configured]:
+        """Open the store again with settings."""
+        managers: list[SharedContextManager] = []
 
-        def open_with(**settings: Any) -> WorkflowHandle:
-            manager = SharedContextManager(url, settings)
-            managers.append(manager)
-            return manager.workflow(operator.workflow_id, agent_id="analyst_001")
+        def open_with(**settings: Any) -> SharedContextManager:
+            managers.append(SharedContextManager(url, settings))
+            return managers[-1]
 
         yield open_with
         for manager in managers:
             manager.close()
+
+    @pytest.fixture
+    def limited(self, operator: WorkflowHandle, configured: Configured) -> Limited:
+        """Return the agent's hold on the workflow under other settings."""
+        return lambda **settings: configured(**settings).workflow(operator.workflow_id, agent_id="analyst_001")
+
+
+class Bounds(Limiting, Contract):
+    """Sizes of values, commits and workflows."""
 
     def test_the_default_largest_value_is_a_megabyte(self, wf: WorkflowHandle, operator: WorkflowHandle) -> None:
         wf.put("k", "x" * (1024 * 1024 - 5))
@@ -87,7 +96,9 @@ class Bounds(Contract):
 
     def test_a_workflow_is_bounded_in_entries(self, limited: Limited, operator: WorkflowHandle) -> None:
         wf = limited(max_entries=3)
-        wf.update({"a": 1, "b": {"x": 1}, "private_c": [1]})
+        wf.update(
+            {key: Put(value, priority="high") for key, value in {"a": 1, "b": {"x": 1}, "private_c": [1]}.items()}
+        )
         with nothing_written(operator):
             with pytest.raises(CapacityError, match=r"would hold 4 entries.*ctxqueue_max_entries"):
                 wf.put("d", 1)
@@ -105,17 +116,17 @@ class Bounds(Contract):
     def test_a_workflow_is_bounded_in_bytes(self, limited: Limited, operator: WorkflowHandle) -> None:
         wf = limited(max_bytes=10_000)
         for key in "abcd":
-            wf.put(key, "x" * 2_000)
+            wf.put(key, "x" * 2_000, priority="high")
         with nothing_written(operator):
             with pytest.raises(CapacityError, match=r"bytes.*ctxqueue_max_bytes"):
                 wf.put("e", "x" * 2_000)
             with pytest.raises(CapacityError):
                 wf.update({"a": "x" * 4_000})
-        wf.put("a", "x" * 2_001)
+        wf.put("a", "x" * 2_001, priority="high")
         wf.delete("b")
-        wf.put("e", "x" * 2_000)
-        wf.put("e", "x")
-        wf.put("f", "x" * 1_500)
+        wf.put("e", "x" * 2_000, priority="high")
+        wf.put("e", "x", priority="high")
+        wf.put("f", "x" * 1_500, priority="high")
         for key in "acdef":
             wf.delete(key)
         for key in "abcd":
@@ -124,11 +135,11 @@ class Bounds(Contract):
     def test_a_workflow_over_a_lowered_limit_can_shrink(
         self, wf: WorkflowHandle, limited: Limited, operator: WorkflowHandle
     ) -> None:
-        wf.update({f"k{number}": "x" * 1_000 for number in range(10)})
+        wf.update({f"k{number}": Put("x" * 1_000, priority="high") for number in range(10)})
         for narrow in (limited(max_entries=3), limited(max_bytes=3_000)):
             with nothing_written(operator), pytest.raises(CapacityError):
                 narrow.put("new", "x" * 1_000)
-            narrow.put("k1", "y" * 1_000)
+            narrow.put("k1", "y" * 1_000, priority="high")
             assert narrow.delete(operator.list(prefix="k", limit=1).items[0].key) is True
         assert len(operator.list()) == 8
 

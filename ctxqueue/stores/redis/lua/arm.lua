@@ -1,7 +1,7 @@
 -- Parks a run until its condition holds or its deadline passes: register and check in one step.
 -- KEYS  1 run's record  2 m  3 v  4 w  5 t  6 due
 -- ARGV  1 workflow  2 run  3 epoch  4 condition (msgpack)  5 item id  6 message  7 timeout us  8 horizon us
--- Returns {'parked'|'timeout', ordinal of an unmet leaf...} or {'ready'|'superseded'|'no_workflow'}.
+-- Returns {'parked'|'timeout', ordinal of an unmet leaf...} or {'ready'|'superseded'|'no_workflow'|'closed'}.
 -- Cost  O(leaves + witness * log waiters)
 -- run's record: see claim.lua.  w, t, due: see waiters.lua.
 --@include clock
@@ -10,9 +10,10 @@
 local record, m, v, w, t, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local run = ARGV[2]
 local found = redis.call('HMGET', record, 'e', 'd', 's')
-local head = redis.call('HMGET', m, 'i', 'k')
+local head = redis.call('HMGET', m, 'i', 'k', 'z')
 if not head[1] then return { 'no_workflow' } end
 if found[1] ~= ARGV[3] then return { 'superseded' } end
+if head[3] then return { 'closed' } end
 local now = clock_now(head[2])
 local tree, known = cmsgpack.unpack(ARGV[4]), {}
 local addresses = addresses_of(tree, {})

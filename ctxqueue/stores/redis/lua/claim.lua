@@ -2,7 +2,7 @@
 -- KEYS  1 run's record  2 m  3 v  4 due
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
 --       8 message to keep as standby  9 its outbox item id  10 claim id
--- Returns {'run'|'timeout', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}.
+-- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}.
 -- Cost  O(leaves)
 -- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, p parked at, o outcome,
 --   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
@@ -10,7 +10,8 @@
 --@include condition
 local record = KEYS[1]
 local found = redis.call('HMGET', record, 's', 'q', 'g', 'e', 'l', 'd', 'p', 'o', 'n')
-local now = clock_now(redis.call('HGET', KEYS[2], 'k'))
+local head = redis.call('HMGET', KEYS[2], 'k', 'z')
+local now = clock_now(head[1])
 local retries, leg = tonumber(ARGV[3]), tonumber(ARGV[4])
 local state, deadline, parked_at = found[1], nil, nil
 redis.call('ZCARD', KEYS[4])
@@ -47,4 +48,6 @@ redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch,
 if not deadline then redis.call('HDEL', record, 'd') end
 redis.call('PEXPIRE', record, digits((math.max(deadline or now, now) - now + tonumber(ARGV[6])) / 1000))
 local answer = #missing > 0 and deadline and deadline <= now and 'timeout' or 'run'
+-- What it waited for, or would wait for, cannot come any more. It may have come before the end, and is read then.
+if #missing > 0 and (head[2] or (leg > 0 and not head[1])) then answer = 'closed' end
 return { answer, epoch, parked_at and digits(now - parked_at) or 0, unpack(missing) }

@@ -1,32 +1,40 @@
--- Writes some addresses as one revision, together with journal, waiters and outbox: all of it or nothing.
--- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 due  9 out  10 msg  11 journal  12 run's record
+-- Writes some addresses as one revision, together with journal, log, history, waiters and outbox: all of it or nothing.
+-- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 due  9 out  10 msg  11 journal  12 run's record  13 l  14 a  15 s  16 g
+--       17 y, then h:<address> for each write
 -- ARGV  1 workflow  2 agent  3 commit id  4 journal mode (lane|run|operation)  5 call id  6 digest
 --       7 on divergence (first|apply|error)  8 journal expiry ms  9 epoch ('' outside tasks)
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
 --       14 max fields of a run's record and journal  15 max bytes of a merge in here
---       then for each write 8: operation, address, expected version ('' any), expected commit ('' any),
---       meta, value, ttl us ('' none), 1 to keep the expiry
+--       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
+--       then for each write 10: operation, address, expected version ('' any), expected commit ('' any),
+--       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys)
 -- Returns {'ok', revision, now, replayed, diverged, fired, commit id, n, version..., p, pending address..., item, message...}
 --       (if diverged under an operation id, the first call's addresses in the place of pending ones)
 --       {'conflict', now, ordinal, record or false or 0 (left out), ...}  or {reason, detail}
--- Cost  O(writes * log N); at most 50 waiters are looked at, more are left to fan_out.lua
+-- Cost  O(writes * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
 -- e  hash  address -> record (header >BddddHH8s: codec, version, revision, written, expires, sizes, commit id)
--- v  hash  address -> stamp (>ddc8: version, expires or 0, commit id)     x  zset  address by expiry
--- k  zset  addresses, all scores 0
+-- v  hash  address -> stamp (>ddc8B: version, expires or 0, commit id, flags)     x  zset  address by expiry
+-- flags  evictable (0 never, 1 among the first, 2 next) + 4 if sensitive
+-- k  zset  addresses, all scores 0     s  zset  evictable addresses by when they were written, the medium ones after
+--   all low ones
 -- journal  lane: string, number of the newest call (>d) and its outcome; else hash, c:<call> -> outcome; it expires
 -- run's record  hash  see claim.lua; here only e, the newest epoch seen
+-- l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
 --@include clock
 --@include condition
 --@include waiters
+--@include log
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local journal, record_of_run = KEYS[11], KEYS[12]
-local mode, call, digest, epoch = ARGV[4], ARGV[5], ARGV[6], ARGV[9]
-local FIRST, STEP, INLINE_WAITERS, CONFLICT_BYTES = 16, 8, 50, 262144
+local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
+local FIRST, STEP, HISTORY_KEYS = 19, 10, 17
+local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
+local AFTER_LOW = 2 ^ 52 -- above any instant in microseconds, so that low entries come before medium ones
 
 -- Read ---------------------------------------------------------------------------------------------------------
 
-local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b')
-if not head[1] then return { 'no_workflow', '' } end
+local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b', 'i', 'z', 'y', 'g')
+if not head[1] or head[7] then return { 'no_workflow', '' } end
 local now = clock_now(head[2])
 
 local seen_epoch = epoch ~= '' and redis.call('HGET', record_of_run, 'e')
@@ -41,8 +49,9 @@ if mode == 'lane' then
 else
   outcome = redis.call('HGET', journal, 'c:' .. call)
 end
-if outcome then
-  local first = cmsgpack.unpack(outcome)
+local first = outcome and cmsgpack.unpack(outcome)
+-- A call of an earlier workflow of this name is none of this one's.
+if first and (first[7] or head[5]) == head[5] then
   local diverged = first[1] ~= digest
   if diverged and ARGV[7] == 'error' then return { 'diverged', '' } end
   if not (diverged and ARGV[7] == 'apply') then
@@ -54,20 +63,34 @@ if outcome then
     return reply
   end
 end
+if head[6] then return { 'closed', '' } end
 if mode == 'run' and redis.call('HLEN', journal) >= tonumber(ARGV[14]) then return { 'calls', ARGV[14] } end
 
 local count = (#ARGV - FIRST + 1) / STEP
 local addresses = {}
 for i = 1, count do addresses[i] = ARGV[FIRST + (i - 1) * STEP + 1] end
 local stamps = redis.call('HMGET', v, unpack(addresses))
+local graph = tonumber(head[8]) or 0
+if ARGV[18] ~= '' and tonumber(ARGV[18]) ~= graph then return { 'graph_moved', digits(graph) } end
+local edges = redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
 
 -- Decide -------------------------------------------------------------------------------------------------------
 
 local revision, base, bytes = tonumber(head[1]) + 1, tonumber(head[3]), tonumber(head[4])
 local floor = base
 local versions, records, deleted, known = {}, {}, {}, {}
-local expires_at, expired_at, expiries_change, earliest = {}, {}, false, nil
+local expires_at, expired_at, flags, expiries_change, earliest = {}, {}, {}, false, nil
 local conflicts, conflict_bytes, changes, added, removed = {}, 0, 0, 0, 0
+local kept, kept_bytes, purged, logged, ours = {}, 0, {}, {}, {}
+
+local function log_change(kind, address, version, before, of)
+  local n = #logged
+  logged[n + 1], logged[n + 2], logged[n + 3], logged[n + 4], logged[n + 5] = kind, address, version, before, of
+end
+
+local function flags_of(stamp)
+  return string.byte(stamp, 25) or 0 -- an earlier version of this store wrote none
+end
 
 local function array_header(size)
   if size < 16 then return string.char(0x90 + size) end
@@ -83,6 +106,39 @@ local function open_array(packed)
   if first == 0xdd then return struct.unpack('>I4', string.sub(packed, 2, 5)), 6 end
 end
 
+-- Returns a packed number and whether it is a float; nothing for what is no number, or one that a double cannot hold.
+local function open_number(packed)
+  local first = string.byte(packed, 1)
+  local is_float = first == 0xca or first == 0xcb
+  if not (is_float or first <= 0x7f or first >= 0xe0 or first >= 0xcc and first <= 0xd3) then return end
+  local number = cmsgpack.unpack(packed)
+  if not is_float and math.abs(number) >= 2 ^ 53 then return end
+  return number, is_float
+end
+
+-- Returns the packed result of a merge of two packed values, or nothing and why it cannot be done here.
+local function merged(operation, held, value)
+  if #held + #value > tonumber(ARGV[15]) then return nil, 'merge_outside' end
+  if operation == 'append' then
+    local held_size, held_from = open_array(held)
+    if not held_size then return nil, 'not_a_list' end
+    local new_size, new_from = open_array(value)
+    return array_header(held_size + new_size) .. string.sub(held, held_from) .. string.sub(value, new_from)
+  end
+  local left, left_is_float = open_number(held)
+  local right, right_is_float = open_number(value)
+  if not left or not right then return nil, 'merge_outside' end
+  if operation == 'maximum' then return right > left and value or held end
+  if operation == 'minimum' then return right < left and value or held end
+  local sum = left + right
+  if left_is_float or right_is_float then
+    if sum ~= sum or math.abs(sum) == math.huge then return nil, 'merge_outside' end
+    return struct.pack('>Bd', 0xcb, sum)
+  end
+  if math.abs(sum) >= 2 ^ 53 then return nil, 'merge_outside' end
+  return cmsgpack.pack(sum)
+end
+
 for i = 1, count do
   local at = FIRST + (i - 1) * STEP
   local operation, address, expected, expected_commit = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -91,14 +147,16 @@ for i = 1, count do
   if stamp then version, expiry = struct.unpack('>dd', stamp) end
   local fresh = stamp and (expiry == 0 or expiry > now)
   expired_at[i] = expiry
+  ours[address] = true
+  local old = fresh and (history > 1 or operation ~= 'put') and redis.call('HGET', e, address)
   if (expected ~= '' and tonumber(expected) ~= (fresh and version or 0))
-    or (expected_commit ~= '' and fresh and string.sub(stamp, -8) ~= expected_commit) then
+    or (expected_commit ~= '' and fresh and string.sub(stamp, 17, 24) ~= expected_commit) then
     local current = fresh and redis.call('HGET', e, address)
     if current and conflict_bytes + #current > CONFLICT_BYTES then current = 0 end
     conflict_bytes = conflict_bytes + (current and current ~= 0 and #current or 0)
     conflicts[#conflicts + 1] = i - 1
     conflicts[#conflicts + 1] = current
-  elseif operation == 'delete' then
+  elseif operation == 'delete' or operation == 'purge' then
     versions[i] = fresh and version or 0
     if stamp then
       deleted[i] = true
@@ -107,22 +165,29 @@ for i = 1, count do
       floor = math.max(floor, version)
       bytes = bytes - redis.call('HSTRLEN', e, address)
       expiries_change = expiries_change or expiry > 0
+      log_change(fresh and 'd' or 'x', address, version, version, flags_of(stamp))
       if fresh then known[address] = false end
     end
+    if operation == 'purge' then
+      purged[#purged + 1] = i
+      old = false
+      redis.call('LLEN', KEYS[HISTORY_KEYS + i])
+    end
+  elseif operation == 'keep' and fresh then
+    versions[i] = version
+    old = false
   else
     local expires = ttl ~= '' and now + tonumber(ttl) or keep and fresh and expiry or 0
-    if fresh and (operation == 'set' or operation == 'append') then
-      local old = redis.call('HGET', e, address)
+    flags[i] = tonumber(ARGV[at + 8])
+    if fresh and operation ~= 'put' then
       local agent_size, meta_size = struct.unpack('>HH', string.sub(old, 34, 37))
       local meta_from = 46 + agent_size
       meta = string.sub(old, meta_from, meta_from + meta_size - 1)
-      if operation == 'append' then
-        local held = string.sub(old, meta_from + meta_size)
-        if #held + #value > tonumber(ARGV[15]) then return { 'too_large', tostring(i - 1) } end
-        local held_size, held_from = open_array(held)
-        if not held_size then return { 'not_a_list', tostring(i - 1) } end
-        local new_size, new_from = open_array(value)
-        value = array_header(held_size + new_size) .. string.sub(held, held_from) .. string.sub(value, new_from)
+      flags[i] = flags_of(stamp)
+      if operation ~= 'set' then
+        local why
+        value, why = merged(operation, string.sub(old, meta_from + meta_size), value)
+        if not value then return { why, tostring(i - 1) } end
       end
     end
     versions[i] = (stamp and version or base) + 1
@@ -134,16 +199,57 @@ for i = 1, count do
     if not stamp then added = added + 1 end
     expiries_change = expiries_change or expires > 0 or expiry > 0
     if expires > 0 and (not earliest or expires < earliest) then earliest = expires end
+    if stamp and not fresh then log_change('x', address, version, version, flags_of(stamp)) end
+    log_change('p', address, versions[i], fresh and version or 0, flags[i])
     known[address] = true
+  end
+  if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
+    kept[i] = old
+    kept_bytes = kept_bytes + #old
+    redis.call('LLEN', KEYS[HISTORY_KEYS + i])
   end
 end
 if #conflicts > 0 then return { 'conflict', digits(now), unpack(conflicts) } end
+
 -- A workflow that is over a limit, as a lowered one may leave it, can still be written to and shrunk.
-if added > removed then
+local function over()
   local entries = redis.call('HLEN', v) + added - removed
-  if entries > tonumber(ARGV[12]) then return { 'entries', digits(entries) } end
+  if added > removed and entries > tonumber(ARGV[12]) then return 'entries', digits(entries) end
+  if bytes > tonumber(ARGV[13]) and bytes > tonumber(head[4]) then return 'bytes', digits(bytes) end
 end
-if bytes > tonumber(ARGV[13]) and bytes > tonumber(head[4]) then return { 'bytes', digits(bytes) } end
+
+local victims = {}
+if over() then
+  local guards = redis.call('ZRANGEBYSCORE', y, digits(now), '+inf', 'LIMIT', 0, MOST_GUARDS + 1)
+  local spared, awaited = {}, {}
+  for _, guard in ipairs(guards) do addresses_of(cmsgpack.unpack(guard), awaited) end
+  for _, address in ipairs(awaited) do spared[address] = true end
+  local function make_room(candidates, kind)
+    for _, address in ipairs(candidates) do
+      if #victims == MOST_VICTIMS or not over() then return end
+      local stamp = not ours[address] and redis.call('HGET', v, address)
+      if stamp and (kind == 'x' or not spared[address]) then
+        local version, expiry = struct.unpack('>dd', stamp)
+        victims[#victims + 1] = address
+        ours[address] = true
+        removed = removed + 1
+        floor = math.max(floor, version)
+        bytes = bytes - redis.call('HSTRLEN', e, address)
+        if expiry > 0 then expiries_change = true end
+        log_change(kind, address, version, version, flags_of(stamp))
+        known[address] = false
+      end
+    end
+  end
+  make_room(redis.call('ZRANGEBYSCORE', x, '-inf', digits(now), 'LIMIT', 0, MOST_VICTIMS), 'x')
+  -- With so many about to read that not all can be looked at, none is robbed.
+  if #guards <= MOST_GUARDS then
+    make_room(redis.call('ZRANGE', s, 0, MOST_VICTIMS + count + #awaited), 'e')
+  end
+  local why, detail = over()
+  if why then return { why, detail } end
+  changes = changes + #victims
+end
 
 local fires, moves, pending = {}, {}, {}
 if redis.call('ZCARD', w) > 0 then
@@ -165,60 +271,106 @@ if redis.call('ZCARD', w) > 0 then
   redis.call('ZCARD', due)
   redis.call('ZCARD', out)
   redis.call('HLEN', msg)
+  redis.call('ZCARD', y)
 end
 -- Every key that is written below has been read above or is here, so that one of a wrong type stops us now.
 if added + removed > 0 then redis.call('ZCARD', k) end
-if expiries_change then redis.call('ZCARD', x) end
+if changes > 0 then
+  redis.call('ZCARD', s)
+  redis.call('XLEN', l)
+end
+if next(kept) or #purged > 0 then redis.call('ZCARD', a) end
+if expiries_change or removed > 0 then redis.call('ZCARD', x) end
 if earliest then redis.call('ZCARD', due) end
 
 -- Write --------------------------------------------------------------------------------------------------------
 
+for _, i in ipairs(purged) do
+  redis.call('UNLINK', KEYS[HISTORY_KEYS + i])
+  redis.call('ZREM', a, addresses[i])
+end
 if changes > 0 then
-  local for_e, for_v, for_k = {}, {}, {}
+  local for_e, for_v, for_k, for_s = {}, {}, {}, {}
+  local function drop(address)
+    redis.call('HDEL', e, address)
+    redis.call('HDEL', v, address)
+    redis.call('ZREM', k, address)
+    redis.call('ZREM', x, address)
+    redis.call('ZREM', s, address)
+  end
+  local graph_before = graph
   for i = 1, count do
     local address = addresses[i]
+    if kept[i] then
+      local length = redis.call('LPUSH', KEYS[HISTORY_KEYS + i], struct.pack('>d', revision) .. kept[i])
+      if length == 1 then redis.call('ZADD', a, 0, address) end
+      if length >= history then redis.call('LTRIM', KEYS[HISTORY_KEYS + i], 0, history - 2) end
+    end
     if records[i] then
       for_e[#for_e + 1] = address
       for_e[#for_e + 1] = records[i]
       for_v[#for_v + 1] = address
-      for_v[#for_v + 1] = struct.pack('>ddc8', versions[i], expires_at[i], ARGV[3])
+      for_v[#for_v + 1] = struct.pack('>ddc8B', versions[i], expires_at[i], ARGV[3], flags[i])
       if not stamps[i] then
         for_k[#for_k + 1] = 0
         for_k[#for_k + 1] = address
+      end
+      local evictable = flags[i] % 4
+      if evictable > 0 then
+        for_s[#for_s + 1] = digits(now + (evictable == 2 and AFTER_LOW or 0))
+        for_s[#for_s + 1] = address
+      elseif stamps[i] and flags_of(stamps[i]) % 4 > 0 then
+        redis.call('ZREM', s, address)
       end
       if expires_at[i] > 0 then
         redis.call('ZADD', x, digits(expires_at[i]), address)
       elseif expired_at[i] > 0 then
         redis.call('ZREM', x, address)
       end
+      local at = FIRST + (i - 1) * STEP
+      local fresh = stamps[i] and (expired_at[i] == 0 or expired_at[i] > now)
+      if ARGV[at] == 'put' or not fresh then
+        local wanted = ARGV[at + 9]
+        if wanted ~= '' and wanted ~= edges[i] then
+          redis.call('HSET', g, address, wanted)
+          graph = graph_before + 1
+        elseif wanted == '' and edges[i] then
+          redis.call('HDEL', g, address)
+        end
+      end
     elseif deleted[i] then
-      redis.call('HDEL', e, address)
-      redis.call('HDEL', v, address)
-      redis.call('ZREM', k, address)
-      redis.call('ZREM', x, address)
+      drop(address)
+      if edges[i] then redis.call('HDEL', g, address) end
     end
+  end
+  for _, address in ipairs(victims) do
+    drop(address)
+    redis.call('HDEL', g, address)
   end
   if #for_e > 0 then
     redis.call('HSET', e, unpack(for_e))
     redis.call('HSET', v, unpack(for_v))
   end
   if #for_k > 0 then redis.call('ZADD', k, unpack(for_k)) end
+  if #for_s > 0 then redis.call('ZADD', s, unpack(for_s)) end
   redis.call('HSET', m, 'r', digits(revision), 'c', ARGV[3], 'k', digits(now), 'f', digits(floor), 'b', digits(bytes))
+  if graph > graph_before then redis.call('HSET', m, 'g', digits(graph)) end
+  write_log(l, ARGV[17], revision, ARGV[3], ARGV[2], now, logged)
   if earliest then redis.call('ZADD', due, 'LT', digits(earliest), 'expiry\0\0' .. ARGV[1] .. '\0\0') end
 else
   revision = revision - 1
 end
 
-local fired, outgoing = carry_out(fires, moves, w, t, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
+local fired, outgoing = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
 for _, address in ipairs(pending) do
   redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
 end
 
-local kept = cmsgpack.pack({ digest, revision, now, ARGV[3], versions, mode == 'operation' and addresses or nil })
+local answered = cmsgpack.pack({ digest, revision, now, ARGV[3], versions, mode == 'operation' and addresses or {}, head[5] })
 if mode == 'lane' then
-  redis.call('SET', journal, struct.pack('>d', call) .. kept, 'PX', ARGV[8])
+  redis.call('SET', journal, struct.pack('>d', call) .. answered, 'PX', ARGV[8])
 else
-  redis.call('HSET', journal, 'c:' .. call, kept)
+  redis.call('HSET', journal, 'c:' .. call, answered)
   if redis.call('PTTL', journal) < 0 then redis.call('PEXPIRE', journal, ARGV[8]) end
 end
 if epoch ~= '' and seen_epoch ~= epoch then

@@ -1,10 +1,11 @@
 -- Removes expired entries of one workflow. Whoever wrote an address again meanwhile has moved its expiry.
--- KEYS  1 m  2 e  3 v  4 x  5 k  6 due
--- ARGV  1 workflow  2 commit id  3 limit
+-- KEYS  1 m  2 e  3 v  4 x  5 k  6 due  7 l  8 s  9 g
+-- ARGV  1 workflow  2 commit id  3 limit  4 records kept in the log
 -- Returns {expired, kept, 1 if more is due}; kept: nothing was due any more.
 -- Cost  O(limit * log N)
 --@include clock
-local m, e, v, x, k, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+--@include log
+local m, e, v, x, k, due, l, s, g = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local member = 'expiry\0\0' .. ARGV[1] .. '\0\0'
 local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b')
 if not head[1] then
@@ -14,12 +15,18 @@ end
 local now = clock_now(head[2])
 local expired = redis.call('ZRANGEBYSCORE', x, '-inf', digits(now), 'LIMIT', 0, tonumber(ARGV[3]))
 local stamps = #expired > 0 and redis.call('HMGET', v, unpack(expired)) or {}
-local floor, bytes = tonumber(head[3]), tonumber(head[4])
+local floor, bytes, logged = tonumber(head[3]), tonumber(head[4]), {}
 for i, address in ipairs(expired) do
   bytes = bytes - redis.call('HSTRLEN', e, address)
-  if stamps[i] then floor = math.max(floor, (struct.unpack('>d', stamps[i]))) end
+  local version = stamps[i] and struct.unpack('>d', stamps[i]) or 0
+  floor = math.max(floor, version)
+  local flags = stamps[i] and string.byte(stamps[i], 25) or 0
+  for _, part in ipairs({ 'x', address, version, version, flags }) do logged[#logged + 1] = part end
 end
 redis.call('ZCARD', k)
+redis.call('XLEN', l)
+redis.call('ZCARD', s)
+redis.call('HLEN', g)
 redis.call('ZCARD', due)
 
 if #expired > 0 then
@@ -27,6 +34,9 @@ if #expired > 0 then
   redis.call('HDEL', v, unpack(expired))
   redis.call('ZREM', k, unpack(expired))
   redis.call('ZREM', x, unpack(expired))
+  redis.call('ZREM', s, unpack(expired))
+  redis.call('HDEL', g, unpack(expired))
+  write_log(l, ARGV[4], tonumber(head[1]) + 1, ARGV[2], '', now, logged)
   redis.call('HSET', m, 'r', digits(tonumber(head[1]) + 1), 'c', ARGV[2], 'k', digits(now),
     'f', digits(floor), 'b', digits(bytes))
 end

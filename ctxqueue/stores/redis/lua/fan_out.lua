@@ -1,12 +1,12 @@
 -- Looks at the next page of an address's waiters: each fires, or waits on for another address.
--- KEYS  1 m  2 v  3 w  4 t  5 due  6 out  7 msg
+-- KEYS  1 m  2 v  3 w  4 t  5 due  6 out  7 msg  8 y
 -- ARGV  1 workflow  2 address  3 limit  4 app whose fired items come back leased  5 lease us
 -- Returns {fired, 1 if there is another page, item, message, ...}.
 -- Cost  O(limit * log waiters)
 --@include clock
 --@include condition
 --@include waiters
-local m, v, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local m, v, w, t, due, out, msg, y = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local workflow, address, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = clock_now(redis.call('HGET', m, 'k'))
 local known, fires, moves = {}, {}, {}
@@ -14,11 +14,12 @@ learn(known, { address }, v, now)
 redis.call('ZCARD', due)
 redis.call('ZCARD', out)
 redis.call('HLEN', msg)
+redis.call('ZCARD', y)
 -- Nothing stands there any more: its waiters are registered where they should be.
 local runs = known[address] and waiting_on(w, address, limit) or {}
 local budget = consider(runs, known, t, v, now, fires, moves, LEAF_BUDGET)
 
-local fired, outgoing = carry_out(fires, moves, w, t, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
+local fired, outgoing = carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
 -- A registration whose run is gone fires nothing and would be met for ever.
 for _, run in ipairs(runs) do
   if not fires[run] and not moves[run] and redis.call('HEXISTS', t, 'c:' .. run) == 0 then

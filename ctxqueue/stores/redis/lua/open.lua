@@ -1,17 +1,27 @@
 -- Makes a workflow if it is absent.
--- KEYS  1 m
--- ARGV  1 incarnation  2 metadata
--- Returns {1 if made, incarnation, revision, commit id, created, metadata, now}.
--- Cost  O(1)
--- m  hash  i incarnation, r revision, c commit id, k clock shown, f version floor, n created, d metadata, b bytes
---@include clock
+-- KEYS  1 m  2 due  3 all
+-- ARGV  1 workflow  2 incarnation  3 metadata  4 idle us ('' the global context, which has no idle life)
+-- Returns {1 if made, head...}, or {2} while the workflow is being removed.
+-- Cost  O(log N)
+-- m    hash  i incarnation, r revision, c commit id, k clock shown, f version floor, n created, d metadata, b bytes,
+--            z closed at, y 1 while it is being removed, g graph epoch; the last three only where they are not 0
+-- all  zset, all scores 0  the ids of the shard's workflows     due  see peek.lua
+--@include head
+local m, due, all = KEYS[1], KEYS[2], KEYS[3]
+redis.call('ZCARD', due)
+redis.call('ZCARD', all)
+local head = head_of(m)
+if not head and redis.call('EXISTS', m) == 1 then return { 2 } end
 local made = 0
-local found = redis.call('HMGET', KEYS[1], 'i', 'r', 'c', 'n', 'd', 'k')
-local now = clock_now(found[6])
-if not found[1] then
+if not head then
   made = 1
-  local zero = string.rep('\0', 8)
-  redis.call('HSET', KEYS[1], 'i', ARGV[1], 'r', 0, 'c', zero, 'n', digits(now), 'd', ARGV[2], 'k', digits(now), 'f', 0, 'b', 0)
-  found = { ARGV[1], '0', zero, digits(now), ARGV[2] }
+  local now = digits(clock_now(0))
+  redis.call('HSET', m, 'i', ARGV[2], 'r', 0, 'c', string.rep('\0', 8), 'n', now, 'd', ARGV[3], 'k', now, 'f', 0, 'b', 0)
+  head = head_of(m)
 end
-return { made, found[1], found[2], found[3], found[4], found[5], digits(now) }
+-- Also of one that is there: an earlier version of this store made none.
+if ARGV[4] ~= '' and (made == 1 or not redis.call('ZSCORE', all, ARGV[1])) then
+  redis.call('ZADD', all, 0, ARGV[1])
+  redis.call('ZADD', due, 'NX', digits(tonumber(head[6]) + tonumber(ARGV[4])), 'idle\0\0' .. ARGV[1] .. '\0\0')
+end
+return { made, unpack(head) }

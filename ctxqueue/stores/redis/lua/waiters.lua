@@ -4,6 +4,8 @@
 --                           msgpack {item id, deadline us, condition, witness, parked us}
 --                           "m:<run>" -> the message to send once the condition holds
 --   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline
+-- and, of those that were released lately:
+--   y  zset                 msgpack condition, scored by until when what it waits for is not evicted
 -- An address ends in a key, which holds no \0, so no address is the beginning of another one's members.
 
 local function waiting_on(w, address, limit)
@@ -55,10 +57,15 @@ local function send(out, msg, item, message, from)
   redis.call('HSET', msg, item, message)
 end
 
+-- A released run has so many leases to come and read what it waited for.
+local GUARDED_LEASES = 10
+
 -- Carries out what `consider` decided. Returns how many fired, and {item, message} of `app`'s, which it leases.
-local function carry_out(fires, moves, w, t, due, out, msg, workflow, now, app, lease)
+local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, app, lease)
   local outgoing, fired = {}, 0
+  if next(fires) then redis.call('ZREMRANGEBYSCORE', y, '-inf', digits(now)) end
   for run, parked in pairs(fires) do
+    redis.call('ZADD', y, digits(now + GUARDED_LEASES * lease), cmsgpack.pack(parked[3]))
     local message = redis.call('HGET', t, 'm:' .. run)
     local from = now
     if app ~= '' and #outgoing < 100 and string.sub(parked[1], 1, #app + 1) == app .. '\0' then

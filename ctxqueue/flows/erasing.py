@@ -1,0 +1,93 @@
+"""Erasing what an agent or about a user was written: values everywhere they stand, history included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctxqueue.codec import unpack
+from ctxqueue.effects import Flow, Forget, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
+from ctxqueue.errors import InvalidInput
+from ctxqueue.flows.writing import delete
+from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
+from ctxqueue.records import HEADER, decode_header, meta_of
+from ctxqueue.settings import MAX_PAGE
+
+if TYPE_CHECKING:
+    from ctxqueue.flows.terms import Terms
+
+
+class Subject:
+    """Whose traces go."""
+
+    def __init__(self, agent_id: str | None, user_id: str | None) -> None:
+        """Raise InvalidInput unless one of them is named, InvalidName if it is none."""
+        if (agent_id is None) == (user_id is None):
+            raise InvalidInput("erase takes an agent_id or a user_id")
+        self.agent_id = None if agent_id is None else checked_name(agent_id, "agent_id")
+        self.user_id = None if user_id is None else checked_name(user_id, "user_id")
+
+    def left(self, address: Address, record: bytes) -> bool:
+        """Whether the record is one of theirs: in the agent's private scope or written by it, about the user."""
+        header = decode_header(record)
+        meta = meta_of(record, header)
+        if self.agent_id is not None:
+            writer = record[HEADER.size : header.agent_end].decode()
+            private = address.scope is ContextScope.PRIVATE and address.owner == self.agent_id
+            return private or writer == self.agent_id
+        metadata = unpack(meta.metadata) if meta.metadata else {}
+        return metadata.get("user_id") == self.user_id
+
+
+def erase(terms: Terms, subject: Subject) -> Flow[EraseReport]:
+    """Go through all workflows of the namespace and the global context. A call that was cut off is made again."""
+    workflows = entries = values = 0
+    for shard in terms.shards:
+        after = ""
+        while True:
+            ids = yield from do(LoadCatalogue(shard, after, MAX_PAGE))
+            for workflow_id in ids:
+                removed, forgotten = yield from _of_workflow(terms, workflow_id, subject)
+                workflows, entries, values = workflows + 1, entries + removed, values + forgotten
+            if len(ids) < MAX_PAGE:
+                break
+            after = ids[-1]
+    removed, forgotten = yield from _of_workflow(terms, GLOBAL_WORKFLOW, subject)
+    return EraseReport(workflows, entries + removed, values + forgotten)
+
+
+def _of_workflow(terms: Terms, workflow_id: str, subject: Subject) -> Flow[tuple[int, int]]:
+    removed = 0
+    after: str | None = ""
+    of_global = workflow_id == GLOBAL_WORKFLOW
+    while after is not None:
+        head, pairs, after = yield from do(LoadPage(workflow_id, "", after, MAX_PAGE))
+        if head is None:
+            return 0, 0
+        for encoded, record in pairs:
+            address = Address.decode(encoded, of_global=of_global)
+            if subject.left(address, record):
+                removed += yield from delete(terms, workflow_id, OPERATOR, address, purge=True)
+    return removed, (yield from _of_history(workflow_id, subject))
+
+
+def _of_history(workflow_id: str, subject: Subject) -> Flow[int]:
+    forgotten = 0
+    after = ""
+    while True:
+        addresses = yield from do(LoadHistoryAddresses(workflow_id, after, MAX_PAGE))
+        for encoded in addresses:
+            forgotten += yield from _of_address(workflow_id, encoded, subject)
+        if len(addresses) < MAX_PAGE:
+            return forgotten
+        after = addresses[-1]
+
+
+def _of_address(workflow_id: str, encoded: str, subject: Subject) -> Flow[int]:
+    address = Address.decode(encoded, of_global=workflow_id == GLOBAL_WORKFLOW)
+    versions: list[int] = []
+    skip, more = 0, True
+    while more:
+        _, _, kept, more = yield from do(LoadHistory(workflow_id, encoded, skip))
+        versions += [decode_header(each.record).stamp.version for each in kept if subject.left(address, each.record)]
+        skip += len(kept)
+    return (yield from do(Forget(workflow_id, encoded, tuple(versions)))) if versions else 0

@@ -1,0 +1,262 @@
+"""What was: the log of changes, the values kept of an entry, and a whole workflow as it stood at a revision."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+from ctxqueue.clock import instant
+from ctxqueue.effects import Batch, Flow, Head, LoadHistory, LoadLog, Logged, LogRecord, do
+from ctxqueue.errors import HistoryDiverged, InvalidInput, RevisionTrimmed
+from ctxqueue.flows.committing import unknown_workflow
+from ctxqueue.flows.reading import shown, where, workflow_context
+from ctxqueue.flows.viewing import snapshots, visible
+from ctxqueue.models import (
+    GLOBAL_WORKFLOW,
+    Address,
+    Agent,
+    Change,
+    ContextEntry,
+    ContextScope,
+    Page,
+    checked_name,
+    is_reserved,
+)
+from ctxqueue.records import decode_header
+from ctxqueue.rules.access import may_read
+from ctxqueue.settings import MAX_PAGE
+from ctxqueue.views import AgentContext, Sight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ctxqueue.effects import Kept
+    from ctxqueue.flows.terms import Terms
+
+LOG_PAGE = 1_000
+HISTORY_BATCH = 50
+"""Addresses whose kept values are read in one round trip."""
+
+
+def checked_count(name: str, given: int, most: int) -> int:
+    """Return a page's limit; raises InvalidInput."""
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
+        raise InvalidInput(f"{name} is {given!r}: give a whole number from 1 to {most}")
+    return given
+
+
+# --- one entry -------------------------------------------------------------------------------------------------
+
+
+def history(
+    workflow_id: str,
+    agent: Agent,
+    key: str,
+    limit: int,
+    scope: str | ContextScope | None,
+    group: str | None,
+    *,
+    reveal: bool = False,
+) -> Flow[list[ContextEntry]]:
+    """Return an entry's versions, newest first: the innermost address that the agent may see any version of."""
+    checked_count("limit", limit, MAX_PAGE)
+    checked_name(key, "key")
+    inner, outer = where(agent, key, scope, group)
+    for home, addresses in ((workflow_id, inner), ("", outer)):
+        for address in addresses:
+            versions = yield from _versions(home, agent, address, limit, reveal=reveal)
+            if versions:
+                return versions
+    return []
+
+
+def _versions(
+    workflow_id: str, agent: Agent, address: Address, limit: int, *, reveal: bool
+) -> Flow[list[ContextEntry]]:
+    found: list[ContextEntry] = []
+    skip, more = 0, True
+    while more and len(found) < limit:
+        effect = LoadHistory(workflow_id or GLOBAL_WORKFLOW, address.encode(), skip)
+        head, record, kept, more = yield from do(effect)
+        if head is None:
+            if workflow_id:
+                raise unknown_workflow(workflow_id)
+            return []
+        records = ([record] if record and not skip else []) + [each.record for each in kept]
+        for each in records:
+            entry = shown(agent, address, each, reveal=reveal) if _fresh(each, head.now_us) else None
+            if entry is not None:
+                found.append(entry)
+        skip += len(kept)
+    return found[:limit]
+
+
+def _fresh(record: bytes, now_us: int) -> bool:
+    expires_us = decode_header(record).expires_us
+    return not expires_us or expires_us > now_us
+
+
+# --- the log ---------------------------------------------------------------------------------------------------
+
+
+def changes(workflow_id: str, agent: Agent, from_revision: int, limit: int, cursor: str | None) -> Flow[Page[Change]]:
+    """Return what has changed after a revision and the agent may see, oldest first.
+
+    Raises RevisionTrimmed, HistoryDiverged.
+    """
+    checked_count("limit", limit, MAX_PAGE)
+    if isinstance(from_revision, bool) or not isinstance(from_revision, int) or from_revision < 0:
+        raise InvalidInput(f"from_revision is {from_revision!r}: give a revision, 0 for the beginning")
+    after = _Cursor.parse(cursor) if cursor is not None else _Cursor(from_revision, 0, "")
+    found: list[tuple[Change, _Cursor]] = []
+    # Of a revision that was read in part, and to see that it is still the one that was read.
+    begin = after.revision if after.commit else after.revision + 1
+    while True:
+        head, oldest, records = yield from do(LoadLog(workflow_id, begin, LOG_PAGE))
+        if head is None:
+            raise unknown_workflow(workflow_id)
+        check_reach(workflow_id, head, oldest, begin, after.revision)
+        for record in records:
+            found += _read(agent, record, after, workflow_id)
+        if len(found) > limit:
+            return Page(tuple(change for change, _ in found[:limit]), found[limit - 1][1].text())
+        if not records or records[-1].revision >= head.revision:
+            return Page(tuple(change for change, _ in found), None)
+        begin = records[-1].revision + 1
+
+
+def check_reach(workflow_id: str, head: Head, oldest: int, wanted: int, known: int) -> None:
+    """Raise RevisionTrimmed if the log no longer has a revision, HistoryDiverged if it never had it."""
+    if known > head.revision:
+        raise HistoryDiverged(
+            f"workflow {workflow_id!r} is at revision {head.revision}, revision {known} is not part of its history: it"
+            " was made anew, or its server lost commits. Read it again from the beginning"
+        )
+    if wanted < oldest and wanted <= head.revision:
+        raise RevisionTrimmed(
+            f"the log of workflow {workflow_id!r} begins at revision {oldest}, {wanted} is gone: read the entries"
+            f" again and go on from_revision={head.revision}, or raise ctxqueue_log_limit"
+        )
+
+
+class _Cursor:
+    """Where a page ended: the revision, how many of its changes were read, and which commit it was."""
+
+    def __init__(self, revision: int, read: int, commit: str) -> None:
+        self.revision = revision
+        self.read = read
+        self.commit = commit
+
+    def text(self) -> str:
+        return urlsafe_b64encode(f"{self.revision}.{self.read}.{self.commit}".encode()).decode()
+
+    @classmethod
+    def parse(cls, cursor: str) -> _Cursor:
+        """Undo `text`; raises InvalidInput."""
+        try:
+            revision, read, commit = urlsafe_b64decode(cursor).decode().split(".")
+            return cls(int(revision), int(read), bytes.fromhex(commit).hex())
+        except (ValueError, TypeError):
+            raise InvalidInput(f"cursor {cursor!r:.60} is not one that changes() returned") from None
+
+
+def _read(agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str) -> Iterator[tuple[Change, _Cursor]]:
+    commit = record.commit_id.hex()
+    skip = 0
+    if record.revision == after.revision:
+        if commit != after.commit:
+            raise HistoryDiverged(
+                f"revision {after.revision} of workflow {workflow_id!r} is another one than was read before: its server"
+                " lost commits. Read it again from the beginning"
+            )
+        skip = after.read
+    for ordinal, logged in enumerate(record.changes):
+        address = Address.decode(logged.address, of_global=False)
+        if ordinal < skip or is_reserved(address.key) or not may_read(agent, address, sensitive=logged.sensitive):
+            continue
+        change = Change(
+            record.revision,
+            address.key,
+            address.scope,
+            address.owner,
+            logged.version,
+            logged.kind,
+            record.agent_id,
+            instant(record.at_us),
+        )
+        yield change, _Cursor(record.revision, ordinal + 1, commit)
+
+
+# --- a whole workflow at a revision ----------------------------------------------------------------------------
+
+
+def at(terms: Terms, workflow_id: str, agent: Agent, revision: int, *, reveal: bool = False) -> Flow[AgentContext]:
+    """Return what the agent would have seen at a revision, without the global context, which has its own.
+
+    Raises RevisionTrimmed if the log or a value's history does not reach back so far.
+    """
+    if isinstance(revision, bool) or not isinstance(revision, int) or revision < 0:
+        raise InvalidInput(f"revision is {revision!r}: give a whole number, at least 0")
+    now, _ = yield from snapshots(terms, workflow_id)
+    head = now.head
+    records = dict(now.records)
+    first: dict[str, Logged] = {}
+    """What happened first to each address after the revision."""
+    begin = revision + 1
+    check_reach(workflow_id, head, begin, begin, revision)
+    while begin <= head.revision:
+        log_head, oldest, log = yield from do(LoadLog(workflow_id, begin, LOG_PAGE))
+        if log_head is None:
+            raise unknown_workflow(workflow_id)
+        check_reach(workflow_id, head, oldest, begin, revision)
+        for record in log:
+            if record.revision <= head.revision:
+                for logged in record.changes:
+                    first.setdefault(logged.address, logged)
+        begin = log[-1].revision + 1 if log else head.revision + 1
+    for address in first:
+        records.pop(address, None)
+    # What has expired since is not served, as of any revision.
+    stood = {address: logged for address, logged in first.items() if logged.before and logged.kind != "expired"}
+    records.update((yield from _standing(workflow_id, agent, revision, stood)))
+    by_key = visible(agent, records, {}, head.now_us, reveal=reveal)
+    innermost = {key: standing[0] for key, standing in by_key.items() if not is_reserved(key)}
+    relevant = terms.filters.relevant_keys(list(innermost.values()), agent, needed=frozenset())
+    sight = Sight(
+        {key: entry for key, entry in innermost.items() if key in relevant}, innermost.keys() - relevant, by_key
+    )
+    then = workflow_context(workflow_id, head, revision)
+    return AgentContext(then, agent, sight, global_revision=0)
+
+
+def _standing(workflow_id: str, agent: Agent, revision: int, stood: Mapping[str, Logged]) -> Flow[dict[str, bytes]]:
+    """Return the records that stood there before these changes, by address, from what was kept of them."""
+    found: dict[str, bytes] = {}
+    wanted = dict(stood)
+    skips = dict.fromkeys(wanted, 0)
+    while wanted:
+        batch = list(wanted)[:HISTORY_BATCH]
+        answers = yield from do(Batch(tuple(LoadHistory(workflow_id, address, skips[address]) for address in batch)))
+        for address, (_, _, kept, more) in zip(batch, answers, strict=True):
+            change = wanted[address]
+            match = _of_version(kept, change.before)
+            if match is not None:
+                found[address] = match
+            elif more:
+                skips[address] += len(kept)
+                continue
+            elif may_read(agent, Address.decode(address, of_global=False), sensitive=change.sensitive):
+                key = address.rpartition("\0")[2]
+                raise RevisionTrimmed(
+                    f"version {change.before} of {key!r} in workflow {workflow_id!r}, which stood at revision"
+                    f" {revision}, is not kept any more: raise ctxqueue_history, or go less far back"
+                )
+            del wanted[address]
+    return found
+
+
+def _of_version(kept: list[Kept], version: int) -> bytes | None:
+    for each in kept:
+        if decode_header(each.record).stamp.version == version:
+            return each.record
+    return None

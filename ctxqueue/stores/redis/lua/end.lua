@@ -1,0 +1,60 @@
+-- Does one step of a closed workflow's end.
+-- First parked runs are released; then, if it is to go, kept values are forgotten, whose addresses the step before
+-- named; then all that is left is removed.
+-- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 l  9 a  10 s  11 g  12 y  13 due  14 out  15 msg  16 all
+--       then h:<address> for each address to drop
+-- ARGV  1 workflow  2 limit  3 app whose released items come back leased  4 lease us  5 horizon us
+--       then the addresses to drop
+-- Returns {'more', n, address to drop next..., item, message, ...}, {'waiting'} or {'done'}.
+-- Cost  O(limit * log N); the last step frees its keys in the background
+--@include clock
+--@include condition
+--@include waiters
+local m, e, v, x, k, w, t = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local l, a, s, g, y, due, out, msg, all = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local workflow, limit = ARGV[1], tonumber(ARGV[2])
+local HEAD_KEYS, HEAD_ARGS = 16, 5
+local member = 'end\0\0' .. workflow .. '\0\0'
+local found = redis.call('HMGET', m, 'i', 'k', 'z', 'y')
+local now = clock_now(found[2])
+redis.call('ZCARD', due)
+redis.call('ZCARD', all)
+redis.call('ZCARD', a)
+redis.call('ZCARD', y)
+if not found[1] or not found[3] then
+  redis.call('ZREM', due, member)
+  return { 'done' }
+end
+
+local fires = {}
+for _, registered in ipairs(redis.call('ZRANGE', w, 0, limit - 1)) do
+  local run = string.match(registered, '.*%z%z(.*)$')
+  local packed = redis.call('HGET', t, 'c:' .. run)
+  if packed then
+    fires[run] = cmsgpack.unpack(string.sub(packed, 5))
+  else
+    redis.call('ZREM', w, registered)
+  end
+end
+redis.call('ZCARD', out)
+redis.call('HLEN', msg)
+local released, outgoing = carry_out(fires, {}, w, t, y, due, out, msg, workflow, now, ARGV[3], tonumber(ARGV[4]))
+if released > 0 then return { 'more', 0, unpack(outgoing) } end
+
+if not found[4] then
+  local ends = tonumber(found[3]) + tonumber(ARGV[5])
+  if ends > now then
+    redis.call('ZADD', due, digits(ends), member)
+    return { 'waiting' }
+  end
+  redis.call('HSET', m, 'y', 1)
+end
+for i = HEAD_KEYS + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+for i = HEAD_ARGS + 1, #ARGV do redis.call('ZREM', a, ARGV[i]) end
+local kept = redis.call('ZRANGE', a, 0, limit - 1)
+if #kept > 0 then return { 'more', #kept, unpack(kept) } end
+
+redis.call('UNLINK', m, e, v, x, k, w, t, l, a, s, g, y)
+redis.call('ZREM', due, member, 'expiry\0\0' .. workflow .. '\0\0', 'idle\0\0' .. workflow .. '\0\0')
+redis.call('ZREM', all, workflow)
+return { 'done' }
