@@ -84,7 +84,8 @@ def until_sent_again(site: Deployment, result: AsyncResult[Any]) -> None:
     """Let the worker see to it, as beat would have it do, until the lease of the lost sender has ended."""
 
     def done() -> bool:
-        site.task("ctxqueue.dependency_callbacks").delay()
+        if not any(site.queued().values()):
+            site.task("ctxqueue.dependency_callbacks").delay()
         return result.ready()
 
     wait_until(done, "the task was sent again")
