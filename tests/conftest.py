@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 DATABASES = 16
 
 # Examples stay random in CI too, where hypothesis would fix them; a slow machine is not a failure.
-hypothesis.settings.register_profile("ctxqueue", deadline=None, derandomize=False, print_blob=True)
+hypothesis.settings.register_profile(
+    "ctxqueue",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("ctxqueue")
 
 _tests = itertools.count()

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 INTERVAL = 0.01
 """Seconds between two looks."""
 
+SECONDS = 60.0
+"""How long a test waits for what takes a moment. Only a failure takes so long: a slow, loaded machine is none."""
+
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], description: str, timeout: float = 15.0) -> T:
+def wait_until(predicate: Callable[[], T], description: str, timeout: float = SECONDS) -> T:
     """Call the predicate until what it returns is true, and return that.
 
     ``timeout`` is in seconds. After it the test fails with the description and what the predicate last

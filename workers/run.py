@@ -34,7 +34,8 @@ SHUTDOWN_SECONDS = 15.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; return the exit status: 0, 1 if it failed, 2 for bad input, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    for stop in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a script's background job inherits it ignored, and then Python leaves it so.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, _interrupt)
     try:
         return _run(options.input.resolve(), options.output.resolve(), options.redis_url, options.timeout)

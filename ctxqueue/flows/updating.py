@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue import codec
 from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, Write, do
-from ctxqueue.errors import InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
+from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
 from ctxqueue.flows.committing import MergeInClient, commit
 from ctxqueue.flows.reading import shown
 from ctxqueue.flows.writing import Change, checked, described, digest_of, home_of, new_edges, version_conflict
@@ -41,12 +41,7 @@ def update(
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
     recognised by the commit, whatever was merged.
     """
-    merging.strategy(merge_strategy)
-    if not isinstance(updates, Mapping) or not updates:
-        raise InvalidInput("updates must be a mapping of at least one key to its value")
-    changes = [
-        checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
-    ]
+    changes = _checked(terms, agent, updates, merge_strategy)
     return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id))
 
 
@@ -58,14 +53,10 @@ def merged(
     merge_strategy: str,
     operation_id: str | None = None,
 ) -> Flow[CommitResult]:
-    """Merge changes that have been checked."""
+    """Merge changes that have been checked and stand in the caller's order."""
     keys = [change.address.key for change in changes]
     # In one order, whatever the caller's: a body that runs again may name its keys in another.
-    changes.sort(key=lambda change: change.encoded)
-    check = merging.strategy(merge_strategy).check
-    if check is not None:
-        for change in changes:
-            check(merge_strategy, change.put.value)
+    changes = sorted(changes, key=lambda change: change.encoded)
     homes = {home_of(workflow_id, change.address.scope) for change in changes}
     if len(homes) > 1:
         raise MixedWorkflows("one update addresses the global context or the workflow, not both: make two calls")
@@ -81,8 +72,9 @@ def merged(
             rounds += 1
             try:
                 reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, merge.writes(home), edges)
-            except MergeInClient as turn:
-                merge.take_over(changes[turn.ordinal])
+            except (MergeInClient, ValueTooLarge, CommitTooLarge) as refusal:
+                if not merge.can_do_otherwise(refusal):
+                    raise
                 continue
             if isinstance(reply, Committed):
                 merge.remember(reply, home)
@@ -98,6 +90,20 @@ def merged(
             if lost and rounds > 1:
                 yield from do(Wait(random.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**rounds))))  # noqa: S311
     return CommitResult(reply.revision, _versions(keys, changes, reply), reply.replayed, attempts, fired)
+
+
+def _checked(terms: Terms, agent: Agent, updates: Mapping[str, Any], merge_strategy: str) -> list[Change]:
+    """Return the changes, in the caller's order; raises InvalidInput."""
+    check = merging.strategy(merge_strategy).check
+    if not isinstance(updates, Mapping) or not updates:
+        raise InvalidInput("updates must be a mapping of at least one key to its value")
+    changes = [
+        checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
+    ]
+    if check is not None:
+        for change in changes:
+            check(merge_strategy, change.put.value)
+    return changes
 
 
 def _versions(keys: list[str], changes: list[Change], committed: Committed) -> dict[str, int]:
@@ -148,6 +154,16 @@ class _Merge:
             _, records = yield from do(Load(workflow_id, tuple(unseen)))
             self._guessed.update(records)
 
+    def can_do_otherwise(self, refusal: MergeInClient | ValueTooLarge | CommitTooLarge) -> bool:
+        """Prepare another try; return False if it would be no other one."""
+        if isinstance(refusal, MergeInClient):
+            self._here.add(self._changes[refusal.ordinal].encoded)
+            return True
+        # What a guess makes too large need not be: the call may have been made before, or others have made room.
+        guessed = any(self._guessed[encoded] is not None for encoded in self._guessed.keys() - self._known.keys())
+        self._guessed.clear()
+        return guessed
+
     def remember(self, committed: Committed, workflow_id: str) -> None:
         """Keep what was written, for the next guess."""
         if committed.replayed:
@@ -187,10 +203,6 @@ class _Merge:
             encoded = self._changes[ordinal].encoded
             _, records = yield from do(Load(workflow_id, (encoded,)))
             self._known[encoded] = records.get(encoded)
-
-    def take_over(self, change: Change) -> None:
-        """Merge this one here after all."""
-        self._here.add(change.encoded)
 
     def writes(self, workflow_id: str) -> tuple[Write, ...]:
         """Return the commit's writes; raises VersionConflict where an ``expected_version`` is not met."""

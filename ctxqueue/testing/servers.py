@@ -52,7 +52,7 @@ class EmbeddedServer:
         appendonly: bool = False,
         config: Mapping[str, str] | None = None,
         binary: Path | None = None,
-        start_timeout: float = 10.0,
+        start_timeout: float = 30.0,
     ) -> None:
         self.password = password
         self.unix_socket = unix_socket

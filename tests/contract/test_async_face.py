@@ -128,7 +128,7 @@ def test_one_manager_serves_one_loop_after_another(redis_url: str) -> None:
 def test_a_cancelled_call_leaves_nothing_half_done(proxy: FaultProxy) -> None:
     async def body(wf: AsyncWorkflowHandle) -> None:
         await wf.put("k", 0)
-        proxy.delay(0.2)
+        proxy.hang()
         call = asyncio.ensure_future(wf.put("k", 1))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(call, 0.05)

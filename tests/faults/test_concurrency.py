@@ -48,7 +48,7 @@ def test_eight_processes(wf: WorkflowHandle, redis_url: str) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(250)
     assert [process.exitcode for process in processes] == [0] * PROCESSES
     check_lists(wf, PROCESSES, EACH)
     expected = {f"{writer}.{number}": number for writer in range(PROCESSES) for number in range(EACH)}

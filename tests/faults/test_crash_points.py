@@ -211,11 +211,10 @@ def test_a_sweep(worker: Worker, client: redis.Redis) -> None:
         name = f"k{len(rounds)}"
         rounds.append(name)
         worker.claim_and_park(f"{name}late", "never", timeout=0.01)
-        worker.claim(f"{name}twice")
-        worker.claim(f"{name}twice")
+        worker.claim_twice(f"{name}twice")
         handle.update({f"{name}{number}": Put(1, ttl=0.01) for number in range(150)})
         second.put(name, 1, ttl=0.01)
-        handle.put(f"{name}clock", 1, ttl=2 * LEASE)
+        handle.put(f"{name}clock", 1, ttl=2 * worker.lease)
         wait_until(lambda: handle.get(f"{name}clock") is None, "all of it is due")
         return sweeping.sweep(worker.manager.terms, 10_000)
 
@@ -243,7 +242,7 @@ def test_sending_again(worker: Worker, client: redis.Redis) -> None:
         worker.manager.workflow(WORKFLOW).put(key, 1)
         worker.broken = False
         clock = worker.manager.workflow(WORKFLOW)
-        clock.put("clock", 1, ttl=2 * LEASE)
+        clock.put("clock", 1, ttl=2 * worker.lease)
         wait_until(lambda: clock.get("clock") is None, "the leases have ended")
         return sweeping.resend(worker.manager.terms, 1_000)
 

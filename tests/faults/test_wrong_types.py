@@ -41,7 +41,7 @@ def worker(redis_url: str) -> Iterator[Worker]:
 def waited(worker: Worker) -> None:
     """Let leases and short times to live end."""
     handle = worker.manager.workflow(WORKFLOW)
-    handle.put("clock", 1, ttl=0.03)
+    handle.put("clock", 1, ttl=worker.lease + 0.01)
     wait_until(lambda: handle.get("clock") is None, "the clock has run down")
 
 
@@ -106,8 +106,7 @@ def release_deadline(worker: Worker) -> fx.Effect[Any]:
 
 
 def release_standby(worker: Worker) -> fx.Effect[Any]:
-    worker.claim("r")
-    assert worker.claim("r").word == "standby"
+    worker.claim_twice("r")
     waited(worker)
     return due(worker, "standby")
 

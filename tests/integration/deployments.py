@@ -17,7 +17,7 @@ import redis
 from ctxqueue.stores.redis.keys import workflow_keys
 from ctxqueue.testing import EmbeddedServer
 from ctxqueue.testing.processes import KeptProcess
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 QUEUE, ASIDE = "celery", "aside"
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-START_SECONDS = 30.0
-ANSWER_SECONDS = 0.25
-END_SECONDS = 5.0
+ANSWER_SECONDS = 2.0
 
 _numbers = itertools.count(1)
 
@@ -143,15 +141,15 @@ class Deployment:
         def answers() -> bool:
             if process.ended.is_set():
                 raise RuntimeError(f"{name} ended:\n{self.log()}")
-            return bool(self.app.control.inspect([name], timeout=ANSWER_SECONDS).ping())
+            return bool(self.app.control.inspect([name], timeout=ANSWER_SECONDS, limit=1).ping())
 
-        wait_until(answers, f"{name} answers", START_SECONDS)
+        wait_until(answers, f"{name} answers")
         return process
 
     def stop(self, process: KeptProcess, signal_number: int = signal.SIGTERM) -> None:
         """End a process and wait until it has ended."""
         process.send(signal_number)
-        assert process.ended.wait(END_SECONDS), "the process does not end"
+        assert process.ended.wait(SECONDS), "the process does not end"
 
     def beat(self, **settings: Any) -> KeptProcess:
         """Start a beat with the default scheduler."""
@@ -167,7 +165,7 @@ class Deployment:
         for process in self._processes:
             process.send(signal.SIGKILL)
         for process in self._processes:
-            process.ended.wait(END_SECONDS)
+            process.ended.wait(SECONDS)
         consumer = getattr(self.app.backend, "result_consumer", None)
         if consumer is not None:
             consumer.stop()

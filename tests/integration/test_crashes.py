@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from celery import chain
 
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 20.0
 PLENTY = 5
 """More than the times that a task is held."""
 QUICK: dict[str, Any] = {
-    "ctxqueue_lease": 1.0,
+    "ctxqueue_lease": 3.0,
     "ctxqueue_sweep_interval": 0.25,
     "broker_transport_options": {
         "visibility_timeout": 2,
@@ -151,7 +150,7 @@ def test_a_stalled_attempt_that_wakes_up_late_writes_no_more(site: Deployment, s
         log = workflow["log"]
     finally:
         os.kill(stalled, signal.SIGCONT)
-    wait_until(lambda: "was taken over by attempt 2" in site.log(), "the stalled one was refused", SECONDS)
+    wait_until(lambda: "was taken over by attempt 2" in site.log(), "the stalled one was refused")
     assert workflow["log"] == log
     assert [entry.partition("-")[0] for entry in log[:2]] == ["first", "second"]
     assert attempts(site, tail) == 1
@@ -184,5 +183,5 @@ def test_a_resumed_task_whose_message_the_broker_loses_is_sent_again(
     site.stop(worker)
     workflow.put("key", "here")
     assert site.redis.delete("lossy") == 1
-    wait_until(lambda: site.redis.llen("lossy"), "the message is sent again", timeout=4 * QUICK["ctxqueue_lease"])
+    wait_until(lambda: site.redis.llen("lossy"), "the message is sent again", timeout=2 * QUICK["ctxqueue_lease"])
     assert result.state == "WAITING"

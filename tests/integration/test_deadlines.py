@@ -9,7 +9,7 @@ from celery import chain, chord
 from celery.exceptions import ChordError
 
 from ctxqueue import DependencyTimeout
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 10.0
 SLOTS = 2
 
 

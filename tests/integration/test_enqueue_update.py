@@ -13,14 +13,13 @@ import pytest
 
 import ctxqueue
 from ctxqueue import Put
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 10.0
 AGENT = "web_extractor_001"
 
 

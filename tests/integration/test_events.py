@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.events.state import State
 
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 10.0
 Event = dict[str, Any]
 
 
@@ -37,7 +36,7 @@ def seen(site: Deployment) -> Iterator[list[Event]]:
         listener = threading.Thread(target=receiver.capture)
         listener.start()
         with site.app.events.default_dispatcher() as dispatcher:
-            wait_until(lambda: dispatcher.send("probe") or seen, "events arrive", SECONDS)
+            wait_until(lambda: dispatcher.send("probe") or seen, "events arrive")
         yield seen
         receiver.should_stop = True
         listener.join(SECONDS)
@@ -61,10 +60,10 @@ def test_a_parked_task_is_seen_to_wait_and_to_start_again(site: Deployment, seen
     with workflow:
         result = site.task("sum_up").delay()
     wait_until(lambda: site.parked(workflow), "the task is parked")
-    wait_until(lambda: shown(seen, result.id) == "WAITING", "a monitor shows that it waits", SECONDS)
+    wait_until(lambda: shown(seen, result.id) == "WAITING", "a monitor shows that it waits")
     workflow.update({"revenue": 1, "rates": 2})
     assert result.get(SECONDS) == [3]
-    wait_until(lambda: shown(seen, result.id) == "SUCCESS", "a monitor shows its end", SECONDS)
+    wait_until(lambda: shown(seen, result.id) == "SUCCESS", "a monitor shows its end")
     events = of(seen, result.id)
     # The worker and its pool process send over connections of their own: only what one of them sends is in order.
     assert Counter(event["type"] for event in events) == {

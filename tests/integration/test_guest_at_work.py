@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ctxqueue
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
-
-SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import chain, chord, group
 
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
-
-SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +29,11 @@ def workflow(site: Deployment) -> WorkflowHandle:
     return site.workflow()
 
 
-def until_waiting(*results: AsyncResult[Any]) -> None:
+def until_waiting(site: Deployment, workflow: WorkflowHandle, *results: AsyncResult[Any]) -> None:
+    """Wait until just these are parked. Their state says so a moment earlier."""
     for result in results:
-        wait_until(lambda result=result: result.state == "WAITING", f"{result.id} is parked", SECONDS)  # type: ignore[misc]
+        wait_until(lambda result=result: result.state == "WAITING", f"{result.id} waits")  # type: ignore[misc]
+    wait_until(lambda: len(site.parked(workflow)) == len(results), f"{len(results)} are parked")
 
 
 def supply(workflow: WorkflowHandle) -> None:
@@ -44,7 +44,7 @@ def supply(workflow: WorkflowHandle) -> None:
 def test_a_task_waits_for_all_its_keys_and_says_which(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("sum_up").delay("2026Q3")
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert result.info == {"needs": ["revenue", "rates"]}
     supply(workflow)
     assert result.get(SECONDS) == ["2026Q3", 42]
@@ -56,7 +56,7 @@ def test_one_of_two_keys_is_not_enough(site: Deployment, workflow: WorkflowHandl
     workflow.put("rates", 2)
     with workflow:
         result = site.task("sum_up").delay()
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert result.info == {"needs": ["revenue"]}
     workflow.put("rates", 3)
     workflow.put("other", 1)
@@ -79,7 +79,7 @@ def test_a_task_whose_keys_are_there_is_never_parked(site: Deployment, workflow:
 def test_one_update_of_all_keys_resumes_the_task(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("sum_up").delay()
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert workflow.update({"revenue": 1, "rates": 1}).fired == 1
     assert result.get(SECONDS) == [2]
 
@@ -88,7 +88,7 @@ def test_a_task_of_another_workflow_waits_on(site: Deployment, workflow: Workflo
     other = site.workflow()
     with workflow:
         result = site.task("sum_up").delay()
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     supply(other)
     with other:
         assert site.task("sum_up").delay().get(SECONDS) == [42]
@@ -111,7 +111,7 @@ def test_a_chain_goes_on_through_a_parked_task(site: Deployment, workflow: Workf
     parked = [result, result.parent, result.parent and result.parent.parent]
     first = next(each for each in reversed(parked) if each is not None and each.id)
     waiting = {"first": first, "middle": result.parent, "last": result, "all": first}[place]
-    until_waiting(waiting)
+    until_waiting(site, workflow, waiting)
     supply(workflow)
     assert result.get(SECONDS) == expected
 
@@ -122,7 +122,7 @@ def test_members_of_a_group_wait_each_for_itself(site: Deployment, workflow: Wor
             site.task("named").s("left", 1), site.task("begin").s(), site.task("named").s("right", 2)
         ).delay()
     left, plain, right = result.results
-    until_waiting(left, right)
+    until_waiting(site, workflow, left, right)
     assert plain.get(SECONDS) == "begun"
     workflow.put("right", "r")
     assert right.get(SECONDS) == [2, "r"]
@@ -135,7 +135,7 @@ def test_a_chord_counts_its_parked_members(site: Deployment, workflow: WorkflowH
     header = [site.task("sum_up").s(1), site.task("begin").s(), site.task("named").s("late", 2)]
     with workflow:
         result = chord(header, site.task("gather").s()).delay()
-    until_waiting(result.parent.results[0], result.parent.results[2])
+    until_waiting(site, workflow, result.parent.results[0], result.parent.results[2])
     supply(workflow)
     assert result.parent.results[0].get(SECONDS) == [1, 42]
     assert not result.ready()
@@ -147,7 +147,7 @@ def test_the_body_of_a_chord_may_be_parked(site: Deployment, workflow: WorkflowH
     begin = site.task("begin")
     with workflow:
         result = chain(chord([begin.s(), begin.s()], site.task("sum_up").s()), site.task("double").s()).delay()
-    until_waiting(result.parent)
+    until_waiting(site, workflow, result.parent)
     supply(workflow)
     assert result.get(SECONDS) == [["begun", "begun"], 42] * 2
 
@@ -158,7 +158,7 @@ def test_a_nested_condition_holds_by_either_branch(
 ) -> None:
     with workflow:
         result = site.task("either").delay()
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert result.info == {"needs": ["base", "left", "right", "more"]}
     *others, last = keys
     for name in others:
@@ -170,7 +170,7 @@ def test_a_nested_condition_holds_by_either_branch(
 def test_the_needs_of_a_callable_are_made_of_the_arguments(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("named").delay("chosen", 7)
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert result.info == {"needs": ["chosen"]}
     workflow.put("other", 1)
     workflow.put("chosen", "here")
@@ -182,7 +182,7 @@ def test_an_agent_is_resumed_by_its_own_private_key_and_by_no_one_elses(
 ) -> None:
     with workflow:
         result = site.task("named").delay("secretly")
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     stranger = site.queue.workflow(workflow.workflow_id, agent_id="stranger")
     stranger.put("secretly", "theirs", scope="private")
     assert stranger.update({"secretly_too": 1}).fired == 0
@@ -200,14 +200,14 @@ def test_a_private_key_that_is_there_first_counts_for_its_owner_only(
     with workflow:
         parked, ran = site.task("named").delay("theirs"), site.task("named").delay("ours")
     assert ran.get(SECONDS) == [2]
-    until_waiting(parked)
+    until_waiting(site, workflow, parked)
 
 
 def test_callbacks_run_once_the_parked_task_has(site: Deployment, workflow: WorkflowHandle) -> None:
     name = f"linked:{workflow.workflow_id}"
     with workflow:
         result = site.task("sum_up").apply_async(("x",), link=site.task("linked").s(name))
-    until_waiting(result)
+    until_waiting(site, workflow, result)
     assert site.notes(name) == []
     supply(workflow)
     assert wait_until(lambda: site.notes(name), "the callback ran") == [["x", 42]]

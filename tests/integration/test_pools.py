@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import chain
 
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
-
-SECONDS = 10.0
 
 
 @pytest.fixture(scope="module", params=["threads", "solo"])
@@ -30,7 +28,7 @@ def test_parked_tasks_are_resumed_each_in_its_own_workflow(site: Deployment) -> 
     for workflow in workflows:
         with workflow:
             results.append(chain(site.task("await_key").s(), site.task("extend").s()).delay())
-    wait_until(lambda: all(site.parked(workflow) for workflow in workflows), "all are parked", SECONDS)
+    wait_until(lambda: all(site.parked(workflow) for workflow in workflows), "all are parked")
     for workflow in workflows:
         workflow.put("key", workflow.workflow_id)
     assert [result.get(SECONDS) for result in results] == [2] * len(workflows)
@@ -53,7 +51,7 @@ def test_a_message_delivered_again_changes_nothing(site: Deployment) -> None:
     result = site.app.AsyncResult(site.deliver(message))
     first = result.get(SECONDS)
     site.deliver(message)
-    wait_until(lambda: not any(site.queued().values()), "every message is answered", SECONDS)
+    wait_until(lambda: not any(site.queued().values()), "every message is answered")
     assert workflow["log"] == first
     assert len(site.notes(f"ran:{result.id}")) == 1
 

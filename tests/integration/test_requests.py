@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 10.0
 EXAMPLES = 30
 
 OF_ONE_DELIVERY = {"ctxqueue_leg", "eta", "properties"}
@@ -70,7 +69,7 @@ def test_a_resumed_task_has_the_request_of_the_first_message(
     workflow = site.workflow()
     with workflow:
         result = site.task("watched").apply_async(args, {"named": args}, **options)
-        wait_until(lambda: site.parked(workflow), "the task is parked", SECONDS)
+        wait_until(lambda: site.parked(workflow), "the task is parked")
         if by_a_task:
             site.task("release").apply_async(stamped_headers=["theirs"], theirs="their stamp", priority=5)
         else:

@@ -9,7 +9,7 @@ import pytest
 
 import ctxqueue
 from ctxqueue.testing import EmbeddedServer, FaultProxy
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
-SECONDS = 20.0
 AGENT = "web_extractor_001"
 
 
@@ -49,7 +48,7 @@ def test_a_task_waits_in_the_broker_for_its_store(site: Deployment, store: Embed
     workflow = site.queue.workflow("away", agent_id=AGENT)
     with workflow:
         result = site.task("extract").delay("rows")
-    wait_until(lambda: f"[{result.id}] goes back to the queue" in site.log(), "the message was given back", SECONDS)
+    wait_until(lambda: f"[{result.id}] goes back to the queue" in site.log(), "the message was given back")
     assert site.notes(f"ran:{result.id}") == []
     assert result.state == "PENDING"
     wire.resume()
@@ -68,7 +67,7 @@ def test_an_update_is_tried_again_and_its_retry_shows_no_values(
     site: Deployment, store: EmbeddedServer, wire: FaultProxy
 ) -> None:
     result = site.queue.enqueue_update("away", AGENT, {"salary": "classified"})
-    (retry, *_) = wait_until(lambda: retries_under_way(site), "the update is tried again", SECONDS)
+    (retry, *_) = wait_until(lambda: retries_under_way(site), "the update is tried again")
     assert retry["headers"]["argsrepr"] == f"('away', '{AGENT}', <1 keys>)"
     wire.resume()
     assert result.get(SECONDS)["versions"] == {"salary": 1}

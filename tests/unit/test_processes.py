@@ -13,7 +13,7 @@ import pytest
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.testing import processes
 from ctxqueue.testing.processes import KeptProcess
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_its_output_is_in_the_log_and_its_directory_and_environment_are_as_said(
     log = tmp_path / "log"
     code = "import os, sys; print(os.getcwd(), os.environ['NAME']); sys.exit('and errors')"
     process = KeptProcess([sys.executable, "-c", code], log, cwd=tmp_path, env={"NAME": "value"})
-    assert process.ended.wait(10)
+    assert process.ended.wait(SECONDS)
     assert set(log.read_text().splitlines()) == {f"{tmp_path.resolve()} value", "and errors"}
 
 
@@ -61,7 +61,7 @@ def test_a_paused_one_can_be_ended(tmp_path: Path) -> None:
 
 def test_a_signal_to_what_has_ended_does_nothing(tmp_path: Path) -> None:
     process = KeptProcess([sys.executable, "-c", ""], tmp_path / "log")
-    assert process.ended.wait(10)
+    assert process.ended.wait(SECONDS)
     process.send(signal.SIGKILL)
     process.pause()
 

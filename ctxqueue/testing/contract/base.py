@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WORKFLOW = "q3-close"
-LIMIT = 10.0
+LIMIT = 60.0
 """Seconds that `until` waits at most."""
 
 
@@ -87,7 +87,7 @@ def revision_of(handle: WorkflowHandle) -> int:
 
 
 def until(predicate: Callable[[], T | None], description: str) -> T:
-    """Call the predicate until what it returns is true, and return that; fails after ten seconds."""
+    """Call the predicate until what it returns is true, and return that; fails after ``LIMIT``."""
     deadline = time.monotonic() + LIMIT
     pause = threading.Event()
     while not (seen := predicate()):

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.context import SharedContextManager, connect
-from ctxqueue.errors import AttemptSuperseded, CapacityError, OperationDiverged, VersionConflict
+from ctxqueue.errors import (
+    AttemptSuperseded,
+    CapacityError,
+    CommitTooLarge,
+    OperationDiverged,
+    ValueTooLarge,
+    VersionConflict,
+)
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Secret
 from ctxqueue.settings import MAX_RUN_CALLS
@@ -59,6 +66,37 @@ class Calls(Contract):
         with nothing_written(operator):
             again = wf.update({"k": [2]}, merge_strategy=strategy, operation_id="op")
         assert (again.revision, again.versions, again.replayed) == (first.revision, {"k": 2}, True)
+
+    def test_a_repeated_update_that_would_no_longer_fit_gets_the_first_outcome(
+        self, wf: WorkflowHandle, operator: WorkflowHandle
+    ) -> None:
+        wf.update({key: {"base": "x" * 400_000} for key in "ab"})
+        calls: list[dict[str, Any]] = [{"a": {"first": "y" * 400_000}}, {"b": {"first": "y"}, "c": 1}]
+        others: list[dict[str, Any]] = [
+            {"a": {"other": "z" * 400_000}},
+            {"b": {"other": "z" * 600_000}, "c": "z" * 300_000},
+        ]
+        with attempt_at("run"):
+            first = [wf.update(updates).versions for updates in calls]
+        with nothing_written(operator), attempt_at("run", epoch=2):
+            again = [wf.update(updates) for updates in others]
+        assert [result.versions for result in again] == first
+        assert [result.replayed for result in again] == [True, True]
+        with nothing_written(operator), attempt_at("another run"):
+            for updates, error in zip(others, (ValueTooLarge, CommitTooLarge), strict=True):
+                with pytest.raises(error):
+                    wf.update(updates)
+
+    def test_an_update_fits_that_would_not_have_before_others_made_room(
+        self, wf: WorkflowHandle, manager: SharedContextManager, url: str
+    ) -> None:
+        small = SharedContextManager(url, {"max_value": 5_000})
+        elsewhere = small.workflow(wf.workflow_id, agent_id="analyst_001")
+        elsewhere.update({"k": {"a": "x" * 4_000}})
+        manager.workflow(wf.workflow_id, agent_id="other_1").put("k", {})
+        assert elsewhere.update({"k": {"b": "x" * 4_000}}).versions == {"k": 3}
+        assert wf["k"] == {"b": "x" * 4_000}
+        small.close()
 
     @pytest.mark.parametrize("second", [{"b": 2, "a": 1}, {"a": 1}, {"a": 1, "b": 2, "c": 3}, {"x": 9}], ids=str)
     def test_an_update_repeated_with_other_keys_gets_the_first_outcome(

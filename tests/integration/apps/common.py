@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     TaskClass = Task  # generic only for type checkers
 
-LONGEST_HOLD = 20
+LONGEST_HOLD = 120
 """Seconds."""
 RETRY_PAUSE = 0.05
 """Seconds. After none at all a retry may end before Celery writes RETRY, which then stands in the place of its end."""
@@ -40,6 +40,7 @@ def note(app: Celery, name: str, what: object) -> None:
 
 def hold(app: Celery, name: str) -> None:
     """Say that a task has come this far, and wait until `Deployment.let_go` lets it go on."""
-    with redis.Redis.from_url(app.conf.sample_url) as client:
+    # Without a time-out of the socket, which is shorter than the hold.
+    with redis.Redis.from_url(app.conf.sample_url, socket_timeout=None) as client:
         client.rpush(f"notes:held:{name}", "1")
         client.blpop([f"go:{name}"], timeout=LONGEST_HOLD)

@@ -47,7 +47,7 @@ def _waiting(ctx: ContextQueue) -> None:
 
 
 def _passing(ctx: ContextQueue) -> None:
-    @ctx.task(name="hasty", agent_type="analyst", needs="passing", needs_timeout=1.5)
+    @ctx.task(name="hasty", agent_type="analyst", needs="passing", needs_timeout=6.0)
     def hasty(self: Any) -> Any:
         return self.context["passing"]
 
