@@ -41,7 +41,6 @@ def update(
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
     recognised by the commit, whatever was merged.
     """
-    check = merging.strategy(merge_strategy).check
     if not isinstance(updates, Mapping) or not updates:
         raise InvalidInput("updates must be a mapping of at least one key to its value")
     changes = [
@@ -49,9 +48,7 @@ def update(
     ]
     # In one order, whatever the caller's: a body that runs again may name its keys in another.
     changes.sort(key=lambda change: change.encoded)
-    if check is not None:
-        for change in changes:
-            check(merge_strategy, change.put.value)
+    _check_values(workflow_id, merge_strategy, changes)
     homes = {home_of(workflow_id, change.address.scope) for change in changes}
     if len(homes) > 1:
         raise MixedWorkflows("one update addresses the global context or the workflow, not both: make two calls")
@@ -199,9 +196,9 @@ class _Merge:
             merged = merging.strategy(self._strategy).merge(
                 codec.unpack(value_of(record, header)), codec.unpack(change.packed), BY_RANK[existing.rank]
             )
-        except InvalidInput:
+        except InvalidInput as error:
             if known:
-                raise
+                raise _at_key(error, workflow_id, change) from error
             # What was guessed does not fit; whether what stands there does is still to be learnt.
             self._guessed[change.encoded] = None
             return self._merged(workflow_id, change)
@@ -221,3 +218,19 @@ class _Merge:
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
         )
+
+
+def _check_values(workflow_id: str, strategy: str, changes: list[Change]) -> None:
+    check = merging.strategy(strategy).check
+    if check is None:
+        return
+    for change in changes:
+        try:
+            check(strategy, change.put.value)
+        except InvalidInput as error:
+            raise _at_key(error, workflow_id, change) from error
+
+
+def _at_key(error: InvalidInput, workflow_id: str, change: Change) -> InvalidInput:
+    """Return what a strategy, which knows values only, found wrong, with the key that it is wrong with."""
+    return type(error)(f"{change.address.key!r} in workflow {workflow_id!r}: {error}")

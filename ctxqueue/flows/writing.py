@@ -13,6 +13,7 @@ from ctxqueue.errors import (
     AccessDenied,
     EntryExists,
     InvalidInput,
+    NotSerializable,
     OperationDiverged,
     ValueTooLarge,
     VersionConflict,
@@ -79,7 +80,10 @@ def home_of(workflow_id: str, scope: ContextScope) -> str:
 def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     """Return the change that a key and its options ask for; raises InvalidInput before anything is written."""
     address = target(agent, key, put.scope, put.group)
-    packed = codec.pack(put.value)
+    try:
+        packed = codec.pack(put.value)
+    except NotSerializable as error:
+        raise NotSerializable(f"the value of {key!r} cannot be stored: {error}") from None
     if len(packed) > terms.settings.max_value:
         raise ValueTooLarge(
             f"the value of {key!r} takes {len(packed)} bytes: at most {terms.settings.max_value};"
