@@ -10,6 +10,8 @@ ctxqueue_backend_url = os.environ.get("CTXQUEUE_BACKEND_URL", "redis://127.0.0.1
 ctxqueue_namespace = os.environ.get("CTXQUEUE_NAMESPACE", "revenue")
 # Expired entries, deadlines and messages that a crash left behind wait at most this long, in seconds.
 ctxqueue_sweep_interval = float(os.environ.get("CTXQUEUE_SWEEP_INTERVAL", "10"))
+# A run on the largest file that it takes (64 MB) has this much in its context; the default is for smaller workflows.
+ctxqueue_max_bytes = 256 * 1024 * 1024
 
 broker_url = os.environ.get("CELERY_BROKER_URL", ctxqueue_backend_url)
 result_backend = os.environ.get("CELERY_RESULT_BACKEND", ctxqueue_backend_url)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import AsyncDriver
-from ctxqueue.handles import Handle, Manager, agent_of, named, namespace_and_settings, resolved_url
+from ctxqueue.handles import Handle, Manager, agent_of, named, namespace_and_settings, opened, resolved_url
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
 
@@ -49,7 +49,7 @@ class AsyncSharedContextManager(Manager):
     def __init__(self, storage_or_url: str | AsyncStore, config: Mapping[str, Any] | None = None) -> None:
         """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store = open_async_store(storage_or_url, namespace) if isinstance(storage_or_url, str) else storage_or_url
+        self.store = opened(storage_or_url, namespace, open_async_store)
         self._set_terms(self.store, namespace, settings)
         self.driver = AsyncDriver(self.store)
 

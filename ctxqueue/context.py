@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import Driver
-from ctxqueue.handles import ENVIRONMENT_URL, Handle, Manager, agent_of, named, namespace_and_settings, resolved_url
+from ctxqueue.handles import (
+    ENVIRONMENT_URL,
+    Handle,
+    Manager,
+    agent_of,
+    named,
+    namespace_and_settings,
+    opened,
+    resolved_url,
+)
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_store
 
@@ -53,7 +62,7 @@ class SharedContextManager(Manager):
     def __init__(self, storage_or_url: str | Store, config: Mapping[str, Any] | None = None) -> None:
         """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store = open_store(storage_or_url, namespace) if isinstance(storage_or_url, str) else storage_or_url
+        self.store = opened(storage_or_url, namespace, open_store)
         self._set_terms(self.store, namespace, settings)
         self.driver = Driver(self.store)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
@@ -16,7 +16,7 @@ from ctxqueue.rules.graph import stale
 from ctxqueue.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Token
 
     from ctxqueue.effects import Flow
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ctxqueue.stores.base import AsyncStore, Store
     from ctxqueue.views import AgentContext
 
+S = TypeVar("S")
+
 MAX_METADATA = 64 * 1024
 """Bytes of a workflow's own metadata."""
 
@@ -47,6 +49,15 @@ def resolved_url(given: str | None) -> str:
     if not url:
         raise ConfigurationError(f"no backend URL: give connect('redis://...') or set {ENVIRONMENT_URL}")
     return url
+
+
+def opened(storage_or_url: str | S, namespace: str, open_by_url: Callable[[str, str], S]) -> S:
+    """Return the store that was given, or the one that a URL names; raises ConfigurationError for anything else."""
+    if isinstance(storage_or_url, str):
+        return open_by_url(storage_or_url, namespace)
+    if not hasattr(storage_or_url, "perform"):
+        raise ConfigurationError(f"the storage is a {type(storage_or_url).__name__}: give a URL or an open store")
+    return storage_or_url
 
 
 def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:

@@ -10,7 +10,7 @@ from workers import entries
 from workers.app import ctx
 from workers.financial_calculator import calculate, everything
 from workers.report_generator import write
-from workers.revenue import Part, split_into_parts
+from workers.revenue import MAX_PART_BYTES, MAX_PART_ROWS, Part, split_into_parts
 from workers.web_extractor import extract_rates, extract_revenue
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 MAX_PARTS = 500
 """A condition names at most 1,000 keys, two for each part."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""The context holds each row as it was read and as it stands in the file, its rate, and at worst a total of its own:
+of a file of this size and of 500 parts less than `ctxqueue_max_bytes` in `config/`."""
 
 
-class TooManyRowsError(ValueError):
-    """The file has more parts than one calculation can wait for."""
+class FileTooLargeError(ValueError):
+    """The file has more rows or bytes than one calculation can wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,14 @@ class Step:
 
 
 def plan(source: Path) -> list[Part]:
-    """Look through the file; raises RevenueFileError, TooManyRowsError before anything is started."""
+    """Look through the file; raises RevenueFileError, FileTooLargeError before anything is started."""
+    if source.is_file() and (size := source.stat().st_size) > MAX_FILE_BYTES:
+        raise FileTooLargeError(f"{source} has {size} bytes: at most {MAX_FILE_BYTES}; split the file")
     parts = split_into_parts(source)
     if len(parts) > MAX_PARTS:
-        raise TooManyRowsError(
-            f"{source} has {len(parts)} parts of up to 500 rows: at most {MAX_PARTS}; split the file"
+        raise FileTooLargeError(
+            f"{source} has {len(parts)} parts of up to {MAX_PART_ROWS} rows or {MAX_PART_BYTES} bytes:"
+            f" at most {MAX_PARTS}; split the file"
         )
     return parts
 

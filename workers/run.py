@@ -6,37 +6,38 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
-import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ctxqueue.errors import ConfigurationError, CtxqueueError, StoreError
-from ctxqueue.testing.processes import KeptProcess
+from kombu.exceptions import OperationalError
+
+from ctxqueue.errors import ConfigurationError, CtxqueueError, StoreError, StoreUnavailable
+from ctxqueue.stores.redis.checks import translated
 from ctxqueue.testing.servers import EmbeddedServer
+from workers.progress import Progress, RunFailedError
 from workers.revenue import RevenueFileError
+from workers.services import services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "workers" / "sample" / "revenue.csv"
+    from workers.services import Service
+
+SAMPLE = Path(__file__).resolve().parent / "sample" / "revenue.csv"
 POLL_SECONDS = 0.1
-SHUTDOWN_SECONDS = 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; return the exit status: 0, 1 if it failed, 2 for bad input, 130 after Ctrl-C."""
+    """Run the job; return the exit status: 0, 1 if it failed, 2 for bad input or no usable server, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    # SIGINT too: a script's background job inherits it ignored, and then Python leaves it so.
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _interrupt)
+    _heed_signals()
     try:
         return _run(options.input.resolve(), options.output.resolve(), options.redis_url, options.timeout)
     except KeyboardInterrupt:
@@ -55,18 +56,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input", type=Path, default=SAMPLE, metavar="CSV", help="date,entity,amount,currency")
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument("--redis-url", metavar="URL", help="your server; only keys of this run are touched there")
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="give up after this long")
+    parser.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="give up after this long")
     return parser
 
 
-def _interrupt(*_signal: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
+
+
+def _heed_signals() -> None:
+    """Let the first signal that asks us to end break the run off, and nothing break off the cleaning up after it."""
+    # SIGINT is named too: a shell script starts what runs in the background with that one ignored.
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started to outlive its terminal
+        signals.append(signal.SIGHUP)
+
+    def interrupt(*_signal: object) -> NoReturn:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, interrupt)
 
 
 def _run(source: Path, output: Path, redis_url: str | None, timeout: float) -> int:
     run_id = secrets.token_hex(4)
     with ExitStack() as stack:
-        if redis_url and not redis_url.startswith(("redis://", "rediss://")):
+        if redis_url is not None and not redis_url.startswith(("redis://", "rediss://")):
             raise ConfigurationError("--redis-url must begin with redis:// or rediss://")
         url = redis_url or stack.enter_context(EmbeddedServer()).url()
         _configure(url, run_id)
@@ -75,17 +95,18 @@ def _run(source: Path, output: Path, redis_url: str | None, timeout: float) -> i
         from workers.app import app, ctx  # noqa: PLC0415
 
         parts = consolidate.plan(source)
-        ctx.manager.store.verify()
-        output.mkdir(parents=True, exist_ok=True)
+        store = ctx.manager.store
+        store.verify()
+        stack.enter_context(_server_errors(store.where))
         if redis_url:
             stack.callback(_remove_keys, app, run_id)
-        logs = stack.enter_context(_logs())
-        stack.enter_context(_process(logs / "worker.log", "workers.worker"))
-        stack.enter_context(_process(logs / "beat.log", "workers.beat", f"--schedule={logs / 'beat'}", "--pidfile="))
-        print(f"{source}: {len(parts)} parts; store: {ctx.manager.store.where}; a worker with two processes, and beat")
+        _make_writable(output)
+        worker, beat = stack.enter_context(services())
+        what = "the illustrative sample" if source == SAMPLE else source
+        print(f"{what}: {len(parts)} parts; store: {store.where}; a worker with two processes, and beat", flush=True)
         stack.callback(_let_go_of_results, app)
         steps = consolidate.start(f"consolidation-{run_id}", source, output, parts)
-        _follow(steps, timeout, logs / "worker.log")
+        _follow(steps, timeout, worker, beat)
     print(f"\nreport: {output / 'report.md'}\nchart:  {output / 'chart.svg'}\nskipped rows: {output / 'skipped.csv'}")
     return 0
 
@@ -104,38 +125,42 @@ def _configure(url: str, run_id: str) -> None:
     )
 
 
-def _follow(steps: Sequence[Any], timeout: float, log: Path) -> None:
-    from workers.progress import Progress, RunFailedError  # noqa: PLC0415
+def _make_writable(output: Path) -> None:
+    """Make the directory, and find out now whether a report can be written there, not when all is worked out."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write to {output}: {error.strerror or error}; name a directory for the report with --output"
+        ) from error
 
+
+@contextmanager
+def _server_errors(where: str) -> Iterator[None]:
+    """Say in our words what Celery and its result backend say in their clients' when the server has gone."""
+    try:
+        with translated(where):
+            yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the broker at {where} does not answer ({error}): is it still running?") from error
+
+
+def _follow(steps: Sequence[Any], timeout: float, worker: Service, beat: Service) -> None:
+    """Return when every task has ended; raises RunFailedError."""
     progress = Progress(steps)
-    pause = threading.Event()
-    for _ in range(max(1, int(timeout / POLL_SECONDS))):
-        try:
+    try:
+        for _ in range(max(1, int(timeout / POLL_SECONDS))):
             if progress.look():
                 print(f"\n{progress.table()}")
                 return
-        except RunFailedError as failure:
-            raise RunFailedError(f"{failure}\nthe end of the worker's log:\n{_tail(log)}") from None
-        pause.wait(POLL_SECONDS)
-    raise RunFailedError(f"not done after {timeout:.0f} s: {progress.waiting()}\n{_tail(log)}")
-
-
-@contextmanager
-def _process(log: Path, module: str, *arguments: str) -> Iterator[KeptProcess]:
-    process = KeptProcess([sys.executable, "-P", "-m", module, *arguments], log, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        process.end(grace=SHUTDOWN_SECONDS)
-
-
-@contextmanager
-def _logs() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="ctxqueue-run-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+            worker.wait_for_end(POLL_SECONDS)
+            worker.check()
+            beat.check()
+    except RunFailedError as failure:
+        raise RunFailedError(f"{failure}\n{worker.end_of_log()}") from None
+    raise RunFailedError(f"not done after {timeout:g} s: {progress.waiting()}\n{worker.end_of_log()}")
 
 
 def _let_go_of_results(app: Any) -> None:
@@ -143,10 +168,6 @@ def _let_go_of_results(app: Any) -> None:
     consumer = app.backend.result_consumer
     consumer.stop()
     consumer.subscribed_to.clear()
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
 def _remove_keys(app: Any, run_id: str) -> None:

@@ -41,7 +41,7 @@ def update(
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
     recognised by the commit, whatever was merged.
     """
-    changes = _checked(terms, agent, updates, merge_strategy)
+    changes = _checked(terms, workflow_id, agent, updates, merge_strategy)
     return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id))
 
 
@@ -92,17 +92,17 @@ def merged(
     return CommitResult(reply.revision, _versions(keys, changes, reply), reply.replayed, attempts, fired)
 
 
-def _checked(terms: Terms, agent: Agent, updates: Mapping[str, Any], merge_strategy: str) -> list[Change]:
+def _checked(
+    terms: Terms, workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str
+) -> list[Change]:
     """Return the changes, in the caller's order; raises InvalidInput."""
-    check = merging.strategy(merge_strategy).check
+    merging.strategy(merge_strategy)
     if not isinstance(updates, Mapping) or not updates:
         raise InvalidInput("updates must be a mapping of at least one key to its value")
     changes = [
         checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
     ]
-    if check is not None:
-        for change in changes:
-            check(merge_strategy, change.put.value)
+    _check_values(workflow_id, merge_strategy, changes)
     return changes
 
 
@@ -241,9 +241,9 @@ class _Merge:
             merged = merging.strategy(self._strategy).merge(
                 codec.unpack(value_of(record, header)), codec.unpack(change.packed), BY_RANK[existing.rank]
             )
-        except InvalidInput:
+        except InvalidInput as error:
             if known:
-                raise
+                raise _at_key(error, workflow_id, change) from error
             # What was guessed does not fit; whether what stands there does is still to be learnt.
             self._guessed[change.encoded] = None
             return self._merged(workflow_id, change)
@@ -263,3 +263,19 @@ class _Merge:
             keep_expiry=change.ttl_us is None,
             **described(self._agent, change, existing)._asdict(),
         )
+
+
+def _check_values(workflow_id: str, strategy: str, changes: list[Change]) -> None:
+    check = merging.strategy(strategy).check
+    if check is None:
+        return
+    for change in changes:
+        try:
+            check(strategy, change.put.value)
+        except InvalidInput as error:
+            raise _at_key(error, workflow_id, change) from error
+
+
+def _at_key(error: InvalidInput, workflow_id: str, change: Change) -> InvalidInput:
+    """Return what a strategy, which knows values only, found wrong, with the key that it is wrong with."""
+    return type(error)(f"{change.address.key!r} in workflow {workflow_id!r}: {error}")

@@ -13,6 +13,7 @@ from ctxqueue.errors import (
     AccessDenied,
     EntryExists,
     InvalidInput,
+    NotSerializable,
     OperationDiverged,
     ValueTooLarge,
     VersionConflict,
@@ -85,7 +86,10 @@ def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
 def checked_at(terms: Terms, address: Address, put: Put) -> Change:
     """Return the change at an address that is settled; raises InvalidInput."""
     key = address.key
-    packed = codec.pack(put.value)
+    try:
+        packed = codec.pack(put.value)
+    except NotSerializable as error:
+        raise NotSerializable(f"the value of {key!r} cannot be stored: {error}") from None
     if len(packed) > terms.settings.max_value:
         raise ValueTooLarge(
             f"the value of {key!r} takes {len(packed)} bytes: at most {terms.settings.max_value};"

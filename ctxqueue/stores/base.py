@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ctxqueue.errors import ConfigurationError
+from ctxqueue.errors import ConfigurationError, InvalidName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
+
+NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Store(Protocol):
@@ -76,12 +79,19 @@ class AsyncStore(Protocol):
         ...
 
 
+def checked_namespace(namespace: str) -> str:
+    """Return the namespace; raises InvalidName if it cannot be part of a hash tag, which no store allows."""
+    if not isinstance(namespace, str) or not NAMESPACE.match(namespace):
+        raise InvalidName(f"namespace {namespace!r:.80} must be 1 to 64 letters, digits, '_', '.' or '-'")
+    return namespace
+
+
 def open_store(url: str, namespace: str) -> Store:
     """Return the store that a URL names, without I/O; raises ConfigurationError, InvalidName."""
     if _kind(url) == "memory":
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415 - only the store in use is loaded
 
-        return open_inprocess(url.partition("://")[2], namespace)
+        return open_inprocess(url.partition("://")[2], checked_namespace(namespace))
     from ctxqueue.stores.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, namespace)
@@ -93,7 +103,7 @@ def open_async_store(url: str, namespace: str) -> AsyncStore:
         from ctxqueue.stores.inprocess.aio import AsyncInprocessStore  # noqa: PLC0415
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
 
-        return AsyncInprocessStore(open_inprocess(url.partition("://")[2], namespace))
+        return AsyncInprocessStore(open_inprocess(url.partition("://")[2], checked_namespace(namespace)))
     from ctxqueue.stores.redis.aio import AsyncRedisStore  # noqa: PLC0415
 
     return AsyncRedisStore(url, namespace)

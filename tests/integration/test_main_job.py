@@ -22,6 +22,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import redis
 
+from ctxqueue.testing.servers import EmbeddedServer
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ SAMPLE = ROOT / "workers" / "sample" / "revenue.csv"
 class Job:
     """One run of the command; whatever it starts can be told by a mark in its environment."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **options: Any) -> None:
         self.mark = f"CTXQUEUE_TEST_RUN={uuid.uuid4()}"
         name, value = self.mark.split("=")
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "workers.run", *arguments],
             cwd=ROOT,
-            env={**os.environ, name: value},
+            env={**os.environ, name: value, **options.pop("env", {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            **options,
         )
 
     def finish(self, seconds: float = 240) -> tuple[int, str, str]:
@@ -54,11 +56,15 @@ class Job:
 
     def left_over(self) -> list[str]:
         """Return the commands of this run's processes that are still there."""
-        found = []
+        return list(self.processes().values())
+
+    def processes(self) -> dict[int, str]:
+        """Return this run's processes that are there: process id to command."""
+        found = {}
         for environment in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if self.mark.encode() in environment.read_bytes():
-                    found.append((environment.parent / "cmdline").read_text())
+                    found[int(environment.parent.name)] = (environment.parent / "cmdline").read_text()
             except OSError:
                 continue  # it ended meanwhile, or is another user's
         return found
@@ -68,8 +74,8 @@ class Job:
 def run() -> Iterator[Any]:
     jobs: list[Job] = []
 
-    def start(*arguments: str) -> Job:
-        jobs.append(Job(*arguments))
+    def start(*arguments: str, **options: Any) -> Job:
+        jobs.append(Job(*arguments, **options))
         return jobs[-1]
 
     yield start
@@ -178,6 +184,65 @@ def test_ctrl_c_ends_everything_that_was_started(run: Any, tmp_path: Path) -> No
     assert job.left_over() == []
 
 
+def test_ctrl_c_again_and_again_does_not_break_off_the_cleaning_up(run: Any, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    job = run("--output", str(tmp_path / "out"), env={"TMPDIR": str(scratch)})
+    wait_until(lambda: any("workers.beat" in command for command in job.left_over()), "worker and beat are up")
+
+    def ended() -> bool:
+        os.kill(job.process.pid, signal.SIGINT)
+        return bool(job.left_over() == [] or job.process.poll() is not None)
+
+    wait_until(ended, "the run has ended")
+    status, _, err = job.finish()
+    assert (status, err) == (130, "stopped; everything that was started here has been ended\n")
+    assert job.left_over() == []
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_run_in_the_background_of_a_script_is_stopped_as_well(run: Any, tmp_path: Path) -> None:
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts with &
+    try:
+        job = run("--output", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    wait_until(lambda: any("workers.worker" in command for command in job.left_over()), "the worker is up")
+    job.process.send_signal(signal.SIGINT)
+    assert job.finish()[0] == 130
+    assert job.left_over() == []
+
+
+@pytest.mark.parametrize("service", ["worker", "beat"])
+def test_a_run_whose_service_has_died_says_so_and_ends(run: Any, tmp_path: Path, service: str) -> None:
+    job = run("--output", str(tmp_path))
+    name = f"workers.{service}"
+    wait_until(lambda: any(name in command for command in job.left_over()), f"the {service} is up")
+    for process_id, command in job.processes().items():
+        if name in command:
+            os.kill(process_id, signal.SIGKILL)
+    status, _, err = job.finish(60)
+    assert status == 1
+    assert err.startswith(f"error: {service} has ended by itself")
+    assert "Traceback" not in err
+    assert job.left_over() == []
+
+
+def test_a_server_that_goes_away_is_told_in_one_line(run: Any, tmp_path: Path) -> None:
+    with EmbeddedServer() as server:
+        job = run("--output", str(tmp_path), "--redis-url", server.url())
+        client = redis.Redis.from_url(server.url())
+        wait_until(lambda: client.keys("*celery-task-meta-*"), "the tasks are published")
+        client.close()
+        server.kill()
+        status, _, err = job.finish()
+    assert status == 2
+    assert err.startswith("error: the ")
+    assert "does not answer" in err
+    assert len(err.splitlines()) == 1
+    assert job.left_over() == []
+
+
 def test_a_killed_run_takes_its_processes_with_it(run: Any, tmp_path: Path) -> None:
     job = run("--output", str(tmp_path))
     wait_until(lambda: any("workers.worker" in command for command in job.left_over()), "the worker is up")
@@ -206,9 +271,45 @@ def test_a_file_that_cannot_be_used_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "memory://", "nonsense"])
+def test_a_file_of_too_many_bytes_is_refused_unread(run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "large.csv"
+    with source.open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + 1)
+    status, _, err = run("--input", str(source), "--output", str(tmp_path / "out")).finish()
+    assert status == 2
+    assert "has 67108865 bytes: at most 67108864; split the file" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_where_no_report_can_be_written_is_refused_before_the_work(
+    run: Any, redis_url: str, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with redis.Redis.from_url(redis_url) as client:
+        before = set(client.scan_iter())
+        for output in (taken, taken / "below", Path("/proc/nowhere")):
+            status, _, err = run("--redis-url", redis_url, "--output", str(output)).finish()
+            assert status == 2
+            assert err.startswith(f"error: cannot write to {output}: ")
+            assert len(err.splitlines()) == 1
+        assert set(client.scan_iter()) == before
+    assert taken.read_text() == "a file"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_a_timeout_that_is_none_is_refused(run: Any, tmp_path: Path, seconds: str) -> None:
+    status, _, err = run("--timeout", seconds, "--output", str(tmp_path / "out")).finish()
+    assert status == 2
+    assert "--timeout" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "memory://", "nonsense", ""])
 def test_a_server_that_cannot_be_used_is_refused_in_one_line(run: Any, tmp_path: Path, url: str) -> None:
     status, _, err = run("--redis-url", url, "--output", str(tmp_path / "out")).finish()
     assert status == 2
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ctxqueue import SharedContextManager
+from ctxqueue import AsyncSharedContextManager, SharedContextManager
 from ctxqueue.clock import LONGEST_DURATION, instant, microseconds
 from ctxqueue.errors import ConfigurationError, InvalidDuration, InvalidName
 from ctxqueue.settings import Settings
@@ -66,8 +66,9 @@ def test_an_unknown_setting_of_a_manager() -> None:
 
 @pytest.mark.parametrize("namespace", ["", "a b", "a:b", "{a}", "-a", "a" * 65, "ä", None, 5, "a\n"])
 def test_a_namespace_fits_into_a_hash_tag(namespace: Any) -> None:
-    with pytest.raises(InvalidName, match="namespace"):
-        SharedContextManager("redis://127.0.0.1:1/0", {"namespace": namespace})
+    for url in ("redis://127.0.0.1:1/0", "memory://"):
+        with pytest.raises(InvalidName, match="namespace"):
+            SharedContextManager(url, {"namespace": namespace})
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,10 @@ def test_what_is_no_duration(duration: Any) -> None:
 def test_instants_are_exact() -> None:
     moment = instant(1_782_907_815_123_457)
     assert (moment.microsecond, moment.utcoffset()) == (123_457, timedelta(0))
+
+
+@pytest.mark.parametrize("storage", [5, None, b"memory://", ["memory://"]])
+@pytest.mark.parametrize("manager", [SharedContextManager, AsyncSharedContextManager])
+def test_what_is_no_store_is_refused(manager: Any, storage: Any) -> None:
+    with pytest.raises(ConfigurationError, match="give a URL or an open store"):
+        manager(storage)

@@ -46,7 +46,7 @@ def pool(from_url: Callable[..., P], url: str, policy: AbstractRetry[Any], **opt
 
 def address_of(settings: Mapping[str, Any]) -> str:
     """Return where a pool connects to, for messages: without user and password."""
-    return settings.get("path") or f"{settings.get('host')}:{settings.get('port', 6379)}"
+    return settings.get("path") or f"{settings.get('host') or 'localhost'}:{settings.get('port', 6379)}"
 
 
 def first_questions(pipeline: Any, namespace: str) -> Any:

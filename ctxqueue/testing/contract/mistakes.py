@@ -142,8 +142,9 @@ class Mistakes(Contract):
                 lambda: wf.update({"ok": 1, "k": value}),
                 lambda: wf.update({"ok": [1], "k": [value]}, merge_strategy="append"),
             ):
-                with pytest.raises(NotSerializable, match=message.replace("value", "value(?:\\[0\\])?")):
+                with pytest.raises(NotSerializable, match=message.replace("value", "value(?:\\[0\\])?")) as raised:
                     call()
+                assert "the value of 'k' cannot be stored" in str(raised.value)
 
     @pytest.mark.parametrize(("options", "error", "message"), OPTIONS.values(), ids=OPTIONS)
     def test_a_bad_option(
@@ -186,8 +187,17 @@ class Mistakes(Contract):
         self, wf: WorkflowHandle, operator: WorkflowHandle, value: Any
     ) -> None:
         wf.put("k", [1])
-        with nothing_written(operator), pytest.raises(InvalidInput, match=r"wrap it as \[value\]"):
+        with nothing_written(operator), pytest.raises(InvalidInput, match=r"'k' in .*: .*wrap it as \[value\]"):
             wf.update({"ok": [1], "k": value}, merge_strategy="append")
+
+    @pytest.mark.parametrize(("strategy", "there"), [("increment", "text"), ("maximum", "text"), ("union", 5)])
+    def test_what_does_not_fit_what_is_there_is_told_with_its_key(
+        self, wf: WorkflowHandle, operator: WorkflowHandle, strategy: str, there: Any
+    ) -> None:
+        new = [1] if strategy == "union" else 1
+        wf.update({"ok": new, "k": there})
+        with nothing_written(operator), pytest.raises(InvalidInput, match=f"'k' in workflow '{wf.workflow_id}': "):
+            wf.update({"ok": new, "k": new}, merge_strategy=strategy)
 
     def test_role_and_groups_without_an_agent(self, manager: SharedContextManager) -> None:
         for options in ({"agent_type": "x"}, {"agent_role": "x"}, {"groups": ["x"]}):
