@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
+SCHEMES = ("memory://", "redis://", "rediss://", "unix://", "sqlite://", "postgresql://")
+SQL_KINDS = ("sqlite", "postgresql")
 
 
 class Store(Protocol):
@@ -82,6 +83,10 @@ def open_store(url: str, namespace: str) -> Store:
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415 - only the store in use is loaded
 
         return open_inprocess(url.partition("://")[2], namespace)
+    if _kind(url) == "sql":
+        from ctxqueue.stores.sql.store import SqlStore  # noqa: PLC0415
+
+        return SqlStore(url, namespace)
     from ctxqueue.stores.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, namespace)
@@ -94,6 +99,10 @@ def open_async_store(url: str, namespace: str) -> AsyncStore:
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
 
         return AsyncInprocessStore(open_inprocess(url.partition("://")[2], namespace))
+    if _kind(url) == "sql":
+        from ctxqueue.stores.sql.aio import AsyncSqlStore  # noqa: PLC0415
+
+        return AsyncSqlStore(url, namespace)
     from ctxqueue.stores.redis.aio import AsyncRedisStore  # noqa: PLC0415
 
     return AsyncRedisStore(url, namespace)
@@ -105,4 +114,6 @@ def _kind(url: str) -> str:
     scheme = url.partition("://")[0]
     if f"{scheme}://" not in SCHEMES:
         raise ConfigurationError(f"no store for {scheme}:// URLs: use one of {', '.join(SCHEMES)}")
+    if scheme in SQL_KINDS:
+        return "sql"
     return "memory" if scheme == "memory" else "redis"

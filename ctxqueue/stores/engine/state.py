@@ -7,7 +7,7 @@ may collect the writes, and carry them out at its end in few steps.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,8 +15,6 @@ from ctxqueue import effects as fx
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from ctxqueue.rules.dependencies import Tree
 
 
 @dataclass(slots=True)
@@ -51,12 +49,11 @@ class Standby(NamedTuple):
     message: bytes
 
 
-@dataclass(slots=True)
-class Run:
-    """A run's attempt."""
+class Run(msgspec.Struct, array_like=True):
+    """A run's attempt. New fields go to the end, with a default: stores may keep it packed."""
 
     state: str = ""
-    position: fx.Position = field(default_factory=lambda: fx.Position(0, 0))
+    position: fx.Position = fx.Position(0, 0)
     epoch: int = 0
     claim_id: bytes = b""
     lease_us: int = 0
@@ -70,14 +67,14 @@ class Run:
     """When the store forgets it, and its journal with it."""
 
 
-@dataclass(slots=True)
-class Parked:
-    """A run that waits, registered on the addresses of its witness."""
+class Parked(msgspec.Struct, array_like=True):
+    """A run that waits, registered on the addresses of its witness. New fields go to the end, with a default."""
 
     item_id: str
     message: bytes
     deadline_us: int
-    condition: Tree
+    condition: list[Any]
+    """As `rules.dependencies.Tree`."""
     witness: list[str]
 
 

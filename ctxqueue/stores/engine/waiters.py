@@ -6,10 +6,12 @@ all of them stay absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, witness
@@ -85,7 +87,7 @@ def _consider(
         if holds(waiting.condition, present):
             considered.fires[run] = waiting
         else:
-            considered.moves[run] = replace(waiting, witness=witness(waiting.condition, present))
+            considered.moves[run] = msgspec.structs.replace(waiting, witness=witness(waiting.condition, present))
     return considered, set(affordable)
 
 

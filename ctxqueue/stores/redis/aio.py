@@ -10,9 +10,10 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
+from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error
-from ctxqueue.stores.redis.keys import SHARDS, checked_namespace, shard_of
+from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS, Request
 
 if TYPE_CHECKING:

@@ -5,26 +5,14 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from urllib.parse import quote
 from zlib import crc32
 
-from ctxqueue.errors import InvalidName
-
 SHARDS = 1_024
 """Fixed in a namespace's metadata when it is first used."""
 
-NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
-
 PARTS = ("m", "e", "v", "x", "k", "w", "t")
-
-
-def checked_namespace(namespace: str) -> str:
-    """Return the namespace; raises InvalidName if it cannot be part of a hash tag."""
-    if not isinstance(namespace, str) or not NAMESPACE.match(namespace):
-        raise InvalidName(f"namespace {namespace!r:.80} must be 1 to 64 letters, digits, '_', '.' or '-'")
-    return namespace
 
 
 def metadata_key(namespace: str) -> str:

@@ -9,9 +9,10 @@ import redis
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
-from ctxqueue.stores.redis.keys import SHARDS, checked_namespace, shard_of
+from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS, Request
 
 if TYPE_CHECKING:
