@@ -99,7 +99,8 @@ _HOMES = {
             "StoreUnavailable",
             "StoreAuthError",
         ),
-        *("StoreReadOnly", "UnsafeServer", "UsageError", "ConfigurationError", "SyncInAsyncError"),
+        *("StoreReadOnly", "UnsafeServer", "SchemaTooOld", "SchemaTooNew"),
+        *("UsageError", "ConfigurationError", "SyncInAsyncError"),
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -18,7 +18,7 @@
     ├── AccessError
     │   └── AccessDenied  IdentityMismatch
     ├── StoreError                       the server
-    │   └── StoreUnavailable  StoreAuthError  StoreReadOnly  UnsafeServer
+    │   └── StoreUnavailable  StoreAuthError  StoreReadOnly  UnsafeServer  SchemaTooOld  SchemaTooNew
     └── UsageError
         └── ConfigurationError  SyncInAsyncError
 
@@ -207,6 +207,14 @@ class StoreReadOnly(StoreError):
 
 class UnsafeServer(StoreError):
     """The server is set up so that a guarantee would break."""
+
+
+class SchemaTooOld(StoreError):
+    """The tables in the database are of an earlier version: ``celery -A proj ctx migrate`` brings them up to date."""
+
+
+class SchemaTooNew(StoreError):
+    """A newer version of ctxqueue has changed the tables; they are left as they are."""
 
 
 class UsageError(CtxqueueError):

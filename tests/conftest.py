@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from typing import TYPE_CHECKING
 
 import hypothesis
+import psycopg
 import pytest
 import redis
 
-from ctxqueue.testing import EmbeddedServer, FaultProxy
+from ctxqueue.stores.sql import migrate
+from ctxqueue.testing import EmbeddedPostgres, EmbeddedServer, FaultProxy
+from tests.tables import emptied, objections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DATABASES = 16
+POSTGRES_DATABASES = 4
 
 # Examples stay random in CI too, where hypothesis would fix them; a slow machine is not a failure.
 hypothesis.settings.register_profile(
@@ -50,3 +56,41 @@ def proxy(redis_url: str) -> Iterator[FaultProxy]:
     """A wire to ``redis_url`` that fails on demand; its ``url`` is the way through it."""
     with FaultProxy(redis_url) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL, with some databases that have our tables."""
+    with EmbeddedPostgres() as server:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE test0")
+            migrate(server.url("test0"))
+            for number in range(1, POSTGRES_DATABASES):
+                connection.execute(f"CREATE DATABASE test{number} TEMPLATE test0")
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database without a row; what a test leaves there must fit together."""
+    url = postgres_server.url(f"test{next(_tests) % POSTGRES_DATABASES}")
+    emptied(url)
+    yield url
+    assert objections(url) == []
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that has our tables."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without a row; what a test leaves there must fit together."""
+    path = tmp_path / "context.db"
+    shutil.copyfile(sqlite_template, path)
+    yield f"sqlite:///{path}"
+    assert objections(f"sqlite:///{path}") == []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ctxqueue.errors import ConfigurationError, InvalidName
+from ctxqueue.errors import ConfigurationError
+from ctxqueue.stores.namespaces import checked_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
-
-NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+SCHEMES = ("memory://", "redis://", "rediss://", "unix://", "sqlite://", "postgresql://")
+SQL_KINDS = ("sqlite", "postgresql")
 
 
 class Store(Protocol):
@@ -79,19 +78,16 @@ class AsyncStore(Protocol):
         ...
 
 
-def checked_namespace(namespace: str) -> str:
-    """Return the namespace; raises InvalidName if it cannot be part of a hash tag, which no store allows."""
-    if not isinstance(namespace, str) or not NAMESPACE.match(namespace):
-        raise InvalidName(f"namespace {namespace!r:.80} must be 1 to 64 letters, digits, '_', '.' or '-'")
-    return namespace
-
-
 def open_store(url: str, namespace: str) -> Store:
     """Return the store that a URL names, without I/O; raises ConfigurationError, InvalidName."""
     if _kind(url) == "memory":
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415 - only the store in use is loaded
 
         return open_inprocess(url.partition("://")[2], checked_namespace(namespace))
+    if _kind(url) == "sql":
+        from ctxqueue.stores.sql.store import SqlStore  # noqa: PLC0415
+
+        return SqlStore(url, namespace)
     from ctxqueue.stores.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, namespace)
@@ -104,6 +100,10 @@ def open_async_store(url: str, namespace: str) -> AsyncStore:
         from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
 
         return AsyncInprocessStore(open_inprocess(url.partition("://")[2], checked_namespace(namespace)))
+    if _kind(url) == "sql":
+        from ctxqueue.stores.sql.aio import AsyncSqlStore  # noqa: PLC0415
+
+        return AsyncSqlStore(url, namespace)
     from ctxqueue.stores.redis.aio import AsyncRedisStore  # noqa: PLC0415
 
     return AsyncRedisStore(url, namespace)
@@ -115,4 +115,6 @@ def _kind(url: str) -> str:
     scheme = url.partition("://")[0]
     if f"{scheme}://" not in SCHEMES:
         raise ConfigurationError(f"no store for {scheme}:// URLs: use one of {', '.join(SCHEMES)}")
+    if scheme in SQL_KINDS:
+        return "sql"
     return "memory" if scheme == "memory" else "redis"

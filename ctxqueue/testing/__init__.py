@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctxqueue.testing.faults import FaultProxy
+from ctxqueue.testing.postgres import EmbeddedPostgres, find_postgres
 from ctxqueue.testing.servers import EmbeddedServer, find_server
 
-__all__ = ["EmbeddedServer", "FaultProxy", "find_server"]
+__all__ = ["EmbeddedPostgres", "EmbeddedServer", "FaultProxy", "find_postgres", "find_server"]

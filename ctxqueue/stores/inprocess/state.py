@@ -1,89 +1,254 @@
-"""What the in-process store holds: workflows, parked runs, attempts with their journals."""
+"""What the in-process store holds: dicts, and sorted lists where order matters."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import time
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
+from ctxqueue.stores.engine.entries import is_fresh
+from ctxqueue.stores.engine.state import NOTHING, Due, Entry, Expiring, Held, Journaled, Parked, Run, Wanted, Workflow
 
 if TYPE_CHECKING:
-    from ctxqueue.rules.dependencies import Tree
-
-Outcome = tuple[bytes, fx.Committed]
-"""The digest of a call's input, and what was answered."""
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 @dataclass(slots=True)
-class Parked:
-    """A run that waits."""
+class Contents:
+    """One workflow's. ``order`` has the addresses of ``records`` sorted, ``expiries`` those that expire by when."""
 
-    item_id: str
-    message: bytes
-    deadline_us: int
-    condition: Tree
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """A run's attempt and journal."""
-
-    state: str = ""
-    position: fx.Position = field(default_factory=lambda: fx.Position(0, 0))
-    epoch: int = 0
-    claim_id: bytes = b""
-    lease_us: int = 0
-    deadline_us: int | None = None
-    parked_us: int | None = None
-    outcome: bytes = b""
-    standby: tuple[str, bytes] | None = None
-    calls: dict[str, Outcome] = field(default_factory=dict)
-    newest: int = 0
-    """Of a lane: its newest call."""
-    ends_us: int = 0
-
-
-@dataclass(slots=True)
-class Workflow:
-    """One workflow. ``records`` and ``stamps`` have the same addresses, ``order`` has them sorted."""
-
-    incarnation: str
-    created_us: int
-    metadata: bytes
-    clock_us: int
-    revision: int = 0
-    commit_id: bytes = bytes(8)
-    floor: int = 0
-    size: int = 0
+    workflow: Workflow
     records: dict[str, bytes] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+    expiries: list[tuple[int, str]] = field(default_factory=list)
     parked: dict[str, Parked] = field(default_factory=dict)
+    waiting: dict[str, list[str]] = field(default_factory=dict)
+    """Address -> runs registered on it, sorted."""
 
-    def head(self, now_us: int) -> fx.Head:
-        """Return where it stands."""
-        return fx.Head(self.incarnation, self.revision, self.commit_id, self.created_us, self.metadata, now_us)
-
-    def fresh(self, address: str, now_us: int) -> bytes | None:
-        """Return the record at an address, unless it has expired."""
-        record = self.records.get(address)
+    def drop(self, address: str) -> None:
+        """Remove an entry, if there is one."""
+        record = self.records.pop(address, None)
         if record is None:
-            return None
-        expires_us = decode_header(record).expires_us
-        return record if not expires_us or expires_us > now_us else None
-
-    def remove(self, address: str) -> None:
-        """Drop an entry; its version is not used again."""
-        record = self.records.pop(address)
-        self.floor = max(self.floor, decode_header(record).stamp.version)
-        self.size -= len(record)
+            return
         del self.order[bisect_left(self.order, address)]
+        expires_us = decode_header(record).expires_us
+        if expires_us:
+            del self.expiries[bisect_left(self.expiries, (expires_us, address))]
 
-    def store(self, address: str, record: bytes) -> None:
-        """Write an entry."""
-        old = self.records.get(address)
-        if old is None:
-            insort(self.order, address)
-        self.size += len(record) - len(old or b"")
+    def put(self, address: str, record: bytes) -> None:
+        """Write an entry over what stands there."""
+        self.drop(address)
         self.records[address] = record
+        insort(self.order, address)
+        expires_us = decode_header(record).expires_us
+        if expires_us:
+            insort(self.expiries, (expires_us, address))
+
+    def stop_waiting(self, run: str) -> None:
+        """Remove a parked run and its registrations, if it is there."""
+        parked = self.parked.pop(run, None)
+        for address in parked.witness if parked else ():
+            runs = self.waiting[address]
+            del runs[bisect_left(runs, run)]
+            if not runs:
+                del self.waiting[address]
+
+
+class MemoryState:
+    """A `State` over this process's memory; whoever uses it holds the store's lock."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[str, Contents] = {}
+        self._runs: dict[tuple[str, str], Run] = {}
+        self._calls: dict[tuple[str, str], dict[str, Journaled]] = {}
+        self._places: dict[tuple[str, str], tuple[Journaled, int]] = {}
+        """Lanes and named operations, with when they are forgotten."""
+        self._due: dict[Due, int] = {}
+        self._outbox: dict[str, tuple[int, bytes]] = {}
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return this machine's clock."""
+        return time.time_ns() // 1_000
+
+    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
+        """Return workflow and records."""
+        return self.hold(workflow_id, Wanted(addresses))
+
+    def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
+        """Return the records of a page, and whether there is more behind them."""
+        held = self.hold(effect.workflow_id)
+        contents = self._workflows.get(effect.workflow_id)
+        if contents is None:
+            return held, False
+        order = contents.order
+        start = bisect_right(order, effect.after) if effect.after else bisect_left(order, effect.prefix)
+        records: dict[str, bytes] = {}
+        size = 0
+        for place in range(start, len(order)):
+            address = order[place]
+            if not address.startswith(effect.prefix):
+                break
+            if records and (len(records) >= effect.limit or size > effect.max_bytes):
+                held.records = records
+                return held, True
+            records[address] = contents.records[address]
+            size += len(records[address])
+        held.records = records
+        return held, False
+
+    def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
+        """Look at a workflow; the store's lock is what holds it."""
+        contents = self._workflows.get(workflow_id)
+        now = self.now()
+        held = Held(None, now)
+        if contents is not None:
+            held.workflow = contents.workflow
+            held.now_us = now = max(now, contents.workflow.clock_us)
+            held.records = {
+                address: contents.records[address] for address in wanted.addresses if address in contents.records
+            }
+            held.present = self.present(workflow_id, wanted.present, now)
+        if wanted.run:
+            held.run = self._live_run(workflow_id, wanted.run, now)
+        if wanted.call is not None:
+            held.journaled = self._journaled(workflow_id, wanted.call, now)
+        return held
+
+    def _live_run(self, workflow_id: str, run_id: str, now_us: int) -> Run:
+        run = self._runs.get((workflow_id, run_id))
+        if run is not None and run.ends_us > now_us:
+            return run
+        self._runs.pop((workflow_id, run_id), None)
+        self._calls.pop((workflow_id, run_id), None)
+        return Run()
+
+    def _journaled(self, workflow_id: str, place: Entry, now_us: int) -> Journaled | None:
+        if place.call_id:
+            return self._calls.get((workflow_id, place.owner), {}).get(place.call_id)
+        journaled, ends_us = self._places.get((workflow_id, place.owner), (None, 0))
+        return journaled if ends_us > now_us else None
+
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+        """Return the entries that expire first."""
+        contents = self._workflows[workflow_id]
+        found = []
+        for expires_us, address in contents.expiries[:limit]:
+            record = contents.records[address]
+            found.append(Expiring(expires_us, address, decode_header(record).stamp.version, len(record)))
+        return found
+
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
+        """Return those of the addresses that hold a fresh entry."""
+        records = self._workflows[workflow_id].records
+        return {address for address in addresses if address in records and is_fresh(records[address], now_us)}
+
+    # Workflows and entries -----------------------------------------------------------------------------------------
+
+    def save(self, workflow: Workflow) -> None:
+        """Keep a new workflow; one that was there has been changed in place."""
+        self._workflows.setdefault(workflow.workflow_id, Contents(workflow))
+
+    def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
+        """Write entries."""
+        contents = self._workflows[workflow_id]
+        for address, record in records.items():
+            contents.put(address, record)
+
+    def remove(self, workflow_id: str, addresses: Collection[str]) -> None:
+        """Remove entries."""
+        contents = self._workflows[workflow_id]
+        for address in addresses:
+            contents.drop(address)
+
+    # Runs and what they waited for ---------------------------------------------------------------------------------
+
+    def save_run(self, workflow_id: str, run_id: str, run: Run) -> None:
+        """Keep a run's attempt."""
+        self._runs[workflow_id, run_id] = run
+
+    def journal(self, workflow_id: str, place: Entry, journaled: Journaled, ends_us: int) -> None:
+        """Remember an answer."""
+        if place.call_id:
+            self._calls.setdefault((workflow_id, place.owner), {})[place.call_id] = journaled
+        else:
+            self._places[workflow_id, place.owner] = (journaled, ends_us)
+
+    def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
+        """Return (address, run) of the runs registered on some addresses, in order."""
+        waiting = self._workflows[workflow_id].waiting
+        pairs: list[tuple[str, str]] = []
+        for address in sorted(addresses):
+            pairs += [(address, run) for run in waiting.get(address, ())[: limit - len(pairs)]]
+        return pairs
+
+    def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
+        """Return those of the runs that wait."""
+        parked = self._workflows[workflow_id].parked
+        return {run: parked[run] for run in runs if run in parked}
+
+    def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
+        """Let runs wait, each registered on its witness."""
+        contents = self._workflows[workflow_id]
+        for run, parked in runs.items():
+            contents.stop_waiting(run)
+            contents.parked[run] = parked
+            for address in parked.witness:
+                insort(contents.waiting.setdefault(address, []), run)
+
+    def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Let runs wait no more."""
+        for run in runs:
+            self._workflows[workflow_id].stop_waiting(run)
+
+    # What is due, and the outbox -------------------------------------------------------------------------------------
+
+    def due(self, until_us: int, limit: int) -> Sequence[tuple[int, Due]]:
+        """Return what is due, the oldest first."""
+        return nsmallest(limit, ((at, due) for due, at in self._due.items() if at <= until_us))
+
+    def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
+        """Write when things are due."""
+        for name, at in due.items():
+            self._due[name] = min(at, self._due.get(name, at)) if sooner else at
+
+    def clear_due(self, due: Iterable[Due]) -> None:
+        """Let things be due no more."""
+        for name in due:
+            self._due.pop(name, None)
+
+    def send(self, items: Iterable[fx.Outgoing], from_us: int) -> None:
+        """Put messages in the outbox."""
+        for item in items:
+            self._outbox[item.item_id] = (from_us, item.message)
+
+    def take(self, app: str, limit: int, until_us: int) -> Sequence[fx.Outgoing]:
+        """Return items of an app, the oldest first, and hide them until then."""
+        now = self.now()
+        ours = (
+            (from_us, item)
+            for item, (from_us, _) in self._outbox.items()
+            if from_us <= now and item.startswith(f"{app}\0")
+        )
+        taken = [fx.Outgoing(item, self._outbox[item][1]) for _, item in nsmallest(limit, ours)]
+        self.send(taken, until_us)
+        return taken
+
+    def settle(self, item_ids: Collection[str]) -> None:
+        """Remove items."""
+        for item in item_ids:
+            self._outbox.pop(item, None)
+
+    def forget(self, limit: int) -> None:
+        """Drop runs, journals, lanes and operations whose time is over."""
+        now = self.now()
+        for ended in [run for run, record in self._runs.items() if record.ends_us <= now][:limit]:
+            del self._runs[ended]
+            self._calls.pop(ended, None)
+        for ended in [place for place, (_, ends_us) in self._places.items() if ends_us <= now][:limit]:
+            del self._places[ended]

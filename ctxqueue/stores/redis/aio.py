@@ -10,7 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
-from ctxqueue.stores.base import checked_namespace
+from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error
 from ctxqueue.stores.redis.keys import SHARDS, shard_of

@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
-from ctxqueue.stores.base import checked_namespace
+from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.keys import SHARDS, shard_of

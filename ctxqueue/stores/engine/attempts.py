@@ -1,0 +1,149 @@
+"""Attempts at a run begin, go on and end; a run is parked until what it needs is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctxqueue import effects as fx
+from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
+from ctxqueue.stores.engine import waiters
+from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
+
+if TYPE_CHECKING:
+    from ctxqueue.stores.engine.state import Held, State
+
+
+def claim(state: State, effect: fx.Claim) -> fx.Claimed:
+    """Begin an attempt at a run, or say why not."""
+    asked = tuple(dict.fromkeys(addresses_of(effect.condition))) if effect.condition else ()
+    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
+    run, now = held.run, held.now_us
+    if run.state:
+        earlier = _not_to_run(state, effect, held)
+        if earlier is not None:
+            return earlier
+    if not run.state or run.position.retries != effect.position.retries:
+        run.deadline_us = run.parked_us = None
+    missing: tuple[int, ...] = ()
+    if effect.condition and not holds(effect.condition, held.present.__contains__):
+        missing = tuple(unmet(effect.condition, held.present.__contains__))
+    run.state, run.position, run.outcome = "running", effect.position, b""
+    if run.claim_id != effect.claim_id:
+        run.epoch += 1
+    run.claim_id = effect.claim_id
+    run.lease_us = now + effect.lease_us
+    run.ends_us = max(now, run.deadline_us or 0) + effect.horizon_us
+    state.save_run(effect.workflow_id, effect.run_id, run)
+    late = bool(missing) and run.deadline_us is not None and run.deadline_us <= now
+    parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
+    return fx.Claimed("timeout" if late else "run", run.epoch, b"", missing, parked_for)
+
+
+def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
+    """Return the answer to a message whose run is further, has ended, waits, or is in other hands."""
+    run = held.run
+    if effect.position < run.position:
+        return fx.Claimed("stale")
+    if effect.position > run.position:
+        return None
+    if run.state in ("parked", "retried"):
+        return fx.Claimed("parked" if run.state == "parked" else "stale")
+    if run.state in ("done", "failed") and run.outcome:
+        return fx.Claimed("done" if run.state == "done" else "failed", outcome=run.outcome)
+    if run.state == "running" and run.lease_us > held.now_us and run.claim_id != effect.claim_id:
+        run.standby = Standby(effect.item_id, effect.message)
+        state.save_run(effect.workflow_id, effect.run_id, run)
+        state.set_due({Due("standby", effect.workflow_id, effect.run_id): run.lease_us})
+        return fx.Claimed("standby")
+    return None
+
+
+def renew(state: State, effect: fx.Renew) -> bool:
+    """Lengthen an attempt's lease."""
+    held = state.hold(effect.workflow_id, Wanted(run=effect.run_id))
+    if held.run.epoch != effect.epoch or held.run.state != "running":
+        return False
+    held.run.lease_us = held.now_us + effect.lease_us
+    state.save_run(effect.workflow_id, effect.run_id, held.run)
+    return True
+
+
+def arm(state: State, effect: fx.Arm) -> fx.Armed:
+    """Park a run until its condition holds or its deadline passes: register and check in one step."""
+    asked = tuple(dict.fromkeys(addresses_of(effect.condition)))
+    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
+    workflow, run, now = held.workflow, held.run, held.now_us
+    if workflow is None:
+        return fx.Armed("no_workflow")
+    if run.epoch != effect.epoch:
+        return fx.Armed("superseded")
+    present = held.present.__contains__
+    missing = tuple(unmet(effect.condition, present))
+    if run.state == "parked":
+        # The same call again, its reply was lost; meanwhile the run may have been released already.
+        return fx.Armed("parked", missing)
+    if holds(effect.condition, present):
+        return fx.Armed("ready")
+    deadline = run.deadline_us or now + effect.timeout_us
+    if deadline <= now:
+        return fx.Armed("timeout", missing)
+    # A newer message of a run may be parked while an older one still is: it takes its place.
+    workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
+    watched = witness(effect.condition, present)
+    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched)
+    state.park(effect.workflow_id, {effect.run_id: parked})
+    state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
+    run.state, run.deadline_us, run.parked_us = "parked", deadline, now
+    run.ends_us = deadline + effect.horizon_us
+    state.save_run(effect.workflow_id, effect.run_id, run)
+    state.save(workflow)
+    return fx.Armed("parked", missing)
+
+
+def finish(state: State, effect: fx.Finish) -> bool:
+    """End an attempt."""
+    held = state.hold(effect.workflow_id, Wanted(run=effect.run_id))
+    if held.run.epoch != effect.epoch:
+        return False
+    held.run.state, held.run.outcome = effect.state, effect.outcome
+    held.run.ends_us = held.now_us + effect.horizon_us
+    state.save_run(effect.workflow_id, effect.run_id, held.run)
+    return True
+
+
+def release(state: State, effect: fx.Release) -> bool:
+    """Send on its way, by the outbox: a parked run past its deadline, or the standby of an attempt that is dead."""
+    name = Due(effect.due.kind, effect.due.workflow_id, effect.due.detail)
+    held = state.hold(name.workflow_id, Wanted(run=name.detail))
+    return _release_late(state, name, held) if name.kind == "deadline" else _release_standby(state, name, held)
+
+
+def _release_late(state: State, name: Due, held: Held) -> bool:
+    workflow = held.workflow
+    parked = state.parked(name.workflow_id, [name.detail]) if workflow is not None else {}
+    if workflow is None or not parked:
+        state.clear_due([name])
+        return False
+    deadline = parked[name.detail].deadline_us
+    if deadline > held.now_us:
+        state.set_due({name: deadline})
+        return False
+    waiters.fire(state, workflow, parked, held.now_us)
+    state.save(workflow)
+    return True
+
+
+def _release_standby(state: State, name: Due, held: Held) -> bool:
+    run = held.run
+    if run.state == "running" and run.lease_us > held.now_us:
+        state.set_due({name: run.lease_us})
+        return False
+    state.clear_due([name])
+    if run.standby is None:
+        return False
+    # Also when the attempt has ended: its worker may have died before Celery had stored the result or sent the next
+    # task of a chain, and the standby's acknowledgement may have taken the first message with it.
+    state.send([fx.Outgoing(*run.standby)], held.now_us)
+    run.standby = None
+    state.save_run(name.workflow_id, name.detail, run)
+    return True

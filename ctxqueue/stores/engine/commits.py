@@ -1,0 +1,125 @@
+"""One commit: the journal is asked first, then all is decided, then all is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctxqueue import effects as fx
+from ctxqueue.clock import MICROSECONDS
+from ctxqueue.identity import LANE_SECONDS
+from ctxqueue.settings import MAX_RUN_CALLS
+from ctxqueue.stores.engine import waiters, writes
+from ctxqueue.stores.engine.entries import expiry_of
+from ctxqueue.stores.engine.state import Answer, Entry, Journaled, Wanted
+
+if TYPE_CHECKING:
+    from ctxqueue.stores.engine.state import Held, State, Workflow
+    from ctxqueue.stores.engine.waiters import Considered
+    from ctxqueue.stores.engine.writes import Decided
+
+
+def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.Refused:
+    """Write some addresses as one revision, together with journal, waiters and outbox."""
+    call = effect.call
+    place = Entry(call.owner, call.call_id if call.mode == "run" else "")
+    held = state.hold(
+        effect.workflow_id, Wanted([write.address for write in effect.writes], run=call.run_id, call=place)
+    )
+    workflow, now = held.workflow, held.now_us
+    if workflow is None:
+        return fx.Refused("no_workflow")
+    if call.run_id and held.run.epoch > call.epoch:
+        return fx.Refused("superseded", str(held.run.epoch))
+    earlier = _earlier(effect, held)
+    if earlier is not None:
+        return earlier
+    if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
+        return fx.Refused("calls", str(MAX_RUN_CALLS))
+    decided = writes.decide(effect, workflow, held.records, now)
+    if isinstance(decided, fx.Conflict | fx.Refused):
+        return decided
+    considered = waiters.consider_arrivals(state, workflow, decided, now)
+    _write(state, effect, workflow, now, decided)
+    outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
+    if decided.records or decided.removed or considered.fires:
+        state.save(workflow)
+    _remember(state, effect, held, place, decided)
+    return _committed(effect, workflow, now, decided, considered, outgoing)
+
+
+def _earlier(effect: fx.Commit, held: Held) -> fx.Committed | fx.Refused | None:
+    """Return the answer to a call that was made before."""
+    if held.journaled is None:
+        return None
+    first, number = held.journaled
+    if effect.call.mode == "lane" and number != int(effect.call.call_id):
+        return fx.Refused("stale", str(number)) if number > int(effect.call.call_id) else None
+    diverged = first.digest != effect.digest
+    if diverged and effect.on_divergence == "error":
+        return fx.Refused("diverged")
+    if diverged and effect.on_divergence == "apply":
+        return None
+    return fx.Committed(
+        revision=first.revision,
+        versions=first.versions,
+        now_us=first.now_us,
+        commit_id=first.commit_id,
+        replayed=True,
+        diverged=diverged,
+        fired=0,
+        outgoing=(),
+        pending=(),
+        addresses=first.addresses if diverged else (),
+    )
+
+
+def _write(state: State, effect: fx.Commit, workflow: Workflow, now: int, decided: Decided) -> None:
+    if not (decided.records or decided.removed):
+        return
+    if decided.records:
+        state.store(effect.workflow_id, decided.records)
+    if decided.removed:
+        state.remove(effect.workflow_id, decided.removed)
+    if decided.earliest_us is not None:
+        state.set_due({expiry_of(effect.workflow_id): decided.earliest_us}, sooner=True)
+    workflow.revision += 1
+    workflow.commit_id, workflow.clock_us = effect.commit_id, now
+    workflow.entries, workflow.size, workflow.floor = decided.entries, decided.size, decided.floor
+
+
+def _remember(state: State, effect: fx.Commit, held: Held, place: Entry, decided: Decided) -> None:
+    call, now, workflow = effect.call, held.now_us, held.workflow
+    if workflow is None:
+        return
+    if call.run_id:
+        held.run.epoch = call.epoch
+        held.run.ends_us = max(held.run.ends_us, now + effect.bounds.horizon_us)
+        if call.mode == "run" and held.journaled is None:
+            held.run.calls += 1
+        state.save_run(effect.workflow_id, call.run_id, held.run)
+    kept_us = int(LANE_SECONDS * MICROSECONDS) if call.mode == "lane" else effect.bounds.horizon_us
+    named = tuple(write.address for write in effect.writes) if call.mode == "operation" else ()
+    answer = Answer(effect.digest, workflow.revision, now, effect.commit_id, tuple(decided.versions), named)
+    number = int(call.call_id) if call.mode == "lane" else 0
+    state.journal(effect.workflow_id, place, Journaled(answer, number), now + kept_us)
+
+
+def _committed(
+    effect: fx.Commit,
+    workflow: Workflow,
+    now: int,
+    decided: Decided,
+    considered: Considered,
+    outgoing: tuple[fx.Outgoing, ...],
+) -> fx.Committed:
+    return fx.Committed(
+        revision=workflow.revision,
+        versions=tuple(decided.versions),
+        now_us=now,
+        commit_id=effect.commit_id,
+        replayed=False,
+        diverged=False,
+        fired=len(considered.fires),
+        outgoing=outgoing,
+        pending=considered.pending,
+    )

@@ -1,0 +1,252 @@
+"""What a store holds, as the engine sees it: records of its own, and the reads and writes that it is built on.
+
+A `State` is one transaction. The engine reads first and writes last, and reads nothing that it has written: so a state
+may collect the writes, and carry them out at its end in few steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+from ctxqueue import effects as fx
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+
+@dataclass(slots=True)
+class Workflow:
+    """Where a workflow stands."""
+
+    workflow_id: str
+    incarnation: str
+    created_us: int
+    metadata: bytes
+    clock_us: int
+    """What commits have shown of the clock."""
+    revision: int = 0
+    commit_id: bytes = bytes(8)
+    floor: int = 0
+    """The highest version that a removed address had."""
+    entries: int = 0
+    size: int = 0
+    """Bytes of all its records."""
+    parked: int = 0
+    """Runs that wait."""
+
+    def head(self, now_us: int) -> fx.Head:
+        """Return what callers are told of it."""
+        return fx.Head(self.incarnation, self.revision, self.commit_id, self.created_us, self.metadata, now_us)
+
+
+class Standby(NamedTuple):
+    """A message to be sent should the attempt that is alive die."""
+
+    item_id: str
+    message: bytes
+
+
+class Run(msgspec.Struct, array_like=True):
+    """A run's attempt. New fields go to the end, with a default: stores may keep it packed."""
+
+    state: str = ""
+    position: fx.Position = fx.Position(0, 0)
+    epoch: int = 0
+    claim_id: bytes = b""
+    lease_us: int = 0
+    deadline_us: int | None = None
+    parked_us: int | None = None
+    outcome: bytes = b""
+    standby: Standby | None = None
+    calls: int = 0
+    """How many its journal holds."""
+    ends_us: int = 0
+    """When the store forgets it, and its journal with it."""
+
+
+class Parked(msgspec.Struct, array_like=True):
+    """A run that waits, registered on the addresses of its witness. New fields go to the end, with a default."""
+
+    item_id: str
+    message: bytes
+    deadline_us: int
+    condition: list[Any]
+    """As `rules.dependencies.Tree`."""
+    witness: list[str]
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What a call was answered, and the digest of its input. New fields go to the end, with a default."""
+
+    digest: bytes
+    revision: int
+    now_us: int
+    commit_id: bytes
+    versions: tuple[int, ...]
+    addresses: tuple[str, ...]
+    """Of a named operation: what it wrote."""
+
+
+class Entry(NamedTuple):
+    """The place of a call in a journal. A lane and a named operation have one place each, whose name is empty."""
+
+    owner: str
+    call_id: str
+
+
+class Journaled(NamedTuple):
+    """An answer in its place."""
+
+    answer: Answer
+    number: int
+    """Of a lane: which call it was."""
+
+
+class Wanted(NamedTuple):
+    """What the engine is going to look at in a workflow."""
+
+    addresses: Sequence[str] = ()
+    """Their records."""
+    present: Sequence[str] = ()
+    """Whether an entry stands there, no more."""
+    run: str = ""
+    call: Entry | None = None
+
+
+NOTHING = Wanted()
+
+
+@dataclass(slots=True)
+class Held:
+    """A workflow in this transaction's hands: nobody else changes it, or its runs, before the end."""
+
+    workflow: Workflow | None
+    now_us: int
+    """The store's clock, read once the workflow was held; never behind what its commits have shown."""
+    records: Mapping[str, bytes] = field(default_factory=dict)
+    """Expired ones too."""
+    present: Collection[str] = ()
+    """Those of the addresses asked for that hold a fresh entry."""
+    run: Run = field(default_factory=Run)
+    """A new one if there is none, or the last one has ended."""
+    journaled: Journaled | None = None
+
+
+class Due(NamedTuple):
+    """The name of something to be done."""
+
+    kind: str
+    workflow_id: str
+    detail: str
+
+
+class Expiring(NamedTuple):
+    """An entry with an expiry."""
+
+    expires_us: int
+    address: str
+    version: int
+    size: int
+
+
+class State(Protocol):
+    """One transaction of a store. Addresses are in the order of their UTF-8 bytes."""
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return the store's clock."""
+        ...
+
+    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
+        """Return workflow and records, of one revision, without holding them."""
+        ...
+
+    def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
+        """Return the records of a page, in order, expired ones too, and whether there is more behind them."""
+        ...
+
+    def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
+        """Keep everybody else from a workflow, also from one that is not there, and look at it."""
+        ...
+
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+        """Return the entries that expire first."""
+        ...
+
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
+        """Return those of the addresses that hold a fresh entry."""
+        ...
+
+    # Workflows and entries -----------------------------------------------------------------------------------------
+
+    def save(self, workflow: Workflow) -> None:
+        """Write where a workflow stands; a new one, too."""
+        ...
+
+    def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
+        """Write entries."""
+        ...
+
+    def remove(self, workflow_id: str, addresses: Collection[str]) -> None:
+        """Remove entries."""
+        ...
+
+    # Runs and what they waited for ---------------------------------------------------------------------------------
+
+    def save_run(self, workflow_id: str, run_id: str, run: Run) -> None:
+        """Write a run's attempt."""
+        ...
+
+    def journal(self, workflow_id: str, place: Entry, journaled: Journaled, ends_us: int) -> None:
+        """Remember an answer; until its run is forgotten, or if it has a place of its own until ``ends_us``."""
+        ...
+
+    def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
+        """Return (address, run) of the runs registered on some addresses, in order."""
+        ...
+
+    def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
+        """Return those of the runs that wait."""
+        ...
+
+    def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
+        """Let runs wait, each registered on its witness and nowhere else."""
+        ...
+
+    def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Let runs wait no more."""
+        ...
+
+    # What is due, and the outbox -------------------------------------------------------------------------------------
+
+    def due(self, until_us: int, limit: int) -> Sequence[tuple[int, Due]]:
+        """Return what is due, the oldest first."""
+        ...
+
+    def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
+        """Write when things are due; ``sooner``: unless they are due before that."""
+        ...
+
+    def clear_due(self, due: Iterable[Due]) -> None:
+        """Let things be due no more."""
+        ...
+
+    def send(self, items: Iterable[fx.Outgoing], from_us: int) -> None:
+        """Put messages in the outbox, to be taken from then on."""
+        ...
+
+    def take(self, app: str, limit: int, until_us: int) -> Sequence[fx.Outgoing]:
+        """Return items of an app that may be taken now, the oldest first, and hide them until then."""
+        ...
+
+    def settle(self, item_ids: Collection[str]) -> None:
+        """Remove items."""
+        ...
+
+    def forget(self, limit: int) -> None:
+        """Drop runs, journals, lanes and operations whose time is over."""
+        ...

@@ -1,0 +1,140 @@
+"""Parked runs whose addresses come: each fires, or is registered on another witness.
+
+A run is registered only on a witness of its false condition: absent addresses such that it stays false for as long as
+all of them stay absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ctxqueue import effects as fx
+from ctxqueue.rules.dependencies import addresses_of, holds, witness
+from ctxqueue.stores.engine.state import Due
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ctxqueue.stores.engine.state import Parked, State, Workflow
+    from ctxqueue.stores.engine.writes import Decided
+
+INLINE_WAITERS = 50
+"""Looked at in a commit; more are left to `fan_out`."""
+LEAF_BUDGET = 2_000
+"""Addresses of conditions that are looked at in one transaction, though one condition at least."""
+
+
+@dataclass(slots=True)
+class Considered:
+    """Which runs fire and which wait on, and the addresses whose waiters are left to be paged through."""
+
+    fires: dict[str, Parked] = field(default_factory=dict)
+    moves: dict[str, Parked] = field(default_factory=dict)
+    pending: tuple[str, ...] = ()
+
+
+def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us: int) -> Considered:
+    """Decide for the runs that wait for what a commit brings."""
+    if not workflow.parked or not decided.records:
+        return Considered()
+    arrived = sorted(decided.records)
+    registered = state.waiting(workflow.workflow_id, arrived, INLINE_WAITERS + 1)
+    if not registered:
+        return Considered()
+    left: list[str] = []
+    if len(registered) > INLINE_WAITERS:
+        last = registered[-1][0]
+        registered = [pair for pair in registered if pair[0] != last]
+        left = [last] + [
+            address for address in arrived if address > last and state.waiting(workflow.workflow_id, [address], 1)
+        ]
+    known = dict.fromkeys(arrived, True) | dict.fromkeys(decided.removed, False)
+    considered, looked_at = _consider(state, workflow, [run for _, run in registered], known, now_us)
+    late = {
+        address for address, runs in groupby(registered, itemgetter(0)) if any(run not in looked_at for _, run in runs)
+    }
+    considered.pending = (*sorted(late), *left)
+    return considered
+
+
+def _consider(
+    state: State, workflow: Workflow, runs: Sequence[str], known: dict[str, bool], now_us: int
+) -> tuple[Considered, set[str]]:
+    """Decide for runs, in their order, as far as the budget goes; return which have been looked at as well."""
+    parked = state.parked(workflow.workflow_id, set(runs))
+    affordable: dict[str, Parked] = {}
+    asked: set[str] = set()
+    budget = LEAF_BUDGET
+    for run in dict.fromkeys(runs):
+        addresses = list(addresses_of(parked[run].condition))
+        if budget < len(addresses) and budget < LEAF_BUDGET:
+            break
+        budget = max(0, budget - len(addresses))
+        affordable[run] = parked[run]
+        asked.update(addresses)
+    found = state.present(workflow.workflow_id, asked - known.keys(), now_us)
+
+    def present(address: str) -> bool:
+        return known.get(address, address in found)
+
+    considered = Considered()
+    for run, waiting in affordable.items():
+        if holds(waiting.condition, present):
+            considered.fires[run] = waiting
+        else:
+            considered.moves[run] = msgspec.structs.replace(waiting, witness=witness(waiting.condition, present))
+    return considered, set(affordable)
+
+
+def carry_out(
+    state: State, workflow: Workflow, considered: Considered, now_us: int, app: str, lease_us: int
+) -> tuple[fx.Outgoing, ...]:
+    """Do what was decided. Return the fired messages of the committer's own app, which are leased to it."""
+    workflow_id = workflow.workflow_id
+    if considered.moves:
+        state.park(workflow_id, considered.moves)
+    if considered.pending:
+        state.set_due({Due("fan_out", workflow_id, address): now_us for address in considered.pending})
+    return fire(state, workflow, considered.fires, now_us, app, lease_us) if considered.fires else ()
+
+
+def fire(
+    state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, app: str = "", lease_us: int = 0
+) -> tuple[fx.Outgoing, ...]:
+    """Put the messages of parked runs in the outbox; the caller saves the workflow."""
+    state.unpark(workflow.workflow_id, runs.keys())
+    state.clear_due(Due("deadline", workflow.workflow_id, run) for run in runs)
+    workflow.parked -= len(runs)
+    items = [fx.Outgoing(parked.item_id, parked.message) for parked in runs.values()]
+    ours = [item for item in items if app and item.item_id.startswith(f"{app}\0")]
+    others = [item for item in items if item not in ours]
+    if ours:
+        state.send(ours, now_us + lease_us)
+    if others:
+        state.send(others, now_us)
+    return tuple(ours)
+
+
+def fan_out(state: State, effect: fx.FanOut) -> fx.FannedOut:
+    """Look at the next page of an address's waiters."""
+    held = state.hold(effect.workflow_id)
+    due = Due("fan_out", effect.workflow_id, effect.address)
+    workflow, now = held.workflow, held.now_us
+    # Where nothing stands any more, its waiters are registered where they should be.
+    if workflow is None or not state.present(effect.workflow_id, [effect.address], now):
+        state.clear_due([due])
+        return fx.FannedOut(0, (), more=False)
+    runs = [run for _, run in state.waiting(effect.workflow_id, [effect.address], effect.limit)]
+    considered, looked_at = _consider(state, workflow, runs, {effect.address: True}, now)
+    outgoing = carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
+    if considered.fires:
+        state.save(workflow)
+    more = len(runs) == effect.limit or len(looked_at) < len(runs)
+    if not more:
+        state.clear_due([due])
+    return fx.FannedOut(len(considered.fires), outgoing, more)

@@ -1,0 +1,7 @@
+"""The SQL store, on SQLite and PostgreSQL: the engine, each effect a transaction."""
+
+from __future__ import annotations
+
+from ctxqueue.stores.sql.upgrading import migrate
+
+__all__ = ["migrate"]

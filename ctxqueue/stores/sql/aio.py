@@ -1,0 +1,114 @@
+"""The SQL store for event loops: the same functions of a connection, through SQLAlchemy's async engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ctxqueue.stores.engine.handlers import READ_ONLY
+from ctxqueue.stores.namespaces import checked_namespace
+from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql.store import carried_out
+from ctxqueue.stores.sql.writing import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from ctxqueue.effects import Effect
+
+T = TypeVar("T")
+
+
+class Opened:
+    """What one event loop has: its connections, and where it has one writer at a time the lock for that."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.reading = engine.execution_options(**connecting.reading(engine.sync_engine))
+        one_writer = engine.dialect.name == "sqlite"
+        self.writing: contextlib.AbstractAsyncContextManager[object] = (
+            asyncio.Lock() if one_writer else contextlib.nullcontext()
+        )
+
+
+class AsyncSqlStore:
+    """Carries out effects without blocking the event loop; may be used from several loops."""
+
+    shards = range(1)
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.namespace = checked_namespace(namespace)
+        self._url = connecting.checked_url(url)
+        self.where = connecting.address_of(self._url)
+        self._statements = Statements(self._url.get_backend_name())
+        connecting.async_engine(self._url)  # a driver that is missing is told of now
+        # Connections belong to the loop they were opened in.
+        self._opened: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Opened]] = WeakKeyDictionary()
+
+    async def verify(self) -> None:
+        """Connect and check the schema; an empty database gets ours. Raises StoreError."""
+        await self._here()
+
+    async def _here(self) -> Opened:
+        """Return what this loop has; whoever comes first opens and checks it, the others wait."""
+        loop = asyncio.get_running_loop()
+        opening = self._opened.get(loop)
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
+            for ended in [each for each in self._opened if each.is_closed()]:
+                del self._opened[ended]
+            opening = self._opened[loop] = asyncio.ensure_future(self._open())
+        return await asyncio.shield(opening)
+
+    async def _open(self) -> Opened:
+        opened = Opened(connecting.async_engine(self._url))
+
+        async def check() -> None:
+            async with opened.engine.begin() as connection:
+                await connection.run_sync(upgrading.check_connection, self.where)
+
+        try:
+            await self._trying(check, errors.FIRST_CONTACT_TRIES)
+        except BaseException:
+            await opened.engine.dispose()
+            raise
+        return opened
+
+    async def perform(self, effect: Effect[T]) -> T:
+        """Carry out one effect; raises StoreError."""
+        opened = await self._here()
+        reading = type(effect) in READ_ONLY
+
+        async def attempt() -> T:
+            if reading:
+                async with opened.reading.connect() as connection:
+                    return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
+            async with opened.writing, opened.engine.begin() as connection:
+                return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
+
+        return await self._trying(attempt)
+
+    async def _trying(self, attempt: Callable[[], Awaitable[T]], most: int = errors.TRIES) -> T:
+        for tries in range(most):
+            try:
+                return await attempt()
+            except SQLAlchemyError as error:
+                if tries == most - 1 or not errors.is_passing(error):
+                    raise errors.our_error(error, self.where) from error
+            await asyncio.sleep(errors.pause(tries))
+        raise AssertionError("the last try returns or raises")
+
+    def shard_of(self, _workflow_id: str) -> int:
+        """Return the only shard."""
+        return 0
+
+    async def close(self) -> None:
+        """Close this loop's connections; the next effect opens new ones."""
+        opening = self._opened.pop(asyncio.get_running_loop(), None)
+        if opening is not None:
+            await (await opening).engine.dispose()

@@ -1,0 +1,112 @@
+"""How we connect: what a URL names, and the options of every connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ctxqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+BUSY_SECONDS = 20
+"""How long a writer waits for the writer before it."""
+
+READING = "ctxqueue_reading"
+"""Execution option of a connection that looks and writes nothing."""
+
+POSTGRES_OPTIONS = {
+    "connect_timeout": 5,
+    "application_name": "ctxqueue",
+    # Who has stopped in the middle of a transaction must not keep a workflow from everybody else.
+    "options": f"-c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout={BUSY_SECONDS}s",
+    "tcp_user_timeout": 10_000,
+}
+
+
+def checked_url(url: str) -> URL:
+    """Return the URL with its driver; raises ConfigurationError for one that names no database of ours."""
+    try:
+        made = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError("the database URL is not usable: write sqlite:///path or postgresql://...") from error
+    if made.get_backend_name() == "sqlite":
+        if not made.database or made.database == ":memory:":
+            raise ConfigurationError(
+                "the URL names no file: write sqlite:///relative.db or sqlite:////absolute.db;"
+                " what need not outlive the process is memory://"
+            )
+        return made.set(drivername="sqlite")
+    return made.set(drivername="postgresql+psycopg")
+
+
+def address_of(url: URL) -> str:
+    """Return where a URL leads, for messages: without user and password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    host = url.host or str(url.query.get("host", "the local socket"))
+    return f"{host}:{url.port or 5432}/{url.database or ''}"
+
+
+def options(url: URL) -> dict[str, Any]:
+    """Return what an engine is made with."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    given = set(url.query)
+    return {
+        "connect_args": {name: value for name, value in POSTGRES_OPTIONS.items() if name not in given},
+        "pool_size": 5,
+        "max_overflow": 15,
+    }
+
+
+def blocking_engine(url: URL) -> Engine:
+    """Return an engine, not yet connected; raises ConfigurationError where its driver is not installed."""
+    try:
+        engine = create_engine(url, **options(url))
+    except ImportError as error:
+        raise ConfigurationError("postgresql:// needs psycopg: pip install 'ctxqueue[postgres]'") from error
+    prepare(engine)
+    return engine
+
+
+def async_engine(url: URL) -> AsyncEngine:
+    """Return an engine for event loops; raises ConfigurationError where its driver is not installed."""
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - it loads greenlet, of use here alone
+
+    if url.get_backend_name() == "sqlite":
+        url = url.set(drivername="sqlite+aiosqlite")
+    try:
+        engine = create_async_engine(url, **options(url))
+    except ImportError as error:
+        raise ConfigurationError("postgresql:// needs psycopg: pip install 'ctxqueue[postgres]'") from error
+    prepare(engine.sync_engine)
+    return engine
+
+
+def reading(engine: Engine) -> dict[str, Any]:
+    """Return the execution options of connections whose one statement needs no transaction around it."""
+    return {READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+
+
+def prepare(engine: Engine) -> None:
+    """Let SQLite's connections keep what they acknowledge, and take the writer's place at the start."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the module's own BEGIN comes too late: at the first write
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        if not connection.get_execution_options().get(READING):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,146 @@
+"""The statements that read a workflow: one statement, so one moment, however much is looked at.
+
+Each kind of row is one branch of a union; `Row` has the columns that they share.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import BigInteger, Integer, LargeBinary, String, bindparam, cast, func, literal, null, select, union_all
+
+from ctxqueue.stores.engine.state import Held, Journaled, Workflow
+from ctxqueue.stores.sql import packing
+from ctxqueue.stores.sql.schema import Name, calls, entries, runs, workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement, CompoundSelect, Select, Table
+
+NAMESPACE = bindparam("in_namespace", type_=String)
+"""Not by its column's name, which an update keeps for itself; likewise elsewhere."""
+WORKFLOW = bindparam("workflow_id", type_=Name)
+
+HEAD = tuple(column for column in workflows.c if not column.primary_key)
+"""In the order of `Workflow`'s fields, which begin with the workflow's id."""
+
+
+def here(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row belongs to the workflow."""
+    return (table.c.namespace == NAMESPACE) & (table.c.workflow_id == WORKFLOW)
+
+
+class Look(NamedTuple):
+    """What is looked at beside the workflow and the clock."""
+
+    records: bool = False
+    present: bool = False
+    run: bool = False
+    call: bool = False
+
+
+def _branch(kind: str, key: Any = None, number: Any = None, body: Any = None, head: Sequence[Any] = ()) -> Select[Any]:
+    """Return a branch of the union; what it does not have is null, of the type that the others have."""
+    columns = (
+        literal(kind, String).label("kind"),
+        (cast(null(), Name) if key is None else key).label("key"),
+        (cast(null(), BigInteger) if number is None else number).label("number"),
+        (cast(null(), LargeBinary) if body is None else body).label("body"),
+    )
+    return select(*columns, *(head or (cast(null(), column.type).label(column.name) for column in HEAD)))
+
+
+def _first_branches(dialect: str) -> list[Select[Any]]:
+    clock = (
+        cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+        if dialect == "postgresql"
+        else cast(literal(0), BigInteger)
+    )
+    return [_branch("clock", number=clock), _branch("head", head=HEAD).where(here(workflows))]
+
+
+@lru_cache
+def statement(dialect: str, look: Look) -> CompoundSelect[Any]:
+    """Return the statement that looks at a workflow."""
+    branches = _first_branches(dialect)
+    if look.records:
+        addresses = bindparam("addresses", expanding=True, type_=Name)
+        branches.append(
+            _branch("record", entries.c.address, body=entries.c.record).where(
+                here(entries), entries.c.address.in_(addresses)
+            )
+        )
+    if look.present:
+        asked = bindparam("present", expanding=True, type_=Name)
+        branches.append(
+            _branch("present", entries.c.address, func.coalesce(entries.c.expires_us, 0)).where(
+                here(entries), entries.c.address.in_(asked)
+            )
+        )
+    if look.run:
+        branches.append(
+            _branch("run", number=runs.c.ends_us, body=runs.c.run).where(
+                here(runs), runs.c.run_id == bindparam("run_id", type_=Name)
+            )
+        )
+    if look.call:
+        place = (calls.c.owner == bindparam("owner", type_=Name)) & (
+            calls.c.call_id == bindparam("call_id", type_=Name)
+        )
+        branches.append(_branch("answer", number=calls.c.number, body=calls.c.answer).where(here(calls), place))
+        branches.append(_branch("ends", number=calls.c.ends_us).where(here(calls), place))
+    return union_all(*branches)
+
+
+@lru_cache
+def page(dialect: str, *, goes_on: bool) -> CompoundSelect[Any]:
+    """Return the statement that reads a page: records up to a limit, but few more bytes than asked for."""
+    first = bindparam("first", type_=Name)
+    in_reach = (
+        select(entries.c.address, entries.c.size)
+        .where(
+            here(entries),
+            entries.c.address > first if goes_on else entries.c.address >= first,
+            # Every continuation of the prefix sorts before the prefix followed by a byte that no UTF-8 text has.
+            entries.c.address < bindparam("end", type_=LargeBinary),
+        )
+        .order_by(entries.c.address)
+        .limit(bindparam("rows", type_=Integer))
+        .subquery()
+    )
+    before = func.sum(in_reach.c.size).over(order_by=in_reach.c.address) - in_reach.c.size
+    measured = select(in_reach.c.address, before.label("before")).subquery()
+    affordable = select(measured.c.address).where(measured.c.before <= bindparam("bytes", type_=Integer))
+    records = _branch("record", entries.c.address, body=entries.c.record).where(
+        here(entries), entries.c.address.in_(affordable)
+    )
+    reached = _branch("reached", number=func.count()).select_from(in_reach)
+    return union_all(*_first_branches(dialect), records, reached)
+
+
+class Seen:
+    """The rows of such a statement, taken apart."""
+
+    def __init__(self, workflow_id: str, rows: Iterable[Any], host_us: int) -> None:
+        by_kind: dict[str, list[Any]] = {}
+        for row in rows:
+            by_kind.setdefault(row[0], []).append(row)
+        head = by_kind.get("head")
+        workflow = Workflow(workflow_id, *head[0][4:]) if head else None
+        clock = by_kind["clock"][0].number or host_us
+        now = max(clock, workflow.clock_us) if workflow else clock
+        self.held = Held(workflow, now)
+        self.held.records = {row.key: row.body for row in by_kind.get("record", ())}
+        self.held.present = {row.key for row in by_kind.get("present", ()) if not row.number or row.number > now}
+        self.reached: int = by_kind["reached"][0].number if "reached" in by_kind else 0
+        self.stale_run = False
+        """A run's row is there, and its time is over."""
+        for run in by_kind.get("run", ()):
+            self.stale_run = run.number <= now
+            if not self.stale_run:
+                self.held.run = packing.run(run.body)
+        for answer, ends in zip(by_kind.get("answer", ()), by_kind.get("ends", ()), strict=True):
+            if ends.number is None or ends.number > now:
+                self.held.journaled = Journaled(packing.answer(answer.body), answer.number)

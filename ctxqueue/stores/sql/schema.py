@@ -1,0 +1,151 @@
+r"""The tables, all named ``ctxqueue_...``: whatever else is in the database is somebody else's.
+
+Names are kept as the bytes of their UTF-8, so that every database orders them alike, and holds the \0 that parts an
+address. Instants are microseconds since 1970. What only the engine looks into is one packed column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, TypeDecorator
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+PREFIX = "ctxqueue_"
+VERSION_TABLE = "ctxqueue_alembic_version"
+
+REVISIONS = ("0001",)
+"""Of the schema, in order; the last one is what this version works with."""
+
+
+class Name(TypeDecorator[str]):
+    """Text as its bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - its interface
+        """Return the bytes."""
+        return None if value is None else value.encode()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the text."""
+        return None if value is None else value.decode()
+
+
+metadata = MetaData()
+
+
+def _namespace() -> Column[str]:
+    return Column("namespace", String(64), primary_key=True)
+
+
+def _part_of_key(name: str) -> Column[str]:
+    return Column(name, Name, primary_key=True)
+
+
+workflows = Table(
+    "ctxqueue_workflows",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    Column("incarnation", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    Column("clock_us", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("commit_id", LargeBinary, nullable=False),
+    Column("floor", BigInteger, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("parked", Integer, nullable=False),
+)
+
+entries = Table(
+    "ctxqueue_entries",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("address"),
+    Column("version", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("record", LargeBinary, nullable=False),
+)
+_expires = entries.c.expires_us.is_not(None)
+Index(
+    "ctxqueue_entries_expiring",
+    entries.c.namespace,
+    entries.c.workflow_id,
+    entries.c.expires_us,
+    postgresql_where=_expires,
+    sqlite_where=_expires,
+)
+
+runs = Table(
+    "ctxqueue_runs",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("run_id"),
+    Column("ends_us", BigInteger, nullable=False),
+    Column("run", LargeBinary, nullable=False),
+)
+Index("ctxqueue_runs_ending", runs.c.namespace, runs.c.ends_us)
+
+calls = Table(
+    "ctxqueue_calls",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("owner"),
+    _part_of_key("call_id"),
+    Column("number", BigInteger, nullable=False),
+    Column("ends_us", BigInteger, comment="null: with its run"),
+    Column("answer", LargeBinary, nullable=False),
+)
+_ends = calls.c.ends_us.is_not(None)
+Index("ctxqueue_calls_ending", calls.c.namespace, calls.c.ends_us, postgresql_where=_ends, sqlite_where=_ends)
+
+parked = Table(
+    "ctxqueue_parked",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("run_id"),
+    Column("parked", LargeBinary, nullable=False),
+)
+
+waiters = Table(
+    "ctxqueue_waiters",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("address"),
+    _part_of_key("run_id"),
+)
+Index("ctxqueue_waiters_of_run", waiters.c.namespace, waiters.c.workflow_id, waiters.c.run_id)
+
+due = Table(
+    "ctxqueue_due",
+    metadata,
+    _namespace(),
+    Column("kind", String(16), primary_key=True),
+    _part_of_key("workflow_id"),
+    _part_of_key("detail"),
+    Column("due_us", BigInteger, nullable=False),
+)
+Index("ctxqueue_due_first", due.c.namespace, due.c.due_us)
+
+outbox = Table(
+    "ctxqueue_outbox",
+    metadata,
+    _namespace(),
+    _part_of_key("item_id"),
+    Column("app", Name, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+)
+Index("ctxqueue_outbox_first", outbox.c.namespace, outbox.c.app, outbox.c.from_us)

@@ -1,0 +1,255 @@
+"""The engine's `State` over one transaction: it reads at once, and writes all at its end, in few statements."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, cast, func, select
+
+from ctxqueue import effects as fx
+from ctxqueue.records import decode_header
+from ctxqueue.stores.engine.state import NOTHING, Due, Expiring, Held, Wanted
+from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.schema import calls, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Executable
+
+    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Run, Workflow
+    from ctxqueue.stores.sql.writing import Statements
+
+NAMES_A_STATEMENT = 5_000
+
+
+class SqlState:
+    """A `State` over a connection; the caller begins and ends the transaction, and calls `flush` before its end."""
+
+    def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:
+        self._connection = connection
+        self._namespace = namespace
+        self._statements = statements
+        self._dialect = connection.dialect.name
+        self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
+        self._stale_runs: set[str] = set()
+
+    def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
+        return self._connection.execute(statement, {"in_namespace": self._namespace, **parameters}).fetchall()
+
+    def _put(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None:
+        written = [{"namespace": self._namespace, **row} for row in rows]
+        if written:
+            self._writes.append((statement, written))
+
+    def _change(self, statement: Executable, *rows: dict[str, Any]) -> None:
+        if rows:
+            self._writes.append((statement, [{"in_namespace": self._namespace, **row} for row in rows]))
+
+    def flush(self) -> None:
+        """Carry out the writes, in their order."""
+        for statement, rows in self._writes:
+            self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+        self._writes.clear()
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return the database's clock; SQLite's is this machine's."""
+        if self._dialect == "sqlite":
+            return time.time_ns() // 1_000
+        clock = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+        return int(self._connection.execute(select(clock)).scalar_one())
+
+    def _look(self, workflow_id: str, wanted: Wanted) -> looking.Seen:
+        look = looking.Look(bool(wanted.addresses), bool(wanted.present), bool(wanted.run), wanted.call is not None)
+        parameters: dict[str, Any] = {"workflow_id": workflow_id}
+        if wanted.addresses:
+            parameters["addresses"] = list(wanted.addresses)
+        if wanted.present:
+            parameters["present"] = list(wanted.present)
+        if wanted.run:
+            parameters["run_id"] = wanted.run
+        if wanted.call is not None:
+            parameters["owner"], parameters["call_id"] = wanted.call
+        rows = self._rows(looking.statement(self._dialect, look), **parameters)
+        return looking.Seen(workflow_id, rows, time.time_ns() // 1_000)
+
+    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
+        """Return workflow and records, of one revision, without holding them."""
+        return self._look(workflow_id, Wanted(addresses)).held
+
+    def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
+        """Return the records of a page, in order, and whether there is more behind them."""
+        rows = self._rows(
+            looking.page(self._dialect, goes_on=bool(effect.after)),
+            workflow_id=effect.workflow_id,
+            first=effect.after or effect.prefix,
+            end=effect.prefix.encode() + b"\xff",
+            rows=effect.limit + 1,
+            bytes=effect.max_bytes,
+        )
+        seen = looking.Seen(effect.workflow_id, rows, time.time_ns() // 1_000)
+        seen.held.records = dict(sorted(seen.held.records.items())[: effect.limit])
+        return seen.held, seen.reached > len(seen.held.records)
+
+    def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
+        """Keep everybody else from a workflow, also from one that is not there, and look at it."""
+        if self._dialect == "postgresql" and not self._rows(writing.LOCK, workflow_id=workflow_id):
+            # Nothing to lock by its row. Whoever makes the workflow meanwhile holds the same lock; so look again.
+            self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
+            self._rows(writing.LOCK, workflow_id=workflow_id)
+        seen = self._look(workflow_id, wanted)
+        if seen.stale_run:
+            self._stale_runs.add(wanted.run)
+        return seen.held
+
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+        """Return the entries that expire first."""
+        return [Expiring(*row) for row in self._rows(writing.EXPIRING, workflow_id=workflow_id, rows=limit)]
+
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
+        """Return those of the addresses that hold a fresh entry."""
+        found: set[str] = set()
+        for some in _portions(addresses):
+            rows = self._rows(writing.PRESENT, workflow_id=workflow_id, addresses=some, now_us=now_us)
+            found.update(address for (address,) in rows)
+        return found
+
+    # Workflows and entries -----------------------------------------------------------------------------------------
+
+    def save(self, workflow: Workflow) -> None:
+        """Write where a workflow stands; a new one, too."""
+        row = {column.name: getattr(workflow, column.name) for column in looking.HEAD}
+        self._put(self._statements.workflow, [{"workflow_id": workflow.workflow_id, **row}])
+
+    def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
+        """Write entries."""
+        rows = []
+        for address, record in records.items():
+            header = decode_header(record)
+            rows.append(
+                {
+                    "workflow_id": workflow_id,
+                    "address": address,
+                    "version": header.stamp.version,
+                    "size": len(record),
+                    "expires_us": header.expires_us or None,
+                    "record": record,
+                }
+            )
+        self._put(self._statements.entry, rows)
+
+    def remove(self, workflow_id: str, addresses: Collection[str]) -> None:
+        """Remove entries."""
+        self._change(writing.REMOVE, {"workflow_id": workflow_id, "addresses": list(addresses)})
+
+    # Runs and what they waited for ---------------------------------------------------------------------------------
+
+    def save_run(self, workflow_id: str, run_id: str, run: Run) -> None:
+        """Write a run's attempt."""
+        if run_id in self._stale_runs:
+            self._change(writing.FORGET_CALLS, {"workflow_id": workflow_id, "run_id": run_id})
+        row = {"workflow_id": workflow_id, "run_id": run_id, "ends_us": run.ends_us, "run": packing.pack(run)}
+        self._put(self._statements.run, [row])
+
+    def journal(self, workflow_id: str, place: Entry, journaled: Journaled, ends_us: int) -> None:
+        """Remember an answer; until its run is forgotten, or if it has a place of its own until ``ends_us``."""
+        row = {
+            "workflow_id": workflow_id,
+            "owner": place.owner,
+            "call_id": place.call_id,
+            "number": journaled.number,
+            "ends_us": None if place.call_id else ends_us,
+            "answer": packing.pack(journaled.answer),
+        }
+        self._put(self._statements.call, [row])
+
+    def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
+        """Return (address, run) of the runs registered on some addresses, in order."""
+        rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
+        return [(address, run) for address, run in rows]
+
+    def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
+        """Return those of the runs that wait."""
+        rows = self._rows(writing.PARKED, workflow_id=workflow_id, runs=list(runs))
+        return {run: packing.parked(packed) for run, packed in rows}
+
+    def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
+        """Let runs wait, each registered on its witness and nowhere else."""
+        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
+        rows = [{"workflow_id": workflow_id, "run_id": run} for run in runs]
+        packed = [{**row, "parked": packing.pack(runs[row["run_id"]])} for row in rows]
+        self._put(self._statements.parked, packed)
+        registered = [{**row, "address": address} for row in rows for address in runs[row["run_id"]].witness]
+        self._put(self._statements.waiter, registered)
+
+    def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Let runs wait no more."""
+        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
+        self._change(writing.UNPARK, {"workflow_id": workflow_id, "runs": list(runs)})
+
+    # What is due, and the outbox -------------------------------------------------------------------------------------
+
+    def due(self, until_us: int, limit: int) -> Sequence[tuple[int, Due]]:
+        """Return what is due, the oldest first."""
+        return [(at, Due(*name)) for at, *name in self._rows(writing.DUE, until_us=until_us, rows=limit)]
+
+    def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
+        """Write when things are due; ``sooner``: unless they are due before that."""
+        statement = self._statements.due_sooner if sooner else self._statements.due
+        self._put(statement, ({**name._asdict(), "due_us": at} for name, at in due.items()))
+
+    def clear_due(self, due: Iterable[Due]) -> None:
+        """Let things be due no more."""
+        rows = ({"of_kind": name.kind, "of_workflow": name.workflow_id, "of_detail": name.detail} for name in due)
+        self._change(writing.CLEAR_DUE, *rows)
+
+    def send(self, items: Iterable[fx.Outgoing], from_us: int) -> None:
+        """Put messages in the outbox, to be taken from then on. An item's id begins with its app."""
+        rows = (
+            {
+                "item_id": item.item_id,
+                "app": item.item_id.partition("\0")[0],
+                "from_us": from_us,
+                "message": item.message,
+            }
+            for item in items
+        )
+        self._put(self._statements.item, rows)
+
+    def take(self, app: str, limit: int, until_us: int) -> Sequence[fx.Outgoing]:
+        """Return items of an app that may be taken now, the oldest first, and hide them until then."""
+        rows = self._rows(self._statements.takeable, of_app=app, now_us=self.now(), rows=limit)
+        taken = [fx.Outgoing(item_id, message) for item_id, message in rows]
+        if taken:
+            self._change(writing.HIDE, {"items": [item.item_id for item in taken], "until_us": until_us})
+        return taken
+
+    def settle(self, item_ids: Collection[str]) -> None:
+        """Remove items."""
+        self._change(writing.SETTLE, {"items": sorted(item_ids)})
+
+    def forget(self, limit: int) -> None:
+        """Drop runs, journals, lanes and operations whose time is over."""
+        now = self.now()
+        for workflow_id, run_id in self._rows(self._statements.endings[runs], now_us=now, rows=limit):
+            row = {"workflow_id": workflow_id, "run_id": run_id}
+            self._change(writing.FORGET_RUN, row)
+            self._change(writing.FORGET_CALLS, row)
+        places = self._rows(self._statements.endings[calls], now_us=now, rows=limit)
+        rows = ({"workflow_id": workflow, "of_owner": owner, "of_call": call} for workflow, owner, call in places)
+        self._change(writing.FORGET_PLACE, *rows)
+
+
+def _portions(names: Collection[str]) -> Iterator[list[str]]:
+    listed = list(names)
+    for first in range(0, len(listed), NAMES_A_STATEMENT):
+        yield listed[first : first + NAMES_A_STATEMENT]
+
+
+def _lock_of(namespace: str, workflow_id: str) -> int:
+    digest = hashlib.blake2b(f"{namespace}\0{workflow_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)

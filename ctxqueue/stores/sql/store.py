@@ -1,0 +1,101 @@
+"""The blocking SQL store: each effect is one transaction, tried again where a rival or a lost connection ended it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ctxqueue.stores.engine.handlers import HANDLERS, READ_ONLY
+from ctxqueue.stores.namespaces import checked_namespace
+from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql.state import SqlState
+from ctxqueue.stores.sql.writing import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from ctxqueue.effects import Effect
+
+T = TypeVar("T")
+
+
+class SqlStore:
+    """Carries out effects on one database, in one namespace. Thread-safe."""
+
+    shards = range(1)
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.namespace = checked_namespace(namespace)
+        address = connecting.checked_url(url)
+        self.where = connecting.address_of(address)
+        self._engine = connecting.blocking_engine(address)
+        self._reading: Engine = self._engine.execution_options(**connecting.reading(self._engine))
+        self._statements = Statements(self._engine.dialect.name)
+        self._process = os.getpid()
+        self._verified = False
+        self._verifying = threading.Lock()
+        # SQLite lets one write at a time, and whoever waits for its lock sleeps.
+        one_writer = self._engine.dialect.name == "sqlite"
+        self._writing: contextlib.AbstractContextManager[object] = (
+            threading.Lock() if one_writer else contextlib.nullcontext()
+        )
+
+    def verify(self) -> None:
+        """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
+        with self._verifying:
+            if not self._verified:
+                self._trying(lambda: upgrading.check(self._engine, self.where), errors.FIRST_CONTACT_TRIES)
+                self._verified = True
+
+    def perform(self, effect: Effect[T]) -> T:
+        """Carry out one effect; raises StoreError."""
+        if self._process != os.getpid():
+            # Connections are the parent's: let go of them without a word to the server.
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        if not self._verified:
+            self.verify()
+        if type(effect) in READ_ONLY:
+            return self._trying(lambda: self._read(effect))
+        return self._trying(lambda: self._write(effect))
+
+    def _read(self, effect: Effect[T]) -> T:
+        with self._reading.connect() as connection:
+            return carried_out(connection, self.namespace, self._statements, effect)
+
+    def _write(self, effect: Effect[T]) -> T:
+        with self._writing, self._engine.begin() as connection:
+            return carried_out(connection, self.namespace, self._statements, effect)
+
+    def _trying(self, attempt: Callable[[], T], most: int = errors.TRIES) -> T:
+        for tries in range(most):
+            try:
+                return attempt()
+            except SQLAlchemyError as error:
+                if tries == most - 1 or not errors.is_passing(error):
+                    raise errors.our_error(error, self.where) from error
+            time.sleep(errors.pause(tries))
+        raise AssertionError("the last try returns or raises")
+
+    def shard_of(self, _workflow_id: str) -> int:
+        """Return the only shard."""
+        return 0
+
+    def close(self) -> None:
+        """Close the connections; the next effect opens new ones."""
+        self._engine.dispose()
+
+
+def carried_out(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
+    """Carry out one effect within the connection's transaction."""
+    state = SqlState(connection, namespace, statements)
+    reply = HANDLERS[type(effect)](state, effect)
+    state.flush()
+    return cast("T", reply)

@@ -1,0 +1,91 @@
+"""Which revision of the schema a database has, and how it gets the newest: by Alembic, with a version table of its own.
+
+An empty database is given ours at first contact. One that has an older or a newer revision is left as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import column, func, inspect, select, table
+from sqlalchemy.exc import SQLAlchemyError
+
+from ctxqueue.errors import SchemaTooNew, SchemaTooOld
+from ctxqueue.stores.sql import connecting, errors
+from ctxqueue.stores.sql.schema import PREFIX, REVISIONS, VERSION_TABLE
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+SCRIPTS = "ctxqueue:stores/sql/migrations"
+UPGRADING = int.from_bytes(b"ctxqueue")
+"""The advisory lock that lets one upgrade at a time go on."""
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of our tables; None if there are none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+    return found
+
+
+def check(engine: Engine, where: str) -> None:
+    """Give an empty database our tables; raises SchemaTooOld, SchemaTooNew, and SQLAlchemy's errors."""
+    with engine.begin() as connection:
+        check_connection(connection, where)
+
+
+def check_connection(connection: Connection, where: str) -> None:
+    """Do the same within a transaction."""
+    found = revision_of(connection)
+    if found is None:
+        upgrade(connection)
+    elif found not in REVISIONS:
+        raise SchemaTooNew(
+            f"the tables in {where} have revision {found}, this process knows up to {REVISIONS[-1]}: upgrade ctxqueue"
+        )
+    elif found != REVISIONS[-1]:
+        raise SchemaTooOld(
+            f"the tables in {where} have revision {found}, this process needs {REVISIONS[-1]}: run"
+            " celery -A proj ctx migrate, or ctxqueue.stores.sql.migrate(url)"
+        )
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring our tables up to date, within the connection's transaction; others that try it at once wait."""
+    from alembic import command  # noqa: PLC0415 - it takes a while to load, and is seldom needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(UPGRADING)))
+    config = Config()
+    config.set_main_option("script_location", SCRIPTS)
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether Alembic may look at a table: only at our own."""
+    return kind != "table" or (name or "").startswith(PREFIX)
+
+
+def migrate(url: str) -> str:
+    """Bring the tables in the database that a URL names up to date, and return their revision.
+
+    Raises ConfigurationError, SchemaTooNew, StoreUnavailable, StoreAuthError, StoreReadOnly.
+    """
+    made = connecting.checked_url(url)
+    where = connecting.address_of(made)
+    engine = connecting.blocking_engine(made)
+    try:
+        with engine.begin() as connection:
+            found = revision_of(connection)
+            if found is not None and found not in REVISIONS:
+                check_connection(connection, where)
+            upgrade(connection)
+    except SQLAlchemyError as error:
+        raise errors.our_error(error, where) from error
+    finally:
+        engine.dispose()
+    return REVISIONS[-1]

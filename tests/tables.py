@@ -1,0 +1,118 @@
+"""What may stand in a SQL database after a test: rows that fit together, and end by themselves or with a workflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select
+
+from ctxqueue.records import decode_header
+from ctxqueue.stores.sql import connecting, packing
+from ctxqueue.stores.sql.schema import calls, due, entries, metadata, outbox, parked, runs, waiters, workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+
+def _engine(url: str) -> Engine:
+    return connecting.blocking_engine(connecting.checked_url(url))
+
+
+def emptied(url: str) -> None:
+    """Remove every row of ours."""
+    engine = _engine(url)
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(delete(table))
+    engine.dispose()
+
+
+def outbox_is_empty(url: str) -> bool:
+    engine = _engine(url)
+    with engine.connect() as connection:
+        found = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
+    engine.dispose()
+    return not found
+
+
+def objections(url: str) -> list[str]:
+    """Return what should not be there, or does not fit together."""
+    engine = _engine(url)
+    with engine.connect() as connection:
+        found = [*_of_workflows(connection), *_of_parked(connection), *_of_due(connection), *_of_calls(connection)]
+    engine.dispose()
+    return found
+
+
+def _of_workflows(connection: Connection) -> Iterator[str]:
+    there = {(row.namespace, row.workflow_id): row for row in connection.execute(select(workflows))}
+    held: dict[tuple[str, str], list[Any]] = {place: [] for place in there}
+    for row in connection.execute(select(entries)):
+        if (row.namespace, row.workflow_id) not in there:
+            yield f"an entry of {row.workflow_id!r}, which is not there"
+            continue
+        held[row.namespace, row.workflow_id].append(row)
+        header = decode_header(row.record)
+        if (row.version, row.size, row.expires_us or 0) != (header.stamp.version, len(row.record), header.expires_us):
+            yield f"{row.address!r}: its columns are not those of the record"
+        if header.revision > there[row.namespace, row.workflow_id].revision:
+            yield f"{row.address!r} is of a later revision than its workflow"
+    first_due = {
+        (row.namespace, row.workflow_id): row.due_us for row in connection.execute(select(due)) if row.kind == "expiry"
+    }
+    waiting = {
+        (namespace, workflow): count
+        for namespace, workflow, count in connection.execute(
+            select(parked.c.namespace, parked.c.workflow_id, func.count()).group_by(
+                parked.c.namespace, parked.c.workflow_id
+            )
+        )
+    }
+    for place, workflow in there.items():
+        counted = (len(held[place]), sum(row.size for row in held[place]), waiting.get(place, 0))
+        if counted != (workflow.entries, workflow.size, workflow.parked):
+            yield f"{place}: entries, bytes and parked runs are {counted}, not as its row says"
+        expiries = [row.expires_us for row in held[place] if row.expires_us]
+        if expiries and first_due.get(place, float("inf")) > min(expiries):
+            yield f"{place}: its first expiry is not due in time"
+
+
+def _of_parked(connection: Connection) -> Iterator[str]:
+    registered = {tuple(row) for row in connection.execute(select(waiters))}
+    witnesses = set()
+    deadlines = {
+        (row.namespace, row.workflow_id, row.detail): row.due_us
+        for row in connection.execute(select(due).where(due.c.kind == "deadline"))
+    }
+    for row in connection.execute(select(parked)):
+        kept = packing.parked(row.parked)
+        witnesses |= {(row.namespace, row.workflow_id, address, row.run_id) for address in kept.witness}
+        if deadlines.get((row.namespace, row.workflow_id, row.run_id)) != kept.deadline_us:
+            yield f"the deadline of {row.run_id!r} is not due"
+    if registered != witnesses:
+        yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
+
+
+def _of_due(connection: Connection) -> Iterator[str]:
+    there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
+    for row in connection.execute(select(due)):
+        if row.kind not in {"expiry", "deadline", "standby", "fan_out"}:
+            yield f"{row.kind} is due, which nobody knows"
+        elif row.kind != "standby" and row.workflow_id not in there:
+            yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"
+
+
+def _of_calls(connection: Connection) -> Iterator[str]:
+    known = {(row.namespace, row.workflow_id, row.run_id): row for row in connection.execute(select(runs))}
+    counted = dict.fromkeys(known, 0)
+    for row in connection.execute(select(calls)):
+        place = (row.namespace, row.workflow_id, row.owner)
+        if row.ends_us is None and place not in known:
+            yield f"a call of {row.owner!r} that would never be forgotten"
+        elif row.ends_us is None:
+            counted[place] += 1
+    for place, row in known.items():
+        if packing.run(row.run).calls != counted[place]:
+            yield f"{place}: its journal has {counted[place]} calls, not as its record says"
