@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ctxqueue.testing.clusters import EmbeddedCluster
 from ctxqueue.testing.faults import FaultProxy
+from ctxqueue.testing.sentinels import EmbeddedSentinels
 from ctxqueue.testing.servers import EmbeddedServer, find_server
 
-__all__ = ["EmbeddedServer", "FaultProxy", "find_server"]
+__all__ = ["EmbeddedCluster", "EmbeddedSentinels", "EmbeddedServer", "FaultProxy", "find_server"]

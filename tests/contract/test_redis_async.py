@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ctxqueue.context import SharedContextManager
-from ctxqueue.stores.base import open_async_store
 from ctxqueue.testing.contract import StoreContract
+from tests.contract.awaited import awaiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ctxqueue.effects import Effect
-    from ctxqueue.stores.base import AsyncStore
-
-T = TypeVar("T")
-
-
-class Awaited:
-    """An async store as a blocking one: a thread's loop does the awaiting."""
-
-    def __init__(self, store: AsyncStore, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
-        self._loop = loop
-        self.shards = store.shards
-        self.where = store.where
-
-    def verify(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._store.verify(), self._loop).result()
-
-    def perform(self, effect: Effect[T]) -> T:
-        return asyncio.run_coroutine_threadsafe(self._store.perform(effect), self._loop).result()
-
-    def shard_of(self, workflow_id: str) -> int:
-        return self._store.shard_of(workflow_id)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._store.close(), self._loop).result()
+    from ctxqueue.context import SharedContextManager
 
 
 @pytest.mark.usefixtures("tidy_redis")
@@ -51,11 +23,5 @@ class TestAsyncRedis(StoreContract):
 
     @pytest.fixture
     def manager(self, url: str) -> Iterator[SharedContextManager]:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever)
-        thread.start()
-        with SharedContextManager(Awaited(open_async_store(url, "default"), loop)) as manager:
+        with awaiting(url) as manager:
             yield manager
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

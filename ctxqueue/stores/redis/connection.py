@@ -49,12 +49,34 @@ def address_of(settings: Mapping[str, Any]) -> str:
     return settings.get("path") or f"{settings.get('host')}:{settings.get('port', 6379)}"
 
 
-def first_questions(pipeline: Any, namespace: str) -> Any:
-    """Fill a transaction with what is asked at first contact; a new namespace gets its metadata by it."""
+def exchange(pool: Any, command: tuple[str | bytes | int, ...]) -> Any:
+    """Send one command by a connection of a pool and return its reply, tried again as the pool's policy says.
+
+    `execute_command` adds a third of a round trip to what is done here.
+    """
+    wire = pool.get_connection()
+    try:
+        packed = wire.pack_command(*command)
+
+        def attempt() -> Any:
+            wire.send_packed_command(packed)
+            return wire.read_response()
+
+        return wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
+    finally:
+        pool.release(wire)
+
+
+def first_commands(namespace: str) -> list[tuple[str | int, ...]]:
+    """Return what is asked at first contact; a new namespace gets its metadata by it."""
     key = metadata_key(namespace)
-    pipeline.hsetnx(key, "layout", LAYOUT)
-    pipeline.hsetnx(key, "shards", SHARDS)
-    pipeline.hgetall(key)
+    return [("HSETNX", key, "layout", LAYOUT), ("HSETNX", key, "shards", SHARDS), ("HGETALL", key)]
+
+
+def first_questions(pipeline: Any, namespace: str) -> Any:
+    """Fill a transaction with what is asked at first contact."""
+    for command in first_commands(namespace):
+        pipeline.execute_command(*command)
     return pipeline
 
 

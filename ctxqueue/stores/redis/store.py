@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_THREADS = 10_000
+MOST_LOADS = 3
+"""Of scripts in one call: the server that got them may be replaced by another before it runs them."""
 
 
 class RedisStore:
@@ -29,24 +31,30 @@ class RedisStore:
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
-        policy = Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES)
         # As many connections as threads: one that has none free would be an error of ours, not the server's.
-        pool = connection.pool(redis.ConnectionPool.from_url, url, policy, max_connections=MOST_THREADS)
-        self._client = redis.Redis.from_pool(pool)
-        self.where = connection.address_of(self._client.connection_pool.connection_kwargs)
+        self._pool = self._connections(url, Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES), MOST_THREADS)
+        self._client = redis.Redis.from_pool(self._pool)
         self._verified = False
         self._verifying = threading.Lock()
+
+    def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
+        pool = connection.pool(redis.ConnectionPool.from_url, url, policy, max_connections=most)
+        self.where = connection.address_of(pool.connection_kwargs)
+        return pool
 
     def verify(self) -> None:
         """Connect and check the server and the namespace, once; raises StoreError, RecordTooNew, ConfigurationError."""
         with self._verifying, translated(self.where):
             if self._verified:
                 return
-            check_server({**self._client.info("server"), **self._client.info("memory")}, self.where)
+            self._check_server()
             pipeline = connection.first_questions(self._client.pipeline(transaction=True), self.namespace)
             connection.check_answers(pipeline.execute(), self.namespace)
             self._client.set_retry(Retry(connection.backoff(), connection.RETRIES))
             self._verified = True
+
+    def _check_server(self) -> None:
+        check_server({**self._client.info("server"), **self._client.info("memory")}, self.where)
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
@@ -55,54 +63,30 @@ class RedisStore:
         encode, decode = CODECS[type(effect)]
         requests = encode(self.namespace, effect)
         try:
-            replies = [self._call(requests[0])] if len(requests) == 1 else self._call_many(requests)
+            replies = self._replies(requests)
         except RedisError as error:
             raise our_error(error, self.where) from error
         result: T = decode(effect, replies)
         return result
 
-    def _call(self, request: Request) -> Any:
-        command = ("EVALSHA", request.script.sha, request.script.keys, *request.keys, *request.args)
-        try:
-            return self._exchange(command)
-        except NoScriptError:
-            self._load_scripts()
-            return self._exchange(command)
+    def _replies(self, requests: list[Request]) -> list[Any]:
+        for _ in range(MOST_LOADS):
+            try:
+                return self._sent(requests)
+            except NoScriptError:
+                # It was restarted, or is another one than before: look at it as at the first.
+                self._check_server()
+                for script in scripts.ALL:
+                    self._client.script_load(script.source)
+        return self._sent(requests)
 
-    def _exchange(self, command: tuple[str | bytes | int, ...]) -> Any:
-        """Send one command and return its reply, tried again as the client would.
-
-        On a connection of the client's pool: `execute_command` adds a third of a round trip to what is done here.
-        """
-        pool = self._client.connection_pool
-        wire = pool.get_connection()
-        try:
-            packed = wire.pack_command(*command)
-
-            def attempt() -> Any:
-                wire.send_packed_command(packed)
-                return wire.read_response()
-
-            return wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
-        finally:
-            pool.release(wire)
-
-    def _call_many(self, requests: list[Request]) -> list[Any]:
-        try:
-            return self._pipelined(requests)
-        except NoScriptError:
-            self._load_scripts()
-            return self._pipelined(requests)
-
-    def _pipelined(self, requests: list[Request]) -> list[Any]:
+    def _sent(self, requests: list[Request]) -> list[Any]:
+        if len(requests) == 1:
+            return [connection.exchange(self._pool, requests[0].words())]
         pipeline = self._client.pipeline(transaction=False)
         for request in requests:
-            pipeline.execute_command("EVALSHA", request.script.sha, request.script.keys, *request.keys, *request.args)
+            pipeline.execute_command(*request.words())
         return pipeline.execute()
-
-    def _load_scripts(self) -> None:
-        for script in scripts.ALL:
-            self._client.script_load(script.source)
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""

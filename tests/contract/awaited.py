@@ -1,0 +1,56 @@
+"""An async store as a blocking one, so that the contract's tests go through it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from ctxqueue.context import SharedContextManager
+from ctxqueue.stores.base import open_async_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ctxqueue.effects import Effect
+    from ctxqueue.stores.base import AsyncStore
+
+T = TypeVar("T")
+
+
+class Awaited:
+    """An async store as a blocking one: a thread's loop does the awaiting."""
+
+    def __init__(self, store: AsyncStore, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._loop = loop
+        self.shards = store.shards
+        self.where = store.where
+
+    def verify(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._store.verify(), self._loop).result()
+
+    def perform(self, effect: Effect[T]) -> T:
+        return asyncio.run_coroutine_threadsafe(self._store.perform(effect), self._loop).result()
+
+    def shard_of(self, workflow_id: str) -> int:
+        return self._store.shard_of(workflow_id)
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._store.close(), self._loop).result()
+
+
+@contextmanager
+def awaiting(url: str) -> Iterator[SharedContextManager]:
+    """Open the async store that a URL names; each effect is awaited in a loop of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        with SharedContextManager(Awaited(open_async_store(url, "default"), loop)) as manager:
+            yield manager
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
