@@ -14,8 +14,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMES = ("memory://", "redis://", "rediss://", "unix://", "sqlite://", "postgresql://")
-SQL_KINDS = ("sqlite", "postgresql")
+KINDS = {
+    "memory": "memory",
+    "redis": "redis",
+    "rediss": "redis",
+    "unix": "redis",
+    "redis+cluster": "cluster",
+    "rediss+cluster": "cluster",
+    "sentinel": "sentinel",
+    "sqlite": "sql",
+    "postgresql": "sql",
+}
+SCHEMES = tuple(f"{scheme}://" for scheme in KINDS)
 
 
 class Store(Protocol):
@@ -80,14 +90,24 @@ class AsyncStore(Protocol):
 
 def open_store(url: str, namespace: str) -> Store:
     """Return the store that a URL names, without I/O; raises ConfigurationError, InvalidName."""
-    if _kind(url) == "memory":
-        from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415 - only the store in use is loaded
+    # Only the store in use is loaded.
+    match _kind(url):
+        case "memory":
+            from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
 
-        return open_inprocess(url.partition("://")[2], checked_namespace(namespace))
-    if _kind(url) == "sql":
-        from ctxqueue.stores.sql.store import SqlStore  # noqa: PLC0415
+            return open_inprocess(url.partition("://")[2], checked_namespace(namespace))
+        case "sql":
+            from ctxqueue.stores.sql.store import SqlStore  # noqa: PLC0415
 
-        return SqlStore(url, namespace)
+            return SqlStore(url, namespace)
+        case "cluster":
+            from ctxqueue.stores.redis.cluster import RedisClusterStore  # noqa: PLC0415
+
+            return RedisClusterStore(url, namespace)
+        case "sentinel":
+            from ctxqueue.stores.redis.sentinel import SentinelStore  # noqa: PLC0415
+
+            return SentinelStore(url, namespace)
     from ctxqueue.stores.redis.store import RedisStore  # noqa: PLC0415
 
     return RedisStore(url, namespace)
@@ -95,15 +115,24 @@ def open_store(url: str, namespace: str) -> Store:
 
 def open_async_store(url: str, namespace: str) -> AsyncStore:
     """Return the store that a URL names, for event loops, without I/O; raises ConfigurationError, InvalidName."""
-    if _kind(url) == "memory":
-        from ctxqueue.stores.inprocess.aio import AsyncInprocessStore  # noqa: PLC0415
-        from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
+    match _kind(url):
+        case "memory":
+            from ctxqueue.stores.inprocess.aio import AsyncInprocessStore  # noqa: PLC0415
+            from ctxqueue.stores.inprocess.store import open_inprocess  # noqa: PLC0415
 
-        return AsyncInprocessStore(open_inprocess(url.partition("://")[2], checked_namespace(namespace)))
-    if _kind(url) == "sql":
-        from ctxqueue.stores.sql.aio import AsyncSqlStore  # noqa: PLC0415
+            return AsyncInprocessStore(open_inprocess(url.partition("://")[2], checked_namespace(namespace)))
+        case "sql":
+            from ctxqueue.stores.sql.aio import AsyncSqlStore  # noqa: PLC0415
 
-        return AsyncSqlStore(url, namespace)
+            return AsyncSqlStore(url, namespace)
+        case "cluster":
+            from ctxqueue.stores.redis.cluster_aio import AsyncRedisClusterStore  # noqa: PLC0415
+
+            return AsyncRedisClusterStore(url, namespace)
+        case "sentinel":
+            from ctxqueue.stores.redis.sentinel_aio import AsyncSentinelStore  # noqa: PLC0415
+
+            return AsyncSentinelStore(url, namespace)
     from ctxqueue.stores.redis.aio import AsyncRedisStore  # noqa: PLC0415
 
     return AsyncRedisStore(url, namespace)
@@ -113,8 +142,6 @@ def _kind(url: str) -> str:
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError(f"the backend URL has no scheme: use one of {', '.join(SCHEMES)}")
     scheme = url.partition("://")[0]
-    if f"{scheme}://" not in SCHEMES:
+    if scheme not in KINDS:
         raise ConfigurationError(f"no store for {scheme}:// URLs: use one of {', '.join(SCHEMES)}")
-    if scheme in SQL_KINDS:
-        return "sql"
-    return "memory" if scheme == "memory" else "redis"
+    return KINDS[scheme]

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.testing.binaries import find_server
 from ctxqueue.testing.processes import KeptProcess
+from ctxqueue.testing.wire import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ class EmbeddedServer:
         directory = self._directory = self._directory or self._make_directory()
         deadline = time.monotonic() + self.start_timeout
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = 0 if self.unix_socket else self.port or _free_port()
+            port = 0 if self.unix_socket else self.port or self._free_port()
             process = self._launch(binary, directory, port)
             if self._comes_up(process, directory, port, deadline):
                 self.port = port or None
@@ -163,22 +164,28 @@ class EmbeddedServer:
         configuration = directory / "server.conf"
         lines = (f"{name} {value}\n" for name, value in self._directives(directory, port))
         configuration.write_text("".join(lines), encoding="utf-8")
-        process = KeptProcess([str(binary), str(configuration)], directory / "log", cwd=directory)
+        process = KeptProcess(self._command_line(binary, configuration), directory / "log", cwd=directory)
         self._launched[:] = [process]
         return process
+
+    def _free_port(self) -> int:
+        return _free_port()
+
+    def _command_line(self, binary: Path, configuration: Path) -> list[str]:
+        return [str(binary), str(configuration)]
 
     def _directives(self, directory: Path, port: int) -> Iterator[tuple[str, str]]:
         yield "bind", "127.0.0.1"
         yield "port", str(port)
-        yield "dir", _quoted(str(directory))
+        yield "dir", quoted(str(directory))
         yield "save", '""'
         yield "appendonly", "yes" if self.appendonly else "no"
         yield "maxmemory-policy", "noeviction"
         if self.unix_socket:
-            yield "unixsocket", _quoted(str(_socket(directory)))
+            yield "unixsocket", quoted(str(_socket(directory)))
             yield "unixsocketperm", "700"
         if self.password:
-            yield "requirepass", _quoted(self.password)
+            yield "requirepass", quoted(self.password)
         yield from self.config.items()
 
     def _comes_up(self, process: KeptProcess, directory: Path, port: int, deadline: float) -> bool:
@@ -192,8 +199,8 @@ class EmbeddedServer:
 
     def _who_answers(self, directory: Path, port: int) -> int | None:
         """Return the process id of the server at the address, if it is ready for commands."""
-        login = [_command("AUTH", self.password)] if self.password else []
-        question = b"".join([*login, _command("PING"), _command("INFO", "server")])
+        login = [encoded("AUTH", self.password)] if self.password else []
+        question = b"".join([*login, encoded("PING"), encoded("INFO", "server")])
         with contextlib.suppress(OSError), _connection(directory, port) as connection:
             connection.sendall(question)
             answer = b""
@@ -227,12 +234,7 @@ def _free_port() -> int:
         return port
 
 
-def _command(*words: str) -> bytes:
-    parts = [word.encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Spell any text as one argument of the server's configuration file."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(text)) + '"'
 

@@ -1,4 +1,4 @@
-"""An async store in the place of a blocking one, so that the contract's tests go through it."""
+"""An async store as a blocking one, so that the contract's tests go through it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Awaited:
 
 
 @contextmanager
-def awaited_manager(url: str) -> Iterator[SharedContextManager]:
-    """Open the async store of a URL, in a loop of its own."""
+def awaiting(url: str) -> Iterator[SharedContextManager]:
+    """Open the async store that a URL names; each effect is awaited in a loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

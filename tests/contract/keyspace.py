@@ -26,6 +26,8 @@ from ctxqueue.records import decode_header
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Client = redis.Redis | redis.RedisCluster
+
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:metadata"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
@@ -43,7 +45,7 @@ def tidy_redis(redis_url: str) -> Iterator[None]:
         assert objections(client) == []
 
 
-def objections(client: redis.Redis) -> list[str]:
+def objections(client: Client) -> list[str]:
     """Return what should not be there, or does not fit together, in the client's database."""
     places = {raw.decode(): KEY.fullmatch(raw.decode()) for raw in client.scan_iter(count=1_000)}
     found = [text for key, place in places.items() if (text := _of_key(client, key, place))]
@@ -61,7 +63,7 @@ def objections(client: redis.Redis) -> list[str]:
     return found
 
 
-def _of_key(client: redis.Redis, key: str, place: re.Match[str] | None) -> str | None:
+def _of_key(client: Client, key: str, place: re.Match[str] | None) -> str | None:
     if place is None:
         return f"{key}: no name of ours"
     if place["record"] and client.pttl(key) < 0:
@@ -69,7 +71,7 @@ def _of_key(client: redis.Redis, key: str, place: re.Match[str] | None) -> str |
     return None
 
 
-def _of_workflow(client: redis.Redis, prefix: str, kept: set[bytes]) -> Iterator[str]:
+def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     tag, _, quoted = prefix.rpartition(":")
     name = unquote(quoted)
     head: Any = client.hgetall(f"{prefix}:m")
@@ -99,7 +101,7 @@ def _of_workflow(client: redis.Redis, prefix: str, kept: set[bytes]) -> Iterator
     yield from _of_parked(client, prefix, name, due)
 
 
-def _of_indexes(client: redis.Redis, prefix: str, kept: set[bytes], revision: int) -> Iterator[str]:
+def _of_indexes(client: Client, prefix: str, kept: set[bytes], revision: int) -> Iterator[str]:
     stamps: Any = client.hgetall(f"{prefix}:v")
     evictable = {address for address, stamp in stamps.items() if stamp[24] % 4}
     if evictable != {member for member, _ in _zset(client, f"{prefix}:s")}:
@@ -113,7 +115,7 @@ def _of_indexes(client: redis.Redis, prefix: str, kept: set[bytes], revision: in
         yield "the log has not one record a revision, up to the newest"
 
 
-def _of_parked(client: redis.Redis, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
+def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
     fields: Any = client.hgetall(f"{prefix}:t")
     parked = {
         field[2:]: msgspec.msgpack.decode(value[4:]) for field, value in fields.items() if field.startswith(b"c:")
@@ -129,7 +131,7 @@ def _of_parked(client: redis.Redis, prefix: str, name: str, due: dict[bytes, int
             yield f"the deadline of {run!r} is not due"
 
 
-def _of_shard(client: redis.Redis, tag: str) -> Iterator[str]:
+def _of_shard(client: Client, tag: str) -> Iterator[str]:
     items = {member for member, _ in _zset(client, f"{tag}:out")}
     if items != set(client.hkeys(f"{tag}:msg")):
         yield "outbox items and their messages do not match"
@@ -145,6 +147,6 @@ def _of_shard(client: redis.Redis, tag: str) -> Iterator[str]:
             yield f"{member!r} is in the catalogue and not there"
 
 
-def _zset(client: redis.Redis, key: str) -> list[tuple[bytes, int]]:
+def _zset(client: Client, key: str) -> list[tuple[bytes, int]]:
     pairs: Any = client.zrange(key, 0, -1, withscores=True)
     return [(member, int(score)) for member, score in pairs]

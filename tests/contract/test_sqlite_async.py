@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ctxqueue.testing.contract import StoreContract
-from tests.contract.awaited import awaited_manager
+from tests.contract.awaited import awaiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,5 +22,5 @@ class TestAsyncSqlite(StoreContract):
 
     @pytest.fixture
     def manager(self, url: str) -> Iterator[SharedContextManager]:
-        with awaited_manager(url) as manager:
+        with awaiting(url) as manager:
             yield manager

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
@@ -15,6 +15,7 @@ from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS, Request
+from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Effect
@@ -33,23 +34,24 @@ class AsyncRedisStore:
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
         self._url = url
-        self.where = connection.address_of(self._made().connection_pool.connection_kwargs)
+        self.where = self._address()
         # Connections belong to the loop they were opened in.
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Redis]] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Any]] = WeakKeyDictionary()
 
-    def _made(self) -> Redis:
-        policy = Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES)
+    def _connections(self, policy: Retry) -> ConnectionPool:
         # Coroutines are many and cheap: those that find no connection free wait for one.
-        pool = connection.pool(
+        return connection.pool(
             BlockingConnectionPool.from_url, self._url, policy, max_connections=MOST_CONNECTIONS, timeout=None
         )
-        return Redis.from_pool(pool)
+
+    def _address(self) -> str:
+        return connection.address_of(self._connections(Retry(connection.backoff(), 0)).connection_kwargs)
 
     async def verify(self) -> None:
         """Connect and check the server and the namespace; raises StoreError, RecordTooNew, ConfigurationError."""
         await self._client()
 
-    async def _client(self) -> Redis:
+    async def _client(self) -> Any:
         """Return this loop's client; whoever comes first opens and checks it, the others wait."""
         loop = asyncio.get_running_loop()
         opening = self._clients.get(loop)
@@ -59,10 +61,10 @@ class AsyncRedisStore:
             opening = self._clients[loop] = asyncio.ensure_future(self._opened())
         return await asyncio.shield(opening)
 
-    async def _opened(self) -> Redis:
-        client = self._made()
+    async def _opened(self) -> Any:
+        client = Redis.from_pool(self._connections(Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES)))
         try:
-            check_server({**await client.info("server"), **await client.info("memory")}, self.where)
+            await self._check_server(client)
             questions = connection.first_questions(client.pipeline(transaction=True), self.namespace)
             connection.check_answers(await questions.execute(), self.namespace)
         except RedisError as error:
@@ -74,22 +76,30 @@ class AsyncRedisStore:
         client.set_retry(Retry(connection.backoff(), connection.RETRIES))
         return client
 
+    async def _check_server(self, client: Redis) -> None:
+        check_server({**await client.info("server"), **await client.info("memory")}, self.where)
+
     async def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
         client = await self._client()
         encode, decode = CODECS[type(effect)]
         requests = encode(self.namespace, effect)
         try:
-            try:
-                replies = await _pipelined(client, requests)
-            except NoScriptError:
-                for script in scripts.ALL:
-                    await client.script_load(script.source)
-                replies = await _pipelined(client, requests)
+            replies = await self._replies(client, requests)
         except RedisError as error:
             raise our_error(error, self.where) from error
         result: T = decode(effect, replies)
         return result
+
+    async def _replies(self, client: Any, requests: list[Request]) -> list[Any]:
+        for _ in range(MOST_LOADS):
+            try:
+                return await _sent(client, requests)
+            except NoScriptError:
+                await self._check_server(client)
+                for script in scripts.ALL:
+                    await client.script_load(script.source)
+        return await _sent(client, requests)
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""
@@ -102,13 +112,10 @@ class AsyncRedisStore:
             await (await opening).aclose()
 
 
-async def _pipelined(client: Redis, requests: list[Request]) -> list[Any]:
-    commands = [
-        ("EVALSHA", request.script.sha, len(request.keys), *request.keys, *request.args) for request in requests
-    ]
-    if len(commands) == 1:
-        return [await client.execute_command(*commands[0])]
+async def _sent(client: Redis, requests: list[Request]) -> list[Any]:
+    if len(requests) == 1:
+        return [await client.execute_command(*requests[0].words())]
     pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
+    for request in requests:
+        pipeline.execute_command(*request.words())
     return await pipeline.execute()

@@ -36,6 +36,10 @@ class Request(NamedTuple):
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
 
+    def words(self) -> tuple[str | bytes | int, ...]:
+        """Return it as a command of the server."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
 
 class Codec(NamedTuple):
     """Both directions for one effect; more than one request goes as a pipeline."""

@@ -1,0 +1,130 @@
+"""What the URLs of a Cluster and of Sentinels say; redis-py knows neither form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from redis.connection import parse_url
+
+from ctxqueue.errors import ConfigurationError
+
+REDIS_PORT: Final = 6_379
+SENTINEL_PORT: Final = 26_379
+CLUSTER: Final = "redis+cluster://node-1:6379,node-2:6379"
+SENTINELS: Final = "sentinel://host-1:26379;sentinel://host-2:26379?master_name=mymaster"
+OPTIONS: Final = frozenset(
+    {
+        *("username", "password", "client_name", "socket_timeout", "socket_connect_timeout", "socket_keepalive"),
+        *("health_check_interval", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
+        *("ssl_check_hostname", "ssl_password"),
+    }
+)
+"""Of a connection, as redis-py names them: what a query may set. Others could change what a reply looks like."""
+OF_SENTINELS: Final = frozenset({"master_name", "min_other_sentinels", "sentinel_username", "sentinel_password"})
+
+
+@dataclass(frozen=True)
+class ClusterAddress:
+    """Some nodes of a cluster, and how to connect to each."""
+
+    nodes: tuple[tuple[str, int], ...]
+    options: dict[str, Any]
+    tls: bool
+
+    def __str__(self) -> str:
+        """Return the nodes without user and password."""
+        return ",".join(_spell(node) for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class SentinelAddress:
+    """Sentinels, whom to ask them for, and how to connect to that master."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    master_name: str
+    min_other_sentinels: int
+    sentinel_options: dict[str, Any]
+    db: int
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Return master and Sentinels without user and password."""
+        return f"{self.master_name} of {';'.join(_spell(each) for each in self.sentinels)}"
+
+
+def cluster_address(url: str) -> ClusterAddress:
+    """Return what a ``redis+cluster://`` or ``rediss+cluster://`` URL names; raises ConfigurationError."""
+    with_login = urlsplit(url)
+    login, _, nodes = with_login.netloc.rpartition("@")
+    options = _options(login, with_login.path, with_login.query, CLUSTER)
+    if options.pop("db", 0):
+        raise ConfigurationError(f"a Redis Cluster has only database 0: name it as {CLUSTER}")
+    _refuse_others(options, OPTIONS, CLUSTER)
+    tls = with_login.scheme == "rediss+cluster"
+    return ClusterAddress(tuple(_host(node, REDIS_PORT, CLUSTER) for node in nodes.split(",")), options, tls)
+
+
+def sentinel_address(url: str) -> SentinelAddress:
+    """Return what ``sentinel://`` URLs with a ``;`` between them name, as Celery reads them.
+
+    User, password and database are those of the first; one of the others may repeat them, not change them. The query
+    may stand at any of them. Raises ConfigurationError.
+    """
+    parts = [urlsplit(part) for part in url.split(";")]
+    if any(part.scheme != "sentinel" for part in parts):
+        raise ConfigurationError(f"each of the Sentinels needs its scheme: {SENTINELS}")
+    logins = [part.netloc.rpartition("@")[0] for part in parts]
+    paths = [part.path.strip("/") for part in parts]
+    if any(login not in ("", logins[0]) for login in logins) or any(path not in ("", paths[0]) for path in paths):
+        raise ConfigurationError("the Sentinels' URLs name different users, passwords or databases of one master")
+    options = _options(logins[0], f"/{paths[0]}", "&".join(part.query for part in parts if part.query), SENTINELS)
+    _refuse_others(options, OPTIONS | OF_SENTINELS | {"db"}, SENTINELS)
+    name = options.pop("master_name", None)
+    if not name:
+        raise ConfigurationError(f"the name of the master is missing; Celery has it in its options: {SENTINELS}")
+    try:
+        others = int(options.pop("min_other_sentinels", 0))
+    except ValueError as error:
+        raise ConfigurationError("min_other_sentinels is a number") from error
+    keys = ("username", "password")
+    own = {key: options.pop(f"sentinel_{key}") for key in keys if f"sentinel_{key}" in options}
+    hosts = tuple(_host(part.netloc.rpartition("@")[2], SENTINEL_PORT, SENTINELS) for part in parts)
+    return SentinelAddress(hosts, name, others, own, options.pop("db", 0), options)
+
+
+def _options(login: str, path: str, query: str, form: str) -> dict[str, Any]:
+    """Return what login, database and query set, by their names in redis-py, each as the type it has there."""
+    if path.strip("/") and not path.strip("/").isdigit():
+        raise ConfigurationError(f"a database is a number: {form}")
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"the URL sets {name} twice")
+    try:
+        options: dict[str, Any] = dict(parse_url(f"redis://{login}@host{path}?{query}"))
+    except ValueError as error:
+        raise ConfigurationError(f"the URL is not usable: {error}") from error
+    options.pop("host", None)
+    return options
+
+
+def _refuse_others(options: dict[str, Any], known: frozenset[str], form: str) -> None:
+    for name in options.keys() - known:
+        raise ConfigurationError(f"no option {name!r} in a URL like {form}: use one of {', '.join(sorted(known))}")
+
+
+def _host(address: str, port: int, form: str) -> tuple[str, int]:
+    try:
+        split = urlsplit(f"//{address}")
+        host, number = split.hostname, split.port
+    except ValueError as error:
+        raise ConfigurationError(f"{address!r} names no host and port: {form}") from error
+    if not host:
+        raise ConfigurationError(f"{address!r} names no host: {form}")
+    return host, port if number is None else number
+
+
+def _spell(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"

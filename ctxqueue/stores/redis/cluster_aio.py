@@ -1,0 +1,106 @@
+"""The cluster store for event loops: the same routing over redis-py's async cluster client, one client a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from ctxqueue.stores.redis import connection
+from ctxqueue.stores.redis.addresses import cluster_address
+from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
+from ctxqueue.stores.redis.checks import our_error
+from ctxqueue.stores.redis.cluster import client_options, contact_error
+from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ctxqueue.stores.redis.protocol import Request
+    from ctxqueue.stores.redis.routing import Step, Words
+
+T = TypeVar("T")
+
+FOR_THE_MAP = 10
+"""Connections to a node beside those of calls: the client reads the map of slots by itself."""
+
+
+class _Client(NamedTuple):
+    """One loop's connections, and the places in their queue."""
+
+    cluster: RedisCluster
+    places: asyncio.Semaphore
+
+    async def aclose(self) -> None:
+        await self.cluster.aclose()
+
+    async def run(self, steps: Generator[Step, Any, T]) -> T:
+        try:
+            step = next(steps)
+            while True:
+                reply = None
+                if isinstance(step, Send):
+                    reply = await asyncio.gather(*(self._sent(node, commands) for node, commands in step.batches))
+                elif isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                elif isinstance(step, Refresh):
+                    await self._refresh()
+                step = steps.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _sent(self, node: ClusterNode, commands: list[Words]) -> list[Any]:
+        """Return a reply or an error for each command; they go to one node, on one connection."""
+        try:
+            async with self.places:  # the client does not wait for a free connection, but fails
+                if len(commands) == 1:
+                    return [await node.execute_command(*commands[0])]
+                pipeline = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
+                await node.execute_pipeline(pipeline)
+            return [command.result for command in pipeline]
+        except RedisError as error:
+            return [error] * len(commands)
+
+    async def _refresh(self) -> None:
+        """Read the map of slots anew. Where that fails the old one stays, and the next command fails as the last."""
+        try:
+            await self.cluster.nodes_manager.initialize()
+        except (RedisClusterException, RedisError):
+            return
+
+
+class AsyncRedisClusterStore(AsyncRedisStore):
+    """Carries out effects on a Redis Cluster without blocking the event loop; may be used from several loops."""
+
+    def _address(self) -> str:
+        return str(cluster_address(self._url))
+
+    async def _opened(self) -> _Client:
+        address = cluster_address(self._url)
+        cluster = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
+            max_connections=MOST_CONNECTIONS + FOR_THE_MAP,
+            ssl=address.tls,
+            **client_options(address.options),
+        )
+        client = _Client(cluster, asyncio.Semaphore(MOST_CONNECTIONS))
+        try:
+            await cluster.initialize()
+            await client.run(first_contact(cluster, self.namespace, connection.FIRST_CONTACT_RETRIES))
+        except RedisClusterException as error:
+            await client.aclose()
+            raise contact_error(error, self.where) from error
+        except RedisError as error:
+            await client.aclose()
+            raise our_error(error, self.where) from error
+        except BaseException:
+            await client.aclose()
+            raise
+        return client
+
+    async def _replies(self, client: _Client, requests: list[Request]) -> list[Any]:
+        commands = [Command.of(request) for request in requests]
+        return await client.run(routed(client.cluster, commands))

@@ -1,0 +1,76 @@
+"""The store on a master that Sentinels watch: the plain store, whose connections ask them where the master is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+
+from ctxqueue.stores.redis import connection
+from ctxqueue.stores.redis.addresses import SentinelAddress, sentinel_address
+from ctxqueue.stores.redis.store import RedisStore
+
+if TYPE_CHECKING:
+    import redis
+
+
+class MasterConnection(SentinelManagedConnection):
+    """A connection that asks for the master each time it connects."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
+        """Send; redis-py would go back to the address it had before, however often it tries."""
+        if self._sock is None:
+            self.connect_to(self.connection_pool.get_master_address())
+        super().send_packed_command(command, check_health)
+
+
+class MasterPool(SentinelConnectionPool):
+    """Connections to the master, and those to the Sentinels."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
+        """Close them; where the master only changed, those to the Sentinels stay."""
+        super().disconnect(inuse_connections)
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                sentinel.close()
+
+
+class SentinelStore(RedisStore):
+    """Carries out effects on the master, whoever that is. Thread-safe."""
+
+    def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
+        address = sentinel_address(url)
+        self.where = str(address)
+        manager = Sentinel(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))
+        return MasterPool(
+            address.master_name,
+            manager,
+            connection_class=MasterConnection,
+            max_connections=most,
+            **master_options(address, policy),
+        )
+
+
+def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
+    """Return the options of connections to Sentinels: the next one is asked as soon as one does not answer."""
+    return {
+        "protocol": 2,
+        "socket_timeout": connection.CONNECT_SECONDS,
+        "socket_connect_timeout": connection.CONNECT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        **address.sentinel_options,
+    }
+
+
+def master_options(address: SentinelAddress, policy: Any) -> dict[str, Any]:
+    """Return the options of connections to the master."""
+    return {
+        "db": address.db,
+        "protocol": 2,
+        "socket_timeout": connection.SOCKET_SECONDS,
+        "socket_connect_timeout": connection.CONNECT_SECONDS,
+        "retry": policy,
+        **address.options,
+    }

@@ -1,0 +1,56 @@
+"""The Sentinel store for event loops: the plain async store, whose connections ask where the master is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.backoff import NoBackoff
+
+from ctxqueue.stores.redis.addresses import sentinel_address
+from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
+from ctxqueue.stores.redis.sentinel import master_options, sentinel_options
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+
+
+class MasterConnection(SentinelManagedConnection):
+    """A connection that asks for the master each time it connects."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Send; redis-py would go back to the address it had before, however often it tries."""
+        if not self.is_connected:
+            await self.connect_to(await self.connection_pool.get_master_address())
+        await super().send_packed_command(command, check_health)
+
+
+class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the master, and those to the Sentinels."""
+
+    async def aclose(self) -> None:
+        """Close them."""
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+class AsyncSentinelStore(AsyncRedisStore):
+    """Carries out effects on the master, whoever that is; may be used from several loops."""
+
+    def _address(self) -> str:
+        return str(sentinel_address(self._url))
+
+    def _connections(self, policy: Retry) -> ConnectionPool:
+        address = sentinel_address(self._url)
+        options = {**sentinel_options(address), "retry": Retry(NoBackoff(), 0)}
+        return MasterPool(
+            address.master_name,
+            Sentinel(list(address.sentinels), address.min_other_sentinels, options),
+            connection_class=MasterConnection,
+            max_connections=MOST_CONNECTIONS,
+            timeout=None,
+            **master_options(address, policy),
+        )
