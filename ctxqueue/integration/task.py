@@ -16,10 +16,12 @@ from ctxqueue.effects import Position
 from ctxqueue.errors import (
     AttemptSuperseded,
     ConfigurationError,
+    CtxqueueError,
     DependencyNotReady,
     DependencyTimeout,
     NotSerializable,
     StoreUnavailable,
+    WorkflowClosed,
 )
 from ctxqueue.flows import attempts
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
@@ -144,7 +146,7 @@ class ContextTask(TaskBase):
             claimed, missing = manager.driver.run(
                 attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
             )
-        if claimed.answer not in ("run", "timeout"):
+        if claimed.answer not in ("run", "timeout", "closed"):
             return self._not_ours(claimed, carried)
         needed = frozenset(keys_of(condition)) if condition else frozenset()
         attempt = Attempt(
@@ -159,8 +161,16 @@ class ContextTask(TaskBase):
             missing = self._park(attempt, position, condition, missing)
         if carried.leg:
             events.resumed(self, attempt.waited)
+        late: CtxqueueError | None = None
+        if claimed.answer == "closed":
+            late = WorkflowClosed(
+                f"workflow {carried.workflow_id!r} was closed or removed before {', '.join(missing)} came, which task"
+                f" {self.name} needs"
+            )
+        elif missing:
+            late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
-            return self._finished(attempt, missing, args, kwargs)
+            return self._finished(attempt, late, args, kwargs)
 
     def _not_ours(self, claimed: Claimed, carried: Carried) -> Any:
         """Answer a message whose run has ended, waits, or is in another attempt's hands."""
@@ -206,11 +216,12 @@ class ContextTask(TaskBase):
             current_workflow.reset(workflow)
 
     def _finished(
-        self, attempt: Attempt, missing: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, attempt: Attempt, late: CtxqueueError | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run the body and record how it ended, before Celery does."""
+        """Run the body, unless what it needs cannot come any more, and record how it ended, before Celery does."""
         try:
-            self._check_time(missing)
+            if late is not None:
+                raise late
             result = self._run_body(args, kwargs)
         except Retry:
             # Its successor is out, and may have taken over already.
@@ -227,10 +238,6 @@ class ContextTask(TaskBase):
             raise
         self._finish(attempt, "done", _kept(result))
         return result
-
-    def _check_time(self, missing: tuple[str, ...]) -> None:
-        if missing:
-            raise DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
 
     def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
         if not self._end(attempt, state, outcome):

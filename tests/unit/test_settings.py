@@ -22,6 +22,9 @@ DOCUMENTED = {
     "max_value": 1_048_576,
     "max_entries": 10_000,
     "max_bytes": 67_108_864,
+    "history": 20,
+    "log_limit": 1_000,
+    "idle_life": 86_400.0,
     "needs_timeout": 3_600.0,
 }
 NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]
@@ -41,11 +44,14 @@ def test_what_the_configuration_says_is_honoured() -> None:
 @pytest.mark.parametrize("value", [0, -1, "10", None, math.nan, math.inf, True, [1]], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number above 0"):
+    if (name, value) == ("history", 0) and value is not False:
+        assert Settings(history=0).history == 0  # it turns history off
+        return
+    with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number"):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["max_value", "max_entries", "max_bytes"])
+@pytest.mark.parametrize("name", ["max_value", "max_entries", "max_bytes", "history", "log_limit"])
 def test_a_size_is_a_whole_number(name: str) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         Settings.read({f"ctxqueue_{name}": 1.5}.get)
