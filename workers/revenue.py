@@ -118,8 +118,7 @@ def split_into_parts(path: str | PathLike[str], rows_per_part: int = MAX_PART_RO
     `RevenueFileError`, and `ValueError` if `rows_per_part` is not from 1 to `MAX_PART_ROWS`.
     """
     if not 1 <= rows_per_part <= MAX_PART_ROWS:
-        msg = f"rows_per_part is {rows_per_part}; give a number from 1 to {MAX_PART_ROWS}"
-        raise ValueError(msg)
+        raise ValueError(f"rows_per_part is {rows_per_part}; give a number from 1 to {MAX_PART_ROWS}")
     with _opened(path) as file:
         header = _read_header(file)
         groups = _grouped(_records(file, header.end, header.next_line), rows_per_part)
@@ -128,8 +127,7 @@ def split_into_parts(path: str | PathLike[str], rows_per_part: int = MAX_PART_RO
             for index, group in enumerate(groups)
         ]
     if not parts:
-        msg = f"{path} has a header but no rows; give a file with at least one row below the header"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(f"{path} has a header but no rows; give a file with at least one row below the header")
     return parts
 
 
@@ -142,8 +140,9 @@ def read_part(path: str | PathLike[str], part: Part) -> tuple[list[RevenueRow], 
         header = _read_header(file)
         records = list(islice(_records(file, part.offset, part.line), part.rows))
     if len(records) != part.rows or _checksum(header, records) != part.checksum:
-        msg = f"{path} has changed since its parts were planned (line {part.line} on); start a new run"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(
+            f"{path} has changed since its parts were planned (line {part.line} on); start a new run"
+        )
     parsed = [_parse(record, header) for record in records]
     good = [row for row in parsed if isinstance(row, RevenueRow)]
     skipped = [row for row in parsed if isinstance(row, SkippedRow)]
@@ -184,19 +183,20 @@ def _opened(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         with Path(path).open("rb") as file:
             yield file
     except OSError as error:
-        msg = f"cannot read {path}: {error.strerror or error}; give the path of a readable CSV file"
-        raise RevenueFileError(msg) from error
+        raise RevenueFileError(
+            f"cannot read {path}: {error.strerror or error}; give the path of a readable CSV file"
+        ) from error
 
 
 def _read_header(file: BinaryIO) -> _Header:
     start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
     record = next(_records(file, start, 1), None)
     if record is None:
-        msg = f"{file.name} is empty; give a file whose first line is {','.join(COLUMNS)}"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(f"{file.name} is empty; give a file whose first line is {','.join(COLUMNS)}")
     if record.fault:
-        msg = f"{file.name} has a header that cannot be read ({record.fault}); make it {','.join(COLUMNS)}"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(
+            f"{file.name} has a header that cannot be read ({record.fault}); make it {','.join(COLUMNS)}"
+        )
     names = [field.strip().lower() for field in record.fields]
     _check_columns(names, file.name)
     positions = tuple(names.index(column) for column in COLUMNS)
@@ -207,15 +207,15 @@ def _check_columns(names: list[str], path: str) -> None:
     found = ", ".join(names)[:CUT_CHARS]
     missing = [column for column in COLUMNS if column not in names]
     if missing:
-        msg = (
+        raise RevenueFileError(
             f"{path} has no column {', '.join(missing)}; its header has: {found}. "
             f"Make the first line name {','.join(COLUMNS)}, with commas between them"
         )
-        raise RevenueFileError(msg)
     twice = [column for column in COLUMNS if names.count(column) > 1]
     if twice:
-        msg = f"{path} has more than one column {', '.join(twice)}; its header has: {found}. Keep one of each"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(
+            f"{path} has more than one column {', '.join(twice)}; its header has: {found}. Keep one of each"
+        )
 
 
 def _records(file: BinaryIO, offset: int, line: int) -> Iterator[_Record]:
@@ -293,14 +293,16 @@ def _decoded(data: bytes, path: str, offset: int, line: int) -> str:
     """Decode a line, or the start of an overlong one, where the last character may be cut."""
     nul = data.find(b"\0")
     if nul >= 0:
-        msg = f"{path} has a NUL byte at offset {offset + nul} (line {line}); save it as UTF-8 CSV text"
-        raise RevenueFileError(msg)
+        raise RevenueFileError(
+            f"{path} has a NUL byte at offset {offset + nul} (line {line}); save it as UTF-8 CSV text"
+        )
     try:
         return _Utf8Decoder().decode(data, final=len(data) <= MAX_ROW_BYTES)
     except UnicodeDecodeError as error:
         byte, at = data[error.start], offset + error.start
-        msg = f"{path} is not UTF-8: byte 0x{byte:02x} at offset {at} (line {line}); save it as UTF-8 CSV text"
-        raise RevenueFileError(msg) from error
+        raise RevenueFileError(
+            f"{path} is not UTF-8: byte 0x{byte:02x} at offset {at} (line {line}); save it as UTF-8 CSV text"
+        ) from error
 
 
 def _grouped(records: Iterable[_Record], rows: int) -> Iterator[list[_Record]]:
@@ -330,8 +332,7 @@ def _fields(record: _Record, header: _Header) -> list[str]:
     if record.fault:
         raise _RowError(record.fault)
     if len(record.fields) != header.width:
-        msg = f"wrong number of fields: {len(record.fields)}, not {header.width}"
-        raise _RowError(msg)
+        raise _RowError(f"wrong number of fields: {len(record.fields)}, not {header.width}")
     return [record.fields[position].strip() for position in header.positions]
 
 
@@ -339,29 +340,24 @@ def _date(text: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:
-        msg = "bad date"
-        raise _RowError(msg) from error
+        raise _RowError("bad date") from error
 
 
 def _entity(text: str) -> str:
     if not text:
-        msg = "no entity"
-        raise _RowError(msg)
+        raise _RowError("no entity")
     return text
 
 
 def _amount(text: str) -> Decimal:
     if not _AMOUNT.fullmatch(text):
-        msg = "bad amount"
-        raise _RowError(msg)
+        raise _RowError("bad amount")
     if sum(char.isdigit() for char in text) > MAX_AMOUNT_DIGITS:
-        msg = f"bad amount: over {MAX_AMOUNT_DIGITS} digits"
-        raise _RowError(msg)
+        raise _RowError(f"bad amount: over {MAX_AMOUNT_DIGITS} digits")
     return Decimal(text)
 
 
 def _currency(text: str) -> str:
     if not _CURRENCY.fullmatch(text):
-        msg = "bad currency"
-        raise _RowError(msg)
+        raise _RowError("bad currency")
     return text

@@ -271,6 +271,26 @@ def test_a_file_that_cannot_be_used_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_id_that_was_used_is_refused_before_its_old_rows_can_be_taken_for_new_ones(
+    redis_url: str, tmp_path: Path
+) -> None:
+    start = (
+        "from pathlib import Path; from workers import consolidate;"
+        f" source, output = Path({str(SAMPLE)!r}), Path({str(tmp_path)!r});"
+        " print(len(consolidate.start('q3-close', source, output, consolidate.plan(source))))"
+    )
+    environment = {**os.environ, "CTXQUEUE_BACKEND_URL": redis_url}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", start], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        for _ in range(2)
+    )
+    assert (first.returncode, first.stdout) == (0, "14\n")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert "WorkflowExists: workflow 'q3-close' exists" in second.stderr
+
+
 def test_a_file_of_too_many_bytes_is_refused_unread(run: Any, tmp_path: Path) -> None:
     source = tmp_path / "large.csv"
     with source.open("wb") as file:
