@@ -20,14 +20,16 @@ STEP = 100
 
 def open_workflow(terms: Terms, workflow_id: str, metadata: bytes) -> Flow[tuple[bool, WorkflowContext]]:
     """Make a workflow if it is absent; return whether it was made. Raises WorkflowClosed."""
+    incarnation = new_run_id()
     while True:
-        made, head = yield from do(Open(workflow_id, new_run_id(), metadata, terms.idle_us))
+        made, head = yield from do(Open(workflow_id, incarnation, metadata, terms.idle_us))
         if head is None:
             yield from go_on_ending(terms, workflow_id)
         elif head.closed_us:
             raise WorkflowClosed(f"workflow {workflow_id!r} was closed: take another workflow id, or remove() it first")
         else:
-            return made, workflow_context(workflow_id, head)
+            # Ours too if it was made, and the reply lost.
+            return made or head.incarnation == incarnation, workflow_context(workflow_id, head)
 
 
 def close(terms: Terms, workflow_id: str) -> Flow[None]:

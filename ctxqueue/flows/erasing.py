@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctxqueue.codec import unpack
-from ctxqueue.effects import Flow, Forget, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
+from ctxqueue.effects import Batch, Flow, Forget, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows.writing import delete
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
@@ -14,6 +14,9 @@ from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
+
+
+SHARDS_A_BATCH = 256
 
 
 class Subject:
@@ -41,16 +44,15 @@ class Subject:
 def erase(terms: Terms, subject: Subject) -> Flow[EraseReport]:
     """Go through all workflows of the namespace and the global context. A call that was cut off is made again."""
     workflows = entries = values = 0
-    for shard in terms.shards:
-        after = ""
-        while True:
-            ids = yield from do(LoadCatalogue(shard, after, MAX_PAGE))
-            for workflow_id in ids:
+    for first in range(0, len(terms.shards), SHARDS_A_BATCH):
+        places = [(shard, "") for shard in terms.shards[first : first + SHARDS_A_BATCH]]
+        while places:
+            pages = yield from do(Batch(tuple(LoadCatalogue(shard, after, MAX_PAGE) for shard, after in places)))
+            for workflow_id in (workflow_id for page in pages for workflow_id in page):
                 removed, forgotten = yield from _of_workflow(terms, workflow_id, subject)
                 workflows, entries, values = workflows + 1, entries + removed, values + forgotten
-            if len(ids) < MAX_PAGE:
-                break
-            after = ids[-1]
+            ends = zip(places, pages, strict=True)
+            places = [(shard, page[-1]) for (shard, _), page in ends if len(page) == MAX_PAGE]
     removed, forgotten = yield from _of_workflow(terms, GLOBAL_WORKFLOW, subject)
     return EraseReport(workflows, entries + removed, values + forgotten)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -220,9 +220,7 @@ class ContextTask(TaskBase):
     ) -> Any:
         """Run the body, unless what it needs cannot come any more, and record how it ended, before Celery does."""
         try:
-            if late is not None:
-                raise late
-            result = self._run_body(args, kwargs)
+            result = self._run_body(args, kwargs) if late is None else _too_late(late)
         except Retry:
             # Its successor is out, and may have taken over already.
             self._end(attempt, "retried", b"")
@@ -266,6 +264,10 @@ class ContextTask(TaskBase):
 
     def _packed_error(self, error: Exception) -> bytes:
         return _kept(self.backend.prepare_exception(error, serializer="json"))
+
+
+def _too_late(error: CtxqueueError) -> NoReturn:
+    raise error
 
 
 def _kept(outcome: Any) -> bytes:

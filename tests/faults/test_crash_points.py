@@ -10,7 +10,7 @@ import redis
 
 from ctxqueue import connect
 from ctxqueue import effects as fx
-from ctxqueue.flows import attempts, reading, sweeping, updating, viewing, writing
+from ctxqueue.flows import attempts, ending, erasing, reading, sweeping, updating, viewing, writing
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
 from ctxqueue.rules.dependencies import all_of, as_condition
@@ -265,3 +265,63 @@ def test_reading_leaves_nothing(worker: Worker) -> None:
     ):
         assert at_each_point(worker, flow, lambda _effects: None) >= 2
     assert handle.open() == before
+
+
+def test_the_end_of_a_workflow(worker: Worker, client: redis.Redis) -> None:
+    """Closed or removed, it lets all its runs go and, once removed, leaves nothing."""
+    names: list[str] = []
+
+    def begin() -> fx.Flow[Any]:
+        names.append(f"w{len(names)}")
+        handle = worker.manager.workflow(names[-1])
+        handle.open()
+        for number in range(120):
+            worker.park(worker.claim(f"{names[-1]}r{number}", needs="x", workflow_id=names[-1]), "x")
+        for value in range(2):
+            handle.update({f"k{number}": value for number in range(150)}, merge_strategy="replace")
+        return ending.remove(worker.manager.terms, names[-1])
+
+    def check(_effects: int) -> None:
+        seen: Counter[bytes] = Counter()
+
+        outbox = shard_keys("default", worker.manager.store.shard_of(names[-1])).out
+
+        def gone() -> bool:
+            worker.sweep()
+            seen.update(worker.deliver())
+            return not client.exists(outbox) and not any(name.startswith(f":{names[-1]}:") for name in parts(client))
+
+        wait_until(gone, "all are sent and nothing is left of it")
+        assert set(seen) == {f"{names[-1]}r{number}/0.1".encode() for number in range(120)}
+        assert max(seen.values()) <= 2
+
+    assert at_each_point(worker, begin, check) >= 6
+
+
+def parts(client: redis.Redis) -> list[str]:
+    """Names of keys behind their shard, of workflows' parts only: runs and lanes end by themselves."""
+    names = [name.decode().partition("}")[2] for name in client.scan_iter(count=1_000)]
+    return [name for name in names if name.count(":") > 1 and name.split(":")[2] not in ("r", "c")]
+
+
+def test_an_erasure(worker: Worker) -> None:
+    """Cut off anywhere, it is called again and finds the rest."""
+    names = ("e1", "e2")
+
+    def begin() -> fx.Flow[Any]:
+        for name in names:
+            worker.manager.workflow(name).remove()
+            worker.manager.workflow(name).open()
+            ann, bob = (worker.manager.workflow(name, agent_id=agent) for agent in ("ann_1", "bob_1"))
+            ann.update({"a": 1, "b": 1})
+            bob.update({"b": 2})
+        return erasing.erase(worker.manager.terms, erasing.Subject("ann_1", None))
+
+    def check(_effects: int) -> None:
+        worker.manager.erase(agent_id="ann_1")
+        for name in names:
+            handle = worker.manager.workflow(name)
+            assert dict(handle.view()) == {"b": 2}
+            assert [entry.agent_id for key in ("a", "b") for entry in handle.history(key)] == ["bob_1"]
+
+    assert at_each_point(worker, begin, check) >= 8

@@ -1,0 +1,134 @@
+"""Applied, but the reply was lost: each effect of every call is carried out twice, and the state is as after once."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ctxqueue.context import SharedContextManager
+from ctxqueue.drivers import Driver
+from ctxqueue.models import CommitResult, ContextEntry, Put, WorkflowContext
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ctxqueue.context import WorkflowHandle
+    from ctxqueue.effects import Effect
+    from ctxqueue.stores.base import Store
+
+MOST_EFFECTS = 40
+Call = "Callable[[SharedContextManager, WorkflowHandle], Any]"
+
+
+class Forgetful:
+    """A store of which the n-th reply is lost: the effect is asked for again, and that reply is what the flow gets."""
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store
+        self.shards, self.where, self.shard_of = store.shards, store.where, store.shard_of
+        self.left = 0
+        self.lost = 0
+
+    def perform(self, effect: Effect[Any]) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.inner.perform(effect)
+            self.lost += 1
+        return self.inner.perform(effect)
+
+
+@pytest.fixture(params=["memory", "redis", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        redis_url: str = request.getfixturevalue("redis_url")
+        return redis_url
+    return f"memory://{uuid.uuid4()}" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def manager(url: str) -> Iterator[SharedContextManager]:
+    with SharedContextManager(url) as manager:
+        yield manager
+
+
+CALLS: dict[str, Callable[[SharedContextManager, WorkflowHandle], Any]] = {
+    "open": lambda manager, wf: manager.workflow(f"{wf.workflow_id}-new").open(),
+    "create_workflow_context": lambda manager, wf: manager.create_workflow_context(f"{wf.workflow_id}-new"),
+    "put": lambda _, wf: wf.put("k", 1),
+    "put over": lambda _, wf: wf.put("list", 1, depends_on=["k"]),
+    "create": lambda _, wf: wf.create("k", 1, ttl=3_600),
+    "update here": lambda _, wf: wf.update({"dict": {"b": 2}, "k": 1}),
+    "update with options": lambda _, wf: wf.update({"dict": Put({"b": 2}, priority="high", expected_version=1)}),
+    "append": lambda _, wf: wf.update({"list": [2]}, merge_strategy="append"),
+    "increment": lambda _, wf: wf.update({"number": 2, "new": 3}, merge_strategy="increment"),
+    "keep": lambda _, wf: wf.update({"number": 2, "new": 3}, merge_strategy="keep"),
+    "operation": lambda _, wf: wf.update({"list": [2]}, merge_strategy="append", operation_id="o"),
+    "delete": lambda _, wf: wf.delete("list"),
+    "purge": lambda _, wf: wf.delete("list", purge=True),
+    "global": lambda _, wf: wf.update({f"global_{wf.workflow_id}": [1]}, merge_strategy="append").fired,
+    "agent state": lambda _, wf: wf.set_agent_state(step=2),
+    "close": lambda _, wf: wf.close(),
+    "remove": lambda _, wf: wf.remove(),
+    "sweep": lambda manager, _: manager.cleanup_expired_contexts().complete,
+    "erase": lambda manager, wf: manager.erase(user_id=wf.workflow_id).entries,
+}
+
+
+def prepared(manager: SharedContextManager) -> WorkflowHandle:
+    wf = manager.workflow(f"w{uuid.uuid4().hex}", agent_id="analyst_001")
+    wf.open()
+    wf.update({"list": [0], "dict": {"a": 1}, "number": 1})
+    wf.update({"list": [1]}, merge_strategy="append")
+    wf.put("erased", 1, metadata={"user_id": wf.workflow_id})
+    wf.put("soon", 1, ttl=0.001)
+    wait_until(lambda: wf.get("soon") is None, "it has expired")
+    return wf
+
+
+def state(wf: WorkflowHandle) -> Any:
+    """All that can be told of the workflow but the times."""
+    try:
+        view = wf.view()
+    except Exception as error:  # noqa: BLE001 - one that is gone
+        return type(error)
+    own = [entry for entry in map(view.entry, view) if not entry.key.startswith("global_")]
+    entries = [(entry.key, entry.version, entry.revision, repr(entry.value)) for entry in own]
+    everyones = view.get(f"global_{wf.workflow_id}")
+    keys = ("list", "dict", "number", "k", "new", "erased")
+    history = {key: [(entry.version, repr(entry.value)) for entry in wf.history(key)] for key in keys}
+    changes = [(change.revision, change.kind, change.key, change.version) for change in wf.changes()]
+    return entries, everyones, view.revision, view.agent_state, history, changes
+
+
+def comparable(result: Any) -> Any:
+    """A result without what differs between two undisturbed calls too."""
+    if isinstance(result, CommitResult):
+        return list(result.versions.values()), result.attempts, result.fired
+    if isinstance(result, ContextEntry):
+        return result.key, result.version, result.value, result.dependencies
+    if isinstance(result, WorkflowContext):
+        return result.revision, result.metadata
+    return result
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_takes_effect_once_whichever_reply_is_lost(manager: SharedContextManager, name: str) -> None:
+    call = CALLS[name]
+    undisturbed = prepared(manager)
+    expected = comparable(call(manager, undisturbed)), state(undisturbed)
+    forgetful = Forgetful(manager.store)
+    losing = SharedContextManager(forgetful)  # type: ignore[arg-type]  # only what a driver asks for
+    losing.driver = Driver(forgetful)
+    for ordinal in range(1, MOST_EFFECTS):
+        wf = prepared(manager)
+        forgetful.left, lost = ordinal, forgetful.lost
+        found = comparable(call(losing, losing.workflow(wf.workflow_id, agent_id="analyst_001")))
+        assert (found, state(wf)) == expected, f"effect {ordinal}"
+        wf.remove()
+        if forgetful.lost == lost:
+            return
+    pytest.fail("the call has no end")
