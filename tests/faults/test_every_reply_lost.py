@@ -14,7 +14,6 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.effects import Effect
@@ -42,11 +41,11 @@ class Forgetful:
 
 
 @pytest.fixture(params=["memory", "redis", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "redis":
-        redis_url: str = request.getfixturevalue("redis_url")
-        return redis_url
-    return f"memory://{uuid.uuid4()}" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.db'}"
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4()}"
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture
