@@ -46,7 +46,7 @@ class EmbeddedCluster:
         node_timeout: float = 1.0,
         config: Mapping[str, str] | None = None,
         binary: Path | None = None,
-        start_timeout: float = 20.0,
+        start_timeout: float = 60.0,
     ) -> None:
         self.masters = masters
         self.replicas = replicas

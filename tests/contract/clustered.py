@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[EmbeddedCluster]:
     """Three masters with a replica each. A test that kills one or moves slots starts its own."""
-    with EmbeddedCluster() as cluster:
+    # On a loaded machine a master may stand still for a while; nobody is to take its place here.
+    with EmbeddedCluster(node_timeout=30.0) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def sentinels() -> Iterator[EmbeddedSentinels]:
     """A master, two replicas and three Sentinels. A test that stops one starts its own."""
-    with EmbeddedSentinels() as sentinels:
+    with EmbeddedSentinels(down_after=30.0) as sentinels:
         yield sentinels
 
 

@@ -111,6 +111,18 @@ class Deployment:
         self.redis.lpush(QUEUE, json.dumps(fields))
         return str(fields["headers"]["id"])
 
+    def forget_result(self, task_id: str) -> None:
+        """Remove a task's result from the backend."""
+        self.redis.delete(f"celery-task-meta-{task_id}")
+
+    def stored_anew(self, task_id: str) -> Any:
+        """Return the result, or the error, that is stored after the first was forgotten.
+
+        ``get()`` might answer with the first one: the backend's message of it may still be on its way here.
+        """
+        wait_until(lambda: self.redis.exists(f"celery-task-meta-{task_id}"), f"a result of {task_id} is stored")
+        return self.app.AsyncResult(task_id).result
+
     def waiting_messages(self) -> list[dict[str, Any]]:
         """Return the messages in the queue that the workers read, the oldest first."""
         return [json.loads(message) for message in reversed(self.redis.lrange(QUEUE, 0, -1))]
