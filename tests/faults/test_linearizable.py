@@ -92,9 +92,7 @@ def test_concurrent_calls_have_one_order(url: str) -> None:
         for key, recorded in one_round(managers, seed).items():
             assert is_linearizable(recorded), f"round {seed}, key {key}: {sorted(recorded)}"
             by_begin = sorted(recorded)
-            overlapping += sum(
-                later.begun < earlier.ended for earlier, later in zip(by_begin, by_begin[1:], strict=False)
-            )
+            overlapping += sum(later.begun < earlier.ended for earlier, later in itertools.pairwise(by_begin))
     for manager in managers:
         manager.close()
     assert overlapping > 0, "the calls were not concurrent"

@@ -120,7 +120,12 @@ def _sent(cluster: RedisCluster, node: ClusterNode, commands: list[Words]) -> li
     """Return a reply or an error for each command; they go to one node, in one exchange."""
     try:
         client = cluster.get_redis_connection(node)
-        return connection.exchange(client.connection_pool, commands)
+        if commands[0][0] == "EVALSHA":
+            return connection.exchange(client.connection_pool, commands)
+        pipeline = client.pipeline(transaction=False)  # it knows the forms of other commands' replies
+        for command in commands:
+            pipeline.execute_command(*command)
+        return pipeline.execute(raise_on_error=False)
     except RedisError as error:
         return [error] * len(commands)
 
