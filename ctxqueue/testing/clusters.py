@@ -15,7 +15,7 @@ from ctxqueue.testing.servers import EmbeddedServer, quoted
 from ctxqueue.testing.wire import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 SLOTS: Final = 16_384

@@ -128,4 +128,3 @@ def _host(address: str, port: int, form: str) -> tuple[str, int]:
 
 def _spell(address: tuple[str, int]) -> str:
     return f"{address[0]}:{address[1]}"
-
