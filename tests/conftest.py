@@ -10,9 +10,12 @@ import pytest
 import redis
 
 from ctxqueue.testing import EmbeddedServer, FaultProxy
+from tests.clustered import cluster_client, cluster_url, redis_cluster, sentinel_url, sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["cluster_client", "cluster_url", "redis_cluster", "sentinel_url", "sentinels"]
 
 DATABASES = 16
 
@@ -21,6 +24,13 @@ hypothesis.settings.register_profile("ctxqueue", deadline=None, derandomize=Fals
 hypothesis.settings.load_profile("ctxqueue")
 
 _tests = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``./dev test-matrix`` passes it."""
+    parser.addoption(
+        "--every-server", action="store_true", help="fail where a server of the matrix is missing, whatever the reason"
+    )
 
 
 @pytest.fixture(scope="session")
