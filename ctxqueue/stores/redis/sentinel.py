@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import SentinelAddress, sentinel_address
@@ -22,8 +23,20 @@ class MasterConnection(SentinelManagedConnection):
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
         """Send; redis-py would go back to the address it had before, however often it tries."""
         if self._sock is None:
-            self.connect_to(self.connection_pool.get_master_address())
-        super().send_packed_command(command, check_health)
+            self.connect_to(self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+
+class Sentinels(Sentinel):
+    """Knows who the master is."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's address; raises a ConnectionError of redis-py."""
+        try:
+            address: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            raise no_master(error, service_name) from None
+        return address
 
 
 class MasterPool(SentinelConnectionPool):
@@ -43,14 +56,21 @@ class SentinelStore(RedisStore):
     def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
         address = sentinel_address(url)
         self.where = str(address)
-        manager = Sentinel(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))
-        return MasterPool(
+        manager = Sentinels(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))  # type: ignore[no-untyped-call]
+        return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             manager,
             connection_class=MasterConnection,
             max_connections=most,
             **master_options(address, policy),
         )
+
+
+def no_master(error: Exception, name: str) -> rx.ConnectionError:
+    """Return why none was found; redis-py's text names all options of the connections, some releases the password."""
+    if "AuthenticationError" in str(error):
+        return rx.AuthenticationError("a Sentinel wants sentinel_username and sentinel_password")
+    return rx.ConnectionError(f"no Sentinel knows a master {name!r} that is up")
 
 
 def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
