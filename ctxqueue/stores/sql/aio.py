@@ -88,7 +88,7 @@ class AsyncSqlStore:
             if reading:
                 async with opened.reading.connect() as connection:
                     return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
-            async with opened.writing, opened.engine.begin() as connection:
+            async with opened.writing, opened.engine.connect() as connection:
                 return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
 
         return await self._trying(attempt)

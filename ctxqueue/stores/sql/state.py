@@ -12,6 +12,7 @@ from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.state import NOTHING, Due, Expiring, Held, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NAMES_A_STATEMENT = 5_000
 
 
 class SqlState:
-    """A `State` over a connection; the caller begins and ends the transaction, and calls `flush` before its end."""
+    """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:
         self._connection = connection
@@ -48,11 +49,12 @@ class SqlState:
         if rows:
             self._writes.append((statement, [{"in_namespace": self._namespace, **row} for row in rows]))
 
-    def flush(self) -> None:
-        """Carry out the writes, in their order."""
-        for statement, rows in self._writes:
-            self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
-        self._writes.clear()
+    def commit(self) -> None:
+        """Carry out the writes, in their order, and end the transaction."""
+        with together(self._connection):
+            for statement, rows in self._writes:
+                self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+            self._connection.commit()
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -97,14 +99,23 @@ class SqlState:
 
     def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
         """Keep everybody else from a workflow, also from one that is not there, and look at it."""
-        if self._dialect == "postgresql" and not self._rows(writing.LOCK, workflow_id=workflow_id):
-            # Nothing to lock by its row. Whoever makes the workflow meanwhile holds the same lock; so look again.
-            self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
-            self._rows(writing.LOCK, workflow_id=workflow_id)
+        self._lock(workflow_id)
         seen = self._look(workflow_id, wanted)
+        if seen.held.workflow is None and self._dialect == "postgresql":
+            # No row to lock. Whoever makes the workflow meanwhile holds the same lock; so look again.
+            self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
+            self._lock(workflow_id)
+            seen = self._look(workflow_id, wanted)
         if seen.stale_run:
             self._stale_runs.add(wanted.run)
         return seen.held
+
+    def _lock(self, workflow_id: str) -> None:
+        # SQLite's writer has the whole database already.
+        if self._dialect == "postgresql":
+            with together(self._connection):  # with the BEGIN
+                parameters = {"in_namespace": self._namespace, "workflow_id": workflow_id}
+                self._connection.execute(writing.LOCK, parameters)
 
     def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
         """Return the entries that expire first."""

@@ -71,7 +71,7 @@ class SqlStore:
             return carried_out(connection, self.namespace, self._statements, effect)
 
     def _write(self, effect: Effect[T]) -> T:
-        with self._writing, self._engine.begin() as connection:
+        with self._writing, self._engine.connect() as connection:
             return carried_out(connection, self.namespace, self._statements, effect)
 
     def _trying(self, attempt: Callable[[], T], most: int = errors.TRIES) -> T:
@@ -94,8 +94,9 @@ class SqlStore:
 
 
 def carried_out(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
-    """Carry out one effect within the connection's transaction."""
+    """Carry out one effect in a transaction of its own."""
     state = SqlState(connection, namespace, statements)
     reply = HANDLERS[type(effect)](state, effect)
-    state.flush()
+    if type(effect) not in READ_ONLY:
+        state.commit()
     return cast("T", reply)
