@@ -103,7 +103,7 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
 
 def _of_indexes(client: Client, prefix: str, kept: set[bytes], revision: int) -> Iterator[str]:
     stamps: Any = client.hgetall(f"{prefix}:v")
-    evictable = {address for address, stamp in stamps.items() if stamp[24] % 4}
+    evictable = {address for address, stamp in stamps.items() if stamp[16] % 4}
     if evictable != {member for member, _ in _zset(client, f"{prefix}:s")}:
         yield "what may be evicted is not what is marked so"
     if not set(client.hkeys(f"{prefix}:g")) <= set(stamps):

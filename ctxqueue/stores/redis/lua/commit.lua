@@ -13,7 +13,7 @@
 --       {'conflict', now, ordinal, record or false or 0 (left out), ...}  or {reason, detail}
 -- Cost  O(writes * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
 -- e  hash  address -> record (header >BddddHH8s: codec, version, revision, written, expires, sizes, commit id)
--- v  hash  address -> stamp (>ddc8B: version, expires or 0, commit id, flags)     x  zset  address by expiry
+-- v  hash  address -> stamp (>ddBc8: version, expires or 0, flags, commit id)     x  zset  address by expiry
 -- flags  evictable (0 never, 1 among the first, 2 next) + 4 if sensitive
 -- k  zset  addresses, all scores 0     s  zset  evictable addresses by when they were written, the medium ones after
 --   all low ones
@@ -89,7 +89,7 @@ local function log_change(kind, address, version, before, of)
 end
 
 local function flags_of(stamp)
-  return string.byte(stamp, 25) or 0 -- an earlier version of this store wrote none
+  return #stamp == 25 and string.byte(stamp, 17) or 0 -- an earlier version of this store wrote none
 end
 
 local function array_header(size)
@@ -150,7 +150,7 @@ for i = 1, count do
   ours[address] = true
   local old = fresh and (history > 1 or operation ~= 'put') and redis.call('HGET', e, address)
   if (expected ~= '' and tonumber(expected) ~= (fresh and version or 0))
-    or (expected_commit ~= '' and fresh and string.sub(stamp, 17, 24) ~= expected_commit) then
+    or (expected_commit ~= '' and fresh and string.sub(stamp, -8) ~= expected_commit) then
     local current = fresh and redis.call('HGET', e, address)
     if current and conflict_bytes + #current > CONFLICT_BYTES then current = 0 end
     conflict_bytes = conflict_bytes + (current and current ~= 0 and #current or 0)
@@ -310,7 +310,7 @@ if changes > 0 then
       for_e[#for_e + 1] = address
       for_e[#for_e + 1] = records[i]
       for_v[#for_v + 1] = address
-      for_v[#for_v + 1] = struct.pack('>ddc8B', versions[i], expires_at[i], ARGV[3], flags[i])
+      for_v[#for_v + 1] = struct.pack('>ddBc8', versions[i], expires_at[i], flags[i], ARGV[3])
       if not stamps[i] then
         for_k[#for_k + 1] = 0
         for_k[#for_k + 1] = address

@@ -20,7 +20,7 @@ for i, address in ipairs(expired) do
   bytes = bytes - redis.call('HSTRLEN', e, address)
   local version = stamps[i] and struct.unpack('>d', stamps[i]) or 0
   floor = math.max(floor, version)
-  local flags = stamps[i] and string.byte(stamps[i], 25) or 0
+  local flags = stamps[i] and #stamps[i] == 25 and string.byte(stamps[i], 17) or 0
   for _, part in ipairs({ 'x', address, version, version, flags }) do logged[#logged + 1] = part end
 end
 redis.call('ZCARD', k)
