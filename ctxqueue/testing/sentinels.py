@@ -39,7 +39,7 @@ class EmbeddedSentinels:
         down_after: float = 1.0,
         config: Mapping[str, str] | None = None,
         binary: Path | None = None,
-        start_timeout: float = 60.0,
+        start_timeout: float = 20.0,
     ) -> None:
         self.password = password
         self.sentinel_password = sentinel_password
@@ -98,10 +98,8 @@ class EmbeddedSentinels:
     def is_whole(self) -> bool:
         """Whether every Sentinel sees one and the same master and all the others, and the replicas are in step."""
         with contextlib.suppress(OSError):
-            masters = {self._master_port(sentinel) for sentinel in self.sentinels}
-            return (
-                len(masters) == 1 and all(map(self._sees_all, self.sentinels)) and all(map(self._in_step, self.servers))
-            )
+            agreed = len({self._master_port(sentinel) for sentinel in self.sentinels}) == 1
+            return agreed and all(map(self._sees_all, self.sentinels)) and all(map(self._in_step, self.servers))
         return False
 
     def wait_until_whole(self) -> None:

@@ -23,7 +23,7 @@ def encoded(*words: str | bytes | int) -> bytes:
 def ask(port: int, *words: str | bytes | int, password: str | None = None, timeout: float = ANSWER_TIMEOUT) -> Any:
     """Send one command to the server at a port of loopback and return its reply: str, int, None or a list.
 
-    Raises ConfigurationError for a reply that is an error, OSError if the server does not answer in ``timeout`` seconds.
+    Raises ConfigurationError for a reply that is an error, OSError for none within ``timeout`` seconds.
     """
     with socket.create_connection(("127.0.0.1", port), timeout) as connection, connection.makefile("rb") as replies:
         if password is not None:

@@ -30,14 +30,20 @@ def sentinels() -> Iterator[EmbeddedSentinels]:
         yield sentinels
 
 
+@pytest.fixture(scope="session")
+def cluster_client(redis_cluster: EmbeddedCluster) -> Iterator[RedisCluster]:
+    """The checker's own client; made once, as it takes longer than a test."""
+    with RedisCluster(host="127.0.0.1", port=redis_cluster.nodes[0].port or 0) as client:
+        yield client
+
+
 @pytest.fixture
-def cluster_url(redis_cluster: EmbeddedCluster) -> Iterator[str]:
+def cluster_url(redis_cluster: EmbeddedCluster, cluster_client: RedisCluster) -> Iterator[str]:
     """The URL of an empty cluster; a test that leaves there what should not be there fails."""
     for master in redis_cluster.serving():
         redis_cluster.ask(master, "FLUSHALL")
     yield redis_cluster.url()
-    with RedisCluster.from_url(f"redis://127.0.0.1:{redis_cluster.nodes[0].port}") as client:
-        assert objections(client) == []
+    assert objections(cluster_client) == []
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ class MasterConnection(SentinelManagedConnection):
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
         """Send; redis-py would go back to the address it had before, however often it tries."""
         if self._sock is None:
-            self.connect_to(self.connection_pool.get_master_address())
-        super().send_packed_command(command, check_health)
+            self.connect_to(self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
 class MasterPool(SentinelConnectionPool):
@@ -44,7 +44,7 @@ class SentinelStore(RedisStore):
         address = sentinel_address(url)
         self.where = str(address)
         manager = Sentinel(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))
-        return MasterPool(
+        return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             manager,
             connection_class=MasterConnection,

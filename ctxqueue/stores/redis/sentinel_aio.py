@@ -23,7 +23,7 @@ class MasterConnection(SentinelManagedConnection):
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         """Send; redis-py would go back to the address it had before, however often it tries."""
         if not self.is_connected:
-            await self.connect_to(await self.connection_pool.get_master_address())
+            await self.connect_to(await self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
         await super().send_packed_command(command, check_health)
 
 
@@ -46,7 +46,7 @@ class AsyncSentinelStore(AsyncRedisStore):
     def _connections(self, policy: Retry) -> ConnectionPool:
         address = sentinel_address(self._url)
         options = {**sentinel_options(address), "retry": Retry(NoBackoff(), 0)}
-        return MasterPool(
+        return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             Sentinel(list(address.sentinels), address.min_other_sentinels, options),
             connection_class=MasterConnection,
