@@ -13,11 +13,14 @@ import redis
 
 from ctxqueue.stores.sql import migrate
 from ctxqueue.testing import EmbeddedPostgres, EmbeddedServer, FaultProxy
+from tests.clustered import cluster_client, cluster_url, redis_cluster, sentinel_url, sentinels
 from tests.tables import emptied, objections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["cluster_client", "cluster_url", "redis_cluster", "sentinel_url", "sentinels"]
 
 DATABASES = 16
 POSTGRES_DATABASES = 4
@@ -33,6 +36,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ctxqueue")
 
 _tests = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``./dev test-matrix`` passes it."""
+    parser.addoption(
+        "--every-server", action="store_true", help="fail where a server of the matrix is missing, whatever the reason"
+    )
 
 
 @pytest.fixture(scope="session")

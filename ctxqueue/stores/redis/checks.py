@@ -80,4 +80,12 @@ def our_error(error: rx.RedisError, where: str) -> CtxqueueError:
         )
     if isinstance(error, rx.ConnectionError | rx.TimeoutError):
         return StoreUnavailable(f"the server at {where} does not answer ({text}): is it running, is the URL right?")
-    return StoreUnavailable(f"the server at {where} answered with an error: {text}", answered=True)
+    return _answered(error, where)
+
+
+def _answered(error: rx.RedisError, where: str) -> CtxqueueError:
+    if isinstance(error, rx.AskError):  # to a client that knows of one server only
+        return ConfigurationError(f"the server at {where} is a node of a cluster: use redis+cluster:// ({error})")
+    if isinstance(error, rx.ClusterError | rx.TryAgainError):
+        return StoreUnavailable(f"the cluster at {where} does not serve all its slots ({error})")
+    return StoreUnavailable(f"the server at {where} answered with an error: {error}", answered=True)

@@ -16,7 +16,7 @@ from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.checks import our_error, translated
-from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, plain, routed
+from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, plain, routed
 from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 class RedisClusterStore(RedisStore):
     """Carries out effects on a Redis Cluster, in one namespace. Thread-safe."""
+
+    retries = RETRIES
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -65,7 +67,8 @@ class RedisClusterStore(RedisStore):
             raise contact_error(error, self.where) from error
 
     def _replies(self, requests: list[Request]) -> list[Any]:
-        return self._run(routed(self._client_now(), [Command.of(request) for request in requests]))
+        commands = [Command.of(request) for request in requests]
+        return self._run(routed(self._client_now(), commands, self.retries))
 
     def _client_now(self) -> RedisCluster:
         if self._cluster is None:
@@ -111,9 +114,10 @@ def client_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def contact_error(error: Exception, where: str) -> CtxqueueError:
     """Return why a cluster could not be reached, in our words."""
-    if "Cluster mode is not enabled" in str(error) and not isinstance(plain(error), RedisError):
+    cause = plain(error)
+    if "cluster support disabled" in str(cause):
         return ConfigurationError(f"the server at {where} is no node of a cluster: use redis:// for it")
-    return our_error(plain(error), where)
+    return our_error(cause, where)
 
 
 def _sent(cluster: RedisCluster, node: ClusterNode, commands: list[Words]) -> list[Any]:

@@ -13,7 +13,7 @@ from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
 from ctxqueue.stores.redis.checks import our_error
 from ctxqueue.stores.redis.cluster import client_options, contact_error
-from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
+from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -75,6 +75,8 @@ class _Client(NamedTuple):
 class AsyncRedisClusterStore(AsyncRedisStore):
     """Carries out effects on a Redis Cluster without blocking the event loop; may be used from several loops."""
 
+    retries = RETRIES
+
     def _address(self) -> str:
         return str(cluster_address(self._url))
 
@@ -103,4 +105,4 @@ class AsyncRedisClusterStore(AsyncRedisStore):
 
     async def _replies(self, client: _Client, requests: list[Request]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
-        return await client.run(routed(client.cluster, commands))
+        return await client.run(routed(client.cluster, commands, self.retries))

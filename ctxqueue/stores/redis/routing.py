@@ -95,7 +95,7 @@ class Nodes(Protocol):
         ...
 
 
-def routed(nodes: Nodes, commands: Sequence[Command], retries: int = RETRIES) -> Generator[Step, Any, list[Any]]:
+def routed(nodes: Nodes, commands: Sequence[Command], retries: int) -> Generator[Step, Any, list[Any]]:
     """Have commands carried out, each once for all we know; return their replies.
 
     Raises a RedisError: the first that sending again does not mend, or the last one when patience ends.
@@ -231,5 +231,5 @@ def plain(error: Exception) -> rx.RedisError:
     while seen is not None:
         if isinstance(seen, rx.RedisError):
             return seen
-        seen = seen.__cause__
+        seen = seen.__cause__ or seen.__context__
     return rx.ConnectionError(str(error))

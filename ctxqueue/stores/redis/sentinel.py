@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import SentinelAddress, sentinel_address
@@ -26,6 +27,18 @@ class MasterConnection(SentinelManagedConnection):
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
+class Sentinels(Sentinel):
+    """Knows who the master is."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's address; raises a ConnectionError of redis-py."""
+        try:
+            address: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            raise no_master(error, service_name) from None
+        return address
+
+
 class MasterPool(SentinelConnectionPool):
     """Connections to the master, and those to the Sentinels."""
 
@@ -43,7 +56,7 @@ class SentinelStore(RedisStore):
     def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
         address = sentinel_address(url)
         self.where = str(address)
-        manager = Sentinel(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))
+        manager = Sentinels(list(address.sentinels), address.min_other_sentinels, sentinel_options(address))  # type: ignore[no-untyped-call]
         return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             manager,
@@ -51,6 +64,13 @@ class SentinelStore(RedisStore):
             max_connections=most,
             **master_options(address, policy),
         )
+
+
+def no_master(error: Exception, name: str) -> rx.ConnectionError:
+    """Return why none was found; redis-py's text names all options of the connections, some releases the password."""
+    if "AuthenticationError" in str(error):
+        return rx.AuthenticationError("a Sentinel wants sentinel_username and sentinel_password")
+    return rx.ConnectionError(f"no Sentinel knows a master {name!r} that is up")
 
 
 def sentinel_options(address: SentinelAddress) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 
 from ctxqueue.stores.redis.addresses import sentinel_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
-from ctxqueue.stores.redis.sentinel import master_options, sentinel_options
+from ctxqueue.stores.redis.sentinel import master_options, no_master, sentinel_options
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
@@ -25,6 +25,18 @@ class MasterConnection(SentinelManagedConnection):
         if not self.is_connected:
             await self.connect_to(await self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
         await super().send_packed_command(command, check_health)
+
+
+class Sentinels(Sentinel):
+    """Knows who the master is."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's address; raises a ConnectionError of redis-py."""
+        try:
+            address: tuple[str, int] = await super().discover_master(service_name)
+        except MasterNotFoundError as error:
+            raise no_master(error, service_name) from None
+        return address
 
 
 class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -48,7 +60,7 @@ class AsyncSentinelStore(AsyncRedisStore):
         options = {**sentinel_options(address), "retry": Retry(NoBackoff(), 0)}
         return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
-            Sentinel(list(address.sentinels), address.min_other_sentinels, options),
+            Sentinels(list(address.sentinels), address.min_other_sentinels, options),  # type: ignore[no-untyped-call]
             connection_class=MasterConnection,
             max_connections=MOST_CONNECTIONS,
             timeout=None,
