@@ -41,7 +41,7 @@ _tests = itertools.count()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``./dev test-matrix`` passes it."""
     parser.addoption(
-        "--every-server", action="store_true", help="fail where a server of the matrix is missing, whatever the reason"
+        "--every-server", action="store_true", help="run nothing unless every server of the matrix is there"
     )
 
 

@@ -39,7 +39,7 @@ class EmbeddedSentinels:
         down_after: float = 1.0,
         config: Mapping[str, str] | None = None,
         binary: Path | None = None,
-        start_timeout: float = 60.0,
+        start_timeout: float = 20.0,
     ) -> None:
         self.password = password
         self.sentinel_password = sentinel_password

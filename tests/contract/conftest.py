@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.keyspace import tidy_redis
-from tests.contract.matrix import is_core, started
+from tests.contract.matrix import is_core, missing, started
 
 __all__ = ["started", "tidy_redis"]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to ``./dev test-matrix`` the tests that go over each server, but hardly to its commands."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to ``./dev test-matrix`` the tests that go over each server, but hardly to its commands.
+
+    Raises UsageError there for a missing one.
+    """
+    if config.getoption("--every-server") and (reasons := missing()):
+        raise pytest.UsageError(*reasons)
     for item in items:
         if isinstance(item, pytest.Function) and item.path.name == "test_server_matrix.py" and not is_core(item):
             item.add_marker(pytest.mark.matrix)

@@ -80,6 +80,17 @@ def is_brought(name: str) -> bool:
     return False
 
 
+def missing() -> list[str]:
+    """Return what keeps each server that is not there from being tested."""
+    reasons = []
+    for name in SERVERS:
+        try:
+            binary_of(name)
+        except LookupError as reason:
+            reasons.append(str(reason))
+    return reasons
+
+
 def is_core(item: pytest.Function) -> bool:
     """Whether a test of the contract belongs to those that depend on the server most."""
     return item.function.__module__ in CORE
@@ -92,7 +103,7 @@ class Started(Protocol):
 
 
 @pytest.fixture(scope="session")
-def started(request: pytest.FixtureRequest) -> Iterator[Started]:
+def started() -> Iterator[Started]:
     """Servers of the matrix. One that is missing fails the test, unless no wheel of it fits: then it is skipped."""
     servers: dict[str, EmbeddedServer] = {}
     with ExitStack() as stack:
@@ -101,10 +112,10 @@ def started(request: pytest.FixtureRequest) -> Iterator[Started]:
             if name not in servers:
                 try:
                     binary = binary_of(name)
-                except LookupError as missing:
-                    if request.config.getoption("--every-server") or is_brought(name):
-                        pytest.fail(str(missing), pytrace=False)
-                    pytest.skip(str(missing))
+                except LookupError as reason:
+                    if is_brought(name):
+                        pytest.fail(str(reason), pytrace=False)
+                    pytest.skip(str(reason))
                 servers[name] = stack.enter_context(EmbeddedServer(binary=binary))
             return servers[name]
 
