@@ -7,8 +7,22 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, select
 
 from ctxqueue.records import decode_header
+from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.sql import connecting, packing
-from ctxqueue.stores.sql.schema import calls, due, entries, metadata, outbox, parked, runs, waiters, workflows
+from ctxqueue.stores.sql.schema import (
+    calls,
+    due,
+    entries,
+    guards,
+    history,
+    log,
+    metadata,
+    outbox,
+    parked,
+    runs,
+    waiters,
+    workflows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +55,7 @@ def objections(url: str) -> list[str]:
     """Return what should not be there, or does not fit together."""
     engine = _engine(url)
     with engine.connect() as connection:
-        found = [*_of_workflows(connection), *_of_parked(connection), *_of_due(connection), *_of_calls(connection)]
+        found = [text for check in CHECKS for text in check(connection)]
     engine.dispose()
     return found
 
@@ -54,8 +68,9 @@ def _of_workflows(connection: Connection) -> Iterator[str]:
             yield f"an entry of {row.workflow_id!r}, which is not there"
             continue
         held[row.namespace, row.workflow_id].append(row)
-        header = decode_header(row.record)
-        if (row.version, row.size, row.expires_us or 0) != (header.stamp.version, len(row.record), header.expires_us):
+        header, has = decode_header(row.record), traits(row.record)
+        columns = (row.version, row.size, row.expires_us, row.evict_order, row.sensitive)
+        if columns != has[:5] or packing.keys(row.depends_on or b"\x90") != has.depends_on:
             yield f"{row.address!r}: its columns are not those of the record"
         if header.revision > there[row.namespace, row.workflow_id].revision:
             yield f"{row.address!r} is of a later revision than its workflow"
@@ -95,10 +110,29 @@ def _of_parked(connection: Connection) -> Iterator[str]:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
 
 
+def _of_histories(connection: Connection) -> Iterator[str]:
+    there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
+    for table in (log, history, guards, entries, parked, waiters):
+        for place in connection.execute(select(table.c.namespace, table.c.workflow_id).distinct()):
+            if tuple(place) not in there:
+                yield f"{table.name} has rows of {place}, which is not there"
+    for row in connection.execute(select(history)):
+        if (row.version, row.size) != (decode_header(row.record).stamp.version, len(row.record)):
+            yield f"a kept value of {row.address!r}: its columns are not those of the record"
+    newest = connection.execute(
+        select(log.c.namespace, log.c.workflow_id, func.max(log.c.revision)).group_by(
+            log.c.namespace, log.c.workflow_id
+        )
+    )
+    for namespace, workflow, revision in newest:
+        if there.get((namespace, workflow)) != revision:
+            yield f"the log of {workflow!r} ends at {revision}"
+
+
 def _of_due(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
     for row in connection.execute(select(due)):
-        if row.kind not in {"expiry", "deadline", "standby", "fan_out"}:
+        if row.kind not in {"expiry", "deadline", "standby", "fan_out", "idle", "end"}:
             yield f"{row.kind} is due, which nobody knows"
         elif row.kind != "standby" and row.workflow_id not in there:
             yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"
@@ -116,3 +150,6 @@ def _of_calls(connection: Connection) -> Iterator[str]:
     for place, row in known.items():
         if packing.run(row.run).calls != counted[place]:
             yield f"{place}: its journal has {counted[place]} calls, not as its record says"
+
+
+CHECKS = (_of_workflows, _of_parked, _of_histories, _of_due, _of_calls)

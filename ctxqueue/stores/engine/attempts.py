@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
@@ -10,7 +10,7 @@ from ctxqueue.stores.engine import waiters
 from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import Held, State
+    from ctxqueue.stores.engine.state import Held, State, Workflow
 
 
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:
@@ -34,9 +34,17 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     run.lease_us = now + effect.lease_us
     run.ends_us = max(now, run.deadline_us or 0) + effect.horizon_us
     state.save_run(effect.workflow_id, effect.run_id, run)
-    late = bool(missing) and run.deadline_us is not None and run.deadline_us <= now
     parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
-    return fx.Claimed("timeout" if late else "run", run.epoch, b"", missing, parked_for)
+    return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for)
+
+
+def _answer(effect: fx.Claim, held: Held) -> Literal["run", "timeout", "closed"]:
+    """Return the answer to a run whose condition is false."""
+    workflow = held.workflow
+    # What it waited for, or would wait for, cannot come any more. It may have come before the end, and is read then.
+    if (workflow is not None and workflow.closed_us) or (effect.position.leg and workflow is None):
+        return "closed"
+    return "timeout" if held.run.deadline_us is not None and held.run.deadline_us <= held.now_us else "run"
 
 
 def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
@@ -75,18 +83,12 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     workflow, run, now = held.workflow, held.run, held.now_us
     if workflow is None:
         return fx.Armed("no_workflow")
-    if run.epoch != effect.epoch:
-        return fx.Armed("superseded")
     present = held.present.__contains__
     missing = tuple(unmet(effect.condition, present))
-    if run.state == "parked":
-        # The same call again, its reply was lost; meanwhile the run may have been released already.
-        return fx.Armed("parked", missing)
-    if holds(effect.condition, present):
-        return fx.Armed("ready")
+    answer = _not_to_park(effect, held, workflow)
+    if answer is not None:
+        return fx.Armed(answer, missing if answer in ("parked", "timeout") else ())
     deadline = run.deadline_us or now + effect.timeout_us
-    if deadline <= now:
-        return fx.Armed("timeout", missing)
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
@@ -98,6 +100,22 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     state.save_run(effect.workflow_id, effect.run_id, run)
     state.save(workflow)
     return fx.Armed("parked", missing)
+
+
+def _not_to_park(
+    effect: fx.Arm, held: Held, workflow: Workflow
+) -> Literal["superseded", "closed", "parked", "ready", "timeout"] | None:
+    if held.run.epoch != effect.epoch:
+        return "superseded"
+    if workflow.closed_us:
+        return "closed"
+    if held.run.state == "parked":
+        # The same call again, its reply was lost; meanwhile the run may have been released already.
+        return "parked"
+    if holds(effect.condition, held.present.__contains__):
+        return "ready"
+    late = held.run.deadline_us is not None and held.run.deadline_us <= held.now_us
+    return "timeout" if late else None
 
 
 def finish(state: State, effect: fx.Finish) -> bool:

@@ -8,7 +8,7 @@ from ctxqueue import effects as fx
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.identity import LANE_SECONDS
 from ctxqueue.settings import MAX_RUN_CALLS
-from ctxqueue.stores.engine import waiters, writes
+from ctxqueue.stores.engine import eviction, waiters, writes
 from ctxqueue.stores.engine.entries import expiry_of
 from ctxqueue.stores.engine.state import Answer, Entry, Journaled, Wanted
 
@@ -26,34 +26,48 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
         effect.workflow_id, Wanted([write.address for write in effect.writes], run=call.run_id, call=place)
     )
     workflow, now = held.workflow, held.now_us
-    if workflow is None:
+    if workflow is None or workflow.removing:
         return fx.Refused("no_workflow")
-    if call.run_id and held.run.epoch > call.epoch:
-        return fx.Refused("superseded", str(held.run.epoch))
-    earlier = _earlier(effect, held)
-    if earlier is not None:
-        return earlier
-    if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
-        return fx.Refused("calls", str(MAX_RUN_CALLS))
-    decided = writes.decide(effect, workflow, held.records, now)
-    if isinstance(decided, fx.Conflict | fx.Refused):
+    decided = _answered(effect, held, workflow) or writes.Decision(effect, workflow, held.records, now).made()
+    if isinstance(decided, writes.Decided):
+        decided = eviction.make_room(state, effect, workflow, decided, now) or decided
+    if not isinstance(decided, writes.Decided):
         return decided
     considered = waiters.consider_arrivals(state, workflow, decided, now)
     _write(state, effect, workflow, now, decided)
     outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
-    if decided.records or decided.removed or considered.fires:
+    if decided.changes or considered.fires:
         state.save(workflow)
     _remember(state, effect, held, place, decided)
     return _committed(effect, workflow, now, decided, considered, outgoing)
 
 
-def _earlier(effect: fx.Commit, held: Held) -> fx.Committed | fx.Refused | None:
+def _answered(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed | fx.Refused | None:
+    """Return the answer to a commit of which the writes need not be looked at."""
+    call = effect.call
+    if call.run_id and held.run.epoch > call.epoch:
+        return fx.Refused("superseded", str(held.run.epoch))
+    earlier = _earlier(effect, held, workflow)
+    if earlier is not None:
+        return earlier
+    if workflow.closed_us:
+        return fx.Refused("closed")
+    if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
+        return fx.Refused("calls", str(MAX_RUN_CALLS))
+    if effect.graph is not None and effect.graph != workflow.graph:
+        return fx.Refused("graph_moved", str(workflow.graph))
+    return None
+
+
+def _earlier(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed | fx.Refused | None:
     """Return the answer to a call that was made before."""
     if held.journaled is None:
         return None
     first, number = held.journaled
     if effect.call.mode == "lane" and number != int(effect.call.call_id):
         return fx.Refused("stale", str(number)) if number > int(effect.call.call_id) else None
+    if first.incarnation != workflow.incarnation:
+        return None
     diverged = first.digest != effect.digest
     if diverged and effect.on_divergence == "error":
         return fx.Refused("diverged")
@@ -74,8 +88,13 @@ def _earlier(effect: fx.Commit, held: Held) -> fx.Committed | fx.Refused | None:
 
 
 def _write(state: State, effect: fx.Commit, workflow: Workflow, now: int, decided: Decided) -> None:
-    if not (decided.records or decided.removed):
+    for address in decided.purged:
+        state.forget_values(effect.workflow_id, address)
+    if not decided.changes:
         return
+    bounds = effect.bounds
+    if decided.kept:
+        state.keep(effect.workflow_id, decided.kept, bounds.history - 1)
     if decided.records:
         state.store(effect.workflow_id, decided.records)
     if decided.removed:
@@ -85,6 +104,9 @@ def _write(state: State, effect: fx.Commit, workflow: Workflow, now: int, decide
     workflow.revision += 1
     workflow.commit_id, workflow.clock_us = effect.commit_id, now
     workflow.entries, workflow.size, workflow.floor = decided.entries, decided.size, decided.floor
+    workflow.graph += decided.new_edges
+    record = fx.LogRecord(workflow.revision, effect.commit_id, effect.agent_id, now, tuple(decided.logged))
+    state.write_log(effect.workflow_id, record, bounds.log_limit)
 
 
 def _remember(state: State, effect: fx.Commit, held: Held, place: Entry, decided: Decided) -> None:
@@ -99,7 +121,10 @@ def _remember(state: State, effect: fx.Commit, held: Held, place: Entry, decided
         state.save_run(effect.workflow_id, call.run_id, held.run)
     kept_us = int(LANE_SECONDS * MICROSECONDS) if call.mode == "lane" else effect.bounds.horizon_us
     named = tuple(write.address for write in effect.writes) if call.mode == "operation" else ()
-    answer = Answer(effect.digest, workflow.revision, now, effect.commit_id, tuple(decided.versions), named)
+    answer = Answer(
+        *(effect.digest, workflow.revision, now, effect.commit_id),
+        *(tuple(decided.versions), named, workflow.incarnation),
+    )
     number = int(call.call_id) if call.mode == "lane" else 0
     state.journal(effect.workflow_id, place, Journaled(answer, number), now + kept_us)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine import attempts, commits, entries, outbox, waiters
+from ctxqueue.stores.engine import attempts, commits, endings, entries, histories, outbox, waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,7 +14,16 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Open: entries.open_workflow,
     fx.Load: entries.load,
     fx.LoadPage: entries.load_page,
+    fx.LoadSince: histories.load_since,
+    fx.LoadLog: histories.load_log,
+    fx.LoadHistory: histories.load_history,
+    fx.LoadHistoryAddresses: histories.load_history_addresses,
+    fx.Forget: histories.forget,
+    fx.LoadGraph: entries.load_graph,
+    fx.LoadCatalogue: entries.load_catalogue,
     fx.Expire: entries.expire,
+    fx.Close: endings.close,
+    fx.End: endings.end,
     fx.Commit: commits.commit,
     fx.Claim: attempts.claim,
     fx.Renew: attempts.renew,
@@ -27,5 +36,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Settle: outbox.settle,
 }
 
-READ_ONLY = frozenset({fx.Load, fx.LoadPage})
-"""Effects that look with one read and write nothing: they need no transaction."""
+SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue})
+"""Effects that look once and write nothing: they need no transaction."""
+SEVERAL_READS = frozenset({fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph})
+"""Effects that look more than once and write nothing: they need one moment."""

@@ -36,10 +36,19 @@ class Workflow:
     """Bytes of all its records."""
     parked: int = 0
     """Runs that wait."""
+    closed_us: int = 0
+    """When it was closed; 0: it is open."""
+    removing: bool = False
+    """It is being removed: to callers it is not there."""
+    graph: int = 0
+    """Rises with each commit that adds a dependency."""
 
     def head(self, now_us: int) -> fx.Head:
         """Return what callers are told of it."""
-        return fx.Head(self.incarnation, self.revision, self.commit_id, self.created_us, self.metadata, now_us)
+        return fx.Head(
+            *(self.incarnation, self.revision, self.commit_id, self.created_us, self.metadata),
+            *(now_us, self.closed_us, self.graph),
+        )
 
 
 class Standby(NamedTuple):
@@ -88,6 +97,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     versions: tuple[int, ...]
     addresses: tuple[str, ...]
     """Of a named operation: what it wrote."""
+    incarnation: str
+    """Of the workflow: a call of an earlier one of this name is none of this one's."""
 
 
 class Entry(NamedTuple):
@@ -143,13 +154,15 @@ class Due(NamedTuple):
     detail: str
 
 
-class Expiring(NamedTuple):
-    """An entry with an expiry."""
+class Removable(NamedTuple):
+    """An entry that may go: by its expiry, or to make room."""
 
-    expires_us: int
+    order: int
+    """Its expiry; or when it was written, medium ones after all low ones."""
     address: str
     version: int
     size: int
+    sensitive: bool
 
 
 class State(Protocol):
@@ -173,8 +186,36 @@ class State(Protocol):
         """Keep everybody else from a workflow, also from one that is not there, and look at it."""
         ...
 
-    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Removable]:
         """Return the entries that expire first."""
+        ...
+
+    def evictable(self, workflow_id: str, limit: int) -> Sequence[Removable]:
+        """Return the entries that go first when room runs out."""
+        ...
+
+    def edges(self, workflow_id: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the keys that addresses depend on."""
+        ...
+
+    def log(self, workflow_id: str, from_revision: int, limit: int, max_bytes: int) -> Sequence[fx.LogRecord]:
+        """Return log records from a revision on, in order, at least one if there is one."""
+        ...
+
+    def oldest_logged(self, workflow_id: str) -> int | None:
+        """Return the oldest revision that the log has."""
+        ...
+
+    def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
+        """Return values kept of an address, newest first, at least one if there is one, and whether there are more."""
+        ...
+
+    def history_addresses(self, workflow_id: str, after: str, limit: int) -> Sequence[str]:
+        """Return the addresses of which values are kept, in order."""
+        ...
+
+    def catalogue(self, after: str, limit: int) -> Sequence[str]:
+        """Return the ids of workflows, in order."""
         ...
 
     def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
@@ -193,6 +234,22 @@ class State(Protocol):
 
     def remove(self, workflow_id: str, addresses: Collection[str]) -> None:
         """Remove entries."""
+        ...
+
+    def write_log(self, workflow_id: str, record: fx.LogRecord, most: int) -> None:
+        """Write a log record, and drop those before the last ``most``."""
+        ...
+
+    def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:
+        """Keep values as history, and drop of each address those before the last ``most``."""
+        ...
+
+    def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
+        """Drop values kept of an address: of some versions, or all."""
+        ...
+
+    def drop(self, workflow_id: str) -> None:
+        """Remove a workflow, its entries and log; not its runs and their journals, which end by themselves."""
         ...
 
     # Runs and what they waited for ---------------------------------------------------------------------------------
@@ -215,6 +272,18 @@ class State(Protocol):
 
     def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
         """Let runs wait, each registered on its witness and nowhere else."""
+        ...
+
+    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
+        """Return some runs that wait."""
+        ...
+
+    def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
+        """Note what released runs are about to read; what was noted until now is forgotten."""
+        ...
+
+    def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
+        """Return the conditions of such runs."""
         ...
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:

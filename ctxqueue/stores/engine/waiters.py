@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 INLINE_WAITERS = 50
 """Looked at in a commit; more are left to `fan_out`."""
+GUARDED_LEASES = 10
+"""So long a released run has to come and read what it waited for."""
 LEAF_BUDGET = 2_000
 """Addresses of conditions that are looked at in one transaction, though one condition at least."""
 
@@ -106,7 +108,12 @@ def carry_out(
 def fire(
     state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, app: str = "", lease_us: int = 0
 ) -> tuple[fx.Outgoing, ...]:
-    """Put the messages of parked runs in the outbox; the caller saves the workflow."""
+    """Put the messages of parked runs in the outbox; the caller saves the workflow.
+
+    With a lease, what the runs waited for is not evicted until they have had time to read it.
+    """
+    if lease_us:
+        state.guard(workflow.workflow_id, runs, now_us, now_us + GUARDED_LEASES * lease_us)
     state.unpark(workflow.workflow_id, runs.keys())
     state.clear_due(Due("deadline", workflow.workflow_id, run) for run in runs)
     workflow.parked -= len(runs)

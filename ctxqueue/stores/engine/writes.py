@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ctxqueue import codec
 from ctxqueue import effects as fx
 from ctxqueue.records import Stamp, decode_header, encode_record, value_of
-from ctxqueue.stores.engine.entries import is_fresh
+from ctxqueue.stores.engine.entries import Traits, is_fresh, traits
+from ctxqueue.stores.engine.merges import CannotMerge, merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,32 +18,49 @@ if TYPE_CHECKING:
 
 CONFLICT_BYTES = 256 * 1024
 """Of records that come along with a conflict."""
+KEPT_BYTES = 1024 * 1024
+"""Of values that one commit keeps as history."""
+KEPT_OPERATIONS = frozenset({"put", "set", "append", "increment", "maximum", "minimum", "delete"})
 
 
 @dataclass(slots=True)
 class Decided:
     """What is to be written, and what the workflow becomes by it."""
 
+    entries: int
+    size: int
+    floor: int
     versions: list[int] = field(default_factory=list)
     """By write; 0 for a delete that finds nothing."""
     records: dict[str, bytes] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    logged: list[fx.Logged] = field(default_factory=list)
+    kept: dict[str, fx.Kept] = field(default_factory=dict)
+    kept_bytes: int = 0
+    purged: list[str] = field(default_factory=list)
+    new_edges: bool = False
     earliest_us: int | None = None
     """The first expiry among the records."""
-    entries: int = 0
-    size: int = 0
-    floor: int = 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is to be a new revision."""
+        return bool(self.logged)
 
 
 class Standing:
     """What stands at an address: its record if there is one, and whether that is fresh."""
 
-    __slots__ = ("fresh", "header", "record")
+    __slots__ = ("fresh", "header", "record", "traits")
 
     def __init__(self, record: bytes | None, now_us: int) -> None:
         self.record = record
-        self.header: Header | None = decode_header(record) if record is not None else None
-        self.fresh = record if record is not None and is_fresh(record, now_us) else None
+        self.header: Header | None = None
+        self.traits: Traits | None = None
+        self.fresh: bytes | None = None
+        if record is not None:
+            self.header, self.traits = decode_header(record), traits(record)
+            self.fresh = record if is_fresh(record, now_us) else None
 
     @property
     def version(self) -> int:
@@ -62,53 +79,94 @@ class Standing:
         )
 
 
-def decide(
-    effect: fx.Commit, workflow: Workflow, records: Mapping[str, bytes], now_us: int
-) -> Decided | fx.Conflict | fx.Refused:
-    """Return what the commit writes, or why it does not."""
-    decided = Decided(entries=workflow.entries, size=workflow.size, floor=workflow.floor)
-    agent = effect.agent_id.encode()
-    standing = {write.address: Standing(records.get(write.address), now_us) for write in effect.writes}
-    conflicting: dict[int, bytes | None] = {}
-    for ordinal, write in enumerate(effect.writes):
-        here = standing[write.address]
-        if here.refuses(write):
-            conflicting[ordinal] = here.fresh
-            continue
-        decided.size -= len(here.record or b"")
-        if write.operation == "delete":
-            decided.versions.append(here.version)
-            if here.header is not None:
-                decided.removed.append(write.address)
-                decided.entries -= 1
-                decided.floor = max(decided.floor, here.header.stamp.version)
-            continue
-        parts = _merged(write, here, effect.bounds.max_merge)
-        if isinstance(parts, str):
-            return fx.Refused(parts, str(ordinal))
-        expires = now_us + write.ttl_us if write.ttl_us else 0
+class Decision:
+    """Goes through the writes of one commit."""
+
+    def __init__(self, effect: fx.Commit, workflow: Workflow, records: Mapping[str, bytes], now_us: int) -> None:
+        self._effect = effect
+        self._workflow = workflow
+        self._records = records
+        self._now_us = now_us
+        self._agent = effect.agent_id.encode()
+        self.decided = Decided(workflow.entries, workflow.size, workflow.floor)
+
+    def made(self) -> Decided | fx.Conflict | fx.Refused:
+        """Return what the commit writes, or why it does not; whether it has room is another question."""
+        conflicting: dict[int, bytes | None] = {}
+        for ordinal, write in enumerate(self._effect.writes):
+            here = Standing(self._records.get(write.address), self._now_us)
+            if here.refuses(write):
+                conflicting[ordinal] = here.fresh
+            elif write.operation in ("delete", "purge"):
+                self._remove(write, here)
+            elif write.operation == "keep" and here.fresh is not None:
+                self.decided.versions.append(here.version)
+            else:
+                try:
+                    self._put(write, here)
+                except CannotMerge as error:
+                    return fx.Refused(error.why, str(ordinal))
+            if write.operation in KEPT_OPERATIONS:
+                self._keep(write, here)
+        return _conflict(conflicting, self._now_us) if conflicting else self.decided
+
+    def _keep(self, write: fx.Write, here: Standing) -> None:
+        decided = self.decided
+        if here.fresh is None or self._effect.bounds.history <= 1:
+            return
+        if decided.kept_bytes + len(here.fresh) <= KEPT_BYTES:
+            decided.kept_bytes += len(here.fresh)
+            decided.kept[write.address] = fx.Kept(self._workflow.revision + 1, here.fresh)
+
+    def _log(self, kind: str, address: str, version: int, before: int, *, sensitive: bool) -> None:
+        self.decided.logged.append(fx.Logged(kind, address, version, before, sensitive))  # type: ignore[arg-type]
+
+    def _remove(self, write: fx.Write, here: Standing) -> None:
+        decided = self.decided
+        decided.versions.append(here.version)
+        if write.operation == "purge":
+            decided.purged.append(write.address)
+        if here.traits is None:
+            return
+        version = here.traits.version
+        decided.removed.append(write.address)
+        decided.entries -= 1
+        decided.size -= here.traits.size
+        decided.floor = max(decided.floor, version)
+        kind = "expired" if here.fresh is None else "deleted"
+        self._log(kind, write.address, version, version, sensitive=here.traits.sensitive)
+
+    def _put(self, write: fx.Write, here: Standing) -> None:
+        decided, workflow, now = self.decided, self._workflow, self._now_us
+        meta, value = self._laid_over(write, here)
+        expires = now + write.ttl_us if write.ttl_us else 0
         if write.keep_expiry and not write.ttl_us and here.header and here.fresh is not None:
             expires = here.header.expires_us
-        stamp = Stamp((here.header.stamp.version if here.header else workflow.floor) + 1, effect.commit_id)
-        record = encode_record(stamp, workflow.revision + 1, now_us, expires, agent, *parts)
+        stamp = Stamp((here.header.stamp.version if here.header else workflow.floor) + 1, self._effect.commit_id)
+        record = encode_record(stamp, workflow.revision + 1, now, expires, self._agent, meta, value)
+        written = traits(record)
+        standing = here.traits
+        if standing is not None and here.fresh is None:
+            self._log("expired", write.address, standing.version, standing.version, sensitive=standing.sensitive)
+        self._log("put", write.address, stamp.version, here.version, sensitive=written.sensitive)
+        if written.depends_on and written.depends_on != (standing.depends_on if standing else ()):
+            decided.new_edges = True
         decided.versions.append(stamp.version)
         decided.records[write.address] = record
         decided.entries += here.record is None
-        decided.size += len(record)
+        decided.size += len(record) - len(here.record or b"")
         if expires:
             decided.earliest_us = min(expires, decided.earliest_us or expires)
-    if conflicting:
-        return _conflict(conflicting, now_us)
-    return _over_a_limit(decided, workflow, effect.bounds) or decided
 
-
-def _over_a_limit(decided: Decided, workflow: Workflow, bounds: fx.Bounds) -> fx.Refused | None:
-    # A workflow that is over a limit, as a lowered one may leave it, can still be written to and shrunk.
-    if decided.entries > bounds.max_entries and decided.entries > workflow.entries:
-        return fx.Refused("entries", str(decided.entries))
-    if decided.size > bounds.max_bytes and decided.size > workflow.size:
-        return fx.Refused("bytes", str(decided.size))
-    return None
+    def _laid_over(self, write: fx.Write, here: Standing) -> tuple[bytes, bytes]:
+        """Return meta and value of a write laid over what stands there; raises CannotMerge."""
+        if here.fresh is None or here.header is None or write.operation == "put":
+            return write.meta, write.value
+        meta = here.fresh[here.header.agent_end : here.header.meta_end]
+        if write.operation == "set":
+            return meta, write.value
+        held = value_of(here.fresh, here.header)
+        return meta, merged(write.operation, held, write.value, self._effect.bounds.max_merge)
 
 
 def _conflict(conflicting: Mapping[int, bytes | None], now_us: int) -> fx.Conflict:
@@ -119,21 +177,3 @@ def _conflict(conflicting: Mapping[int, bytes | None], now_us: int) -> fx.Confli
             size += len(record or b"")
             records[ordinal] = record
     return fx.Conflict(records, tuple(ordinal for ordinal in conflicting if ordinal not in records), now_us)
-
-
-def _merged(
-    write: fx.Write, here: Standing, max_merge: int
-) -> tuple[bytes, bytes] | Literal["too_large", "not_a_list"]:
-    """Return meta and value of a write laid over what stands there, or why that cannot be done here."""
-    if here.fresh is None or here.header is None or write.operation == "put":
-        return write.meta, write.value
-    meta = here.fresh[here.header.agent_end : here.header.meta_end]
-    if write.operation == "set":
-        return meta, write.value
-    held = value_of(here.fresh, here.header)
-    if len(held) + len(write.value) > max_merge:
-        return "too_large"
-    existing = codec.unpack(held)
-    if not isinstance(existing, list):
-        return "not_a_list"
-    return meta, codec.pack(existing + codec.unpack(write.value))

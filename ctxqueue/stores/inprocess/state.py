@@ -6,25 +6,36 @@ import time
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ctxqueue import effects as fx
+from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
-from ctxqueue.stores.engine.entries import is_fresh
-from ctxqueue.stores.engine.state import NOTHING, Due, Entry, Expiring, Held, Journaled, Parked, Run, Wanted, Workflow
+from ctxqueue.stores.engine.entries import is_fresh, traits
+from ctxqueue.stores.engine.state import NOTHING, Due, Entry, Held, Journaled, Parked, Removable, Run, Wanted, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from ctxqueue.rules.dependencies import Tree
+
 
 @dataclass(slots=True)
 class Contents:
-    """One workflow's. ``order`` has the addresses of ``records`` sorted, ``expiries`` those that expire by when."""
+    """One workflow's. ``order`` has the addresses of ``records``, the others those that expire or may be evicted."""
 
     workflow: Workflow
     records: dict[str, bytes] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     expiries: list[tuple[int, str]] = field(default_factory=list)
+    evictable: list[tuple[int, str]] = field(default_factory=list)
+    log: dict[int, fx.LogRecord] = field(default_factory=dict)
+    """By revision, in order."""
+    history: dict[str, list[fx.Kept]] = field(default_factory=dict)
+    """By address, newest first."""
+    guards: list[tuple[int, Tree]] = field(default_factory=list)
+    """What released runs are about to read, and until when."""
     parked: dict[str, Parked] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
     """Address -> runs registered on it, sorted."""
@@ -35,18 +46,28 @@ class Contents:
         if record is None:
             return
         del self.order[bisect_left(self.order, address)]
-        expires_us = decode_header(record).expires_us
-        if expires_us:
-            del self.expiries[bisect_left(self.expiries, (expires_us, address))]
+        had = traits(record)
+        for index, key in ((self.expiries, had.expires_us), (self.evictable, had.evict_order)):
+            if key is not None:
+                del index[bisect_left(index, (key, address))]
 
     def put(self, address: str, record: bytes) -> None:
         """Write an entry over what stands there."""
         self.drop(address)
         self.records[address] = record
         insort(self.order, address)
-        expires_us = decode_header(record).expires_us
-        if expires_us:
-            insort(self.expiries, (expires_us, address))
+        has = traits(record)
+        for index, key in ((self.expiries, has.expires_us), (self.evictable, has.evict_order)):
+            if key is not None:
+                insort(index, (key, address))
+
+    def removable(self, index: list[tuple[int, str]], limit: int) -> list[Removable]:
+        """Return the first entries of an index."""
+        found = []
+        for order, address in index[:limit]:
+            has = traits(self.records[address])
+            found.append(Removable(order, address, has.version, has.size, has.sensitive))
+        return found
 
     def stop_waiting(self, run: str) -> None:
         """Remove a parked run and its registrations, if it is there."""
@@ -134,14 +155,56 @@ class MemoryState:
         journaled, ends_us = self._places.get((workflow_id, place.owner), (None, 0))
         return journaled if ends_us > now_us else None
 
-    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Removable]:
         """Return the entries that expire first."""
         contents = self._workflows[workflow_id]
-        found = []
-        for expires_us, address in contents.expiries[:limit]:
-            record = contents.records[address]
-            found.append(Expiring(expires_us, address, decode_header(record).stamp.version, len(record)))
+        return contents.removable(contents.expiries, limit)
+
+    def evictable(self, workflow_id: str, limit: int) -> Sequence[Removable]:
+        """Return the entries that go first when room runs out."""
+        contents = self._workflows[workflow_id]
+        return contents.removable(contents.evictable, limit)
+
+    def edges(self, workflow_id: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the keys that addresses depend on."""
+        records = self._workflows[workflow_id].records
+        return {address: keys for address, record in records.items() if (keys := traits(record).depends_on)}
+
+    def log(self, workflow_id: str, from_revision: int, limit: int, max_bytes: int) -> Sequence[fx.LogRecord]:
+        """Return log records from a revision on, in order."""
+        found: list[fx.LogRecord] = []
+        size = 0
+        log = self._workflows[workflow_id].log
+        for revision in range(max(from_revision, min(log, default=0)), max(log, default=-1) + 1):
+            if found and (len(found) >= limit or size > max_bytes):
+                break
+            found.append(log[revision])
+            size += sum(len(change.address) for change in log[revision].changes)
         return found
+
+    def oldest_logged(self, workflow_id: str) -> int | None:
+        """Return the oldest revision that the log has."""
+        return next(iter(self._workflows[workflow_id].log), None)
+
+    def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
+        """Return values kept of an address, newest first, and whether there are more."""
+        kept = self._workflows[workflow_id].history.get(address, [])[skip:]
+        size = 0
+        for taken, value in enumerate(kept):
+            if taken and size > max_bytes:
+                return kept[:taken], True
+            size += len(value.record)
+        return kept, False
+
+    def history_addresses(self, workflow_id: str, after: str, limit: int) -> Sequence[str]:
+        """Return the addresses of which values are kept, in order."""
+        contents = self._workflows.get(workflow_id)
+        return sorted(address for address in contents.history if address > after)[:limit] if contents else []
+
+    def catalogue(self, after: str, limit: int) -> Sequence[str]:
+        """Return the ids of workflows, in order."""
+        ids = (workflow_id for workflow_id in self._workflows if workflow_id != GLOBAL_WORKFLOW)
+        return nsmallest(limit, (workflow_id for workflow_id in ids if workflow_id > after))
 
     def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
         """Return those of the addresses that hold a fresh entry."""
@@ -165,6 +228,33 @@ class MemoryState:
         contents = self._workflows[workflow_id]
         for address in addresses:
             contents.drop(address)
+
+    def write_log(self, workflow_id: str, record: fx.LogRecord, most: int) -> None:
+        """Write a log record, and drop those before the last ``most``."""
+        log = self._workflows[workflow_id].log
+        log[record.revision] = record
+        while len(log) > most:
+            del log[next(iter(log))]
+
+    def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:
+        """Keep values as history, and drop of each address those before the last ``most``."""
+        history = self._workflows[workflow_id].history
+        for address, value in values.items():
+            history[address] = [value, *history.get(address, ())][:most]
+
+    def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
+        """Drop values kept of an address: of some versions, or all."""
+        history = self._workflows[workflow_id].history
+        kept = history.pop(address, ()) if versions is None else history.get(address, ())
+        left = [value for value in kept if versions and decode_header(value.record).stamp.version not in versions]
+        if left:
+            history[address] = left
+        else:
+            history.pop(address, None)
+
+    def drop(self, workflow_id: str) -> None:
+        """Remove a workflow, its entries and log."""
+        self._workflows.pop(workflow_id, None)
 
     # Runs and what they waited for ---------------------------------------------------------------------------------
 
@@ -200,6 +290,20 @@ class MemoryState:
             contents.parked[run] = parked
             for address in parked.witness:
                 insort(contents.waiting.setdefault(address, []), run)
+
+    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
+        """Return some runs that wait."""
+        return dict(islice(self._workflows[workflow_id].parked.items(), limit))
+
+    def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
+        """Note what released runs are about to read."""
+        contents = self._workflows[workflow_id]
+        contents.guards = [guard for guard in contents.guards if guard[0] > now_us]
+        contents.guards += [(until_us, parked.condition) for parked in runs.values()]
+
+    def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[Tree]:
+        """Return the conditions of such runs."""
+        return [condition for until_us, condition in self._workflows[workflow_id].guards if until_us > now_us][:limit]
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
         """Let runs wait no more."""

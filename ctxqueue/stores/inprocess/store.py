@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from ctxqueue.effects import Batch
 from ctxqueue.stores.engine.handlers import HANDLERS
 from ctxqueue.stores.inprocess.state import MemoryState
 
@@ -32,6 +33,8 @@ class InprocessStore:
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect."""
+        if isinstance(effect, Batch):
+            return cast("T", tuple(self.perform(each) for each in effect.effects))
         with self._lock:
             return cast("T", HANDLERS[type(effect)](self._state, effect))
 

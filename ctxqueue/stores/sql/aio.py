@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ctxqueue.stores.engine.handlers import READ_ONLY
+from ctxqueue.effects import Batch
+from ctxqueue.stores.engine.handlers import SEVERAL_READS, SINGLE_READS
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
-from ctxqueue.stores.sql.store import carried_out
+from ctxqueue.stores.sql.store import carried_out, looked
 from ctxqueue.stores.sql.writing import Statements
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Opened:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self.reading = engine.execution_options(**connecting.reading(engine.sync_engine))
+        self.once = engine.execution_options(**connecting.looking_once(engine.sync_engine))
+        self.moment = engine.execution_options(**connecting.looking_at_one_moment(engine.sync_engine))
         one_writer = engine.dialect.name == "sqlite"
         self.writing: contextlib.AbstractAsyncContextManager[object] = (
             asyncio.Lock() if one_writer else contextlib.nullcontext()
@@ -81,13 +83,16 @@ class AsyncSqlStore:
 
     async def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
+        if isinstance(effect, Batch):
+            return cast("T", tuple([await self.perform(each) for each in effect.effects]))
         opened = await self._here()
-        reading = type(effect) in READ_ONLY
+        kind = type(effect)
+        engine = opened.once if kind in SINGLE_READS else opened.moment if kind in SEVERAL_READS else None
 
         async def attempt() -> T:
-            if reading:
-                async with opened.reading.connect() as connection:
-                    return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
+            if engine is not None:
+                async with engine.connect() as connection:
+                    return await connection.run_sync(looked, self.namespace, self._statements, effect)
             async with opened.writing, opened.engine.connect() as connection:
                 return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 20
 """How long a writer waits for the writer before it."""
 
-READING = "ctxqueue_reading"
-"""Execution option of a connection that looks and writes nothing."""
+BEGIN = "ctxqueue_begin"
+"""Execution option: how a transaction on SQLite begins; empty: not at all."""
 
 POSTGRES_OPTIONS = {
     "connect_timeout": 5,
@@ -88,9 +88,14 @@ def async_engine(url: URL) -> AsyncEngine:
     return engine
 
 
-def reading(engine: Engine) -> dict[str, Any]:
+def looking_once(engine: Engine) -> dict[str, Any]:
     """Return the execution options of connections whose one statement needs no transaction around it."""
-    return {READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    return {BEGIN: ""} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+
+
+def looking_at_one_moment(engine: Engine) -> dict[str, Any]:
+    """Return the execution options of connections whose statements all see the same."""
+    return {BEGIN: "BEGIN"} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
 
 
 def prepare(engine: Engine) -> None:
@@ -108,5 +113,6 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        if not connection.get_execution_options().get(READING):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        statement = connection.get_execution_options().get(BEGIN, "BEGIN IMMEDIATE")
+        if statement:
+            connection.exec_driver_sql(statement)

@@ -6,9 +6,9 @@ address. Instants are microseconds since 1970. What only the engine looks into i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, TypeDecorator
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, TypeDecorator
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
@@ -61,6 +61,9 @@ workflows = Table(
     Column("entries", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("parked", Integer, nullable=False),
+    Column("closed_us", BigInteger, nullable=False),
+    Column("removing", Boolean, nullable=False),
+    Column("graph", BigInteger, nullable=False),
 )
 
 entries = Table(
@@ -72,16 +75,60 @@ entries = Table(
     Column("version", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
     Column("expires_us", BigInteger),
+    Column("evict_order", BigInteger, comment="null: never removed to make room"),
+    Column("sensitive", Boolean, nullable=False),
+    Column("depends_on", LargeBinary),
     Column("record", LargeBinary, nullable=False),
 )
-_expires = entries.c.expires_us.is_not(None)
+
+
+def _index(name: str, *columns: Column[Any]) -> None:
+    """Index the rows of which the last column is not null."""
+    there = columns[-1].is_not(None)
+    Index(name, *columns, postgresql_where=there, sqlite_where=there)
+
+
+_index("ctxqueue_entries_expiring", entries.c.namespace, entries.c.workflow_id, entries.c.expires_us)
+_index("ctxqueue_entries_evictable", entries.c.namespace, entries.c.workflow_id, entries.c.evict_order)
+_depending = entries.c.depends_on.is_not(None)
 Index(
-    "ctxqueue_entries_expiring",
+    "ctxqueue_entries_depending",
     entries.c.namespace,
     entries.c.workflow_id,
-    entries.c.expires_us,
-    postgresql_where=_expires,
-    sqlite_where=_expires,
+    entries.c.address,  # not the keys: an index takes no more than 2 KB of them
+    postgresql_where=_depending,
+    sqlite_where=_depending,
+)
+
+log = Table(
+    "ctxqueue_log",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    Column("revision", BigInteger, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+history = Table(
+    "ctxqueue_history",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("address"),
+    Column("version", BigInteger, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+
+guards = Table(
+    "ctxqueue_guards",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("run_id"),
+    Column("until_us", BigInteger, nullable=False),
+    Column("condition", LargeBinary, nullable=False),
 )
 
 runs = Table(
@@ -106,8 +153,7 @@ calls = Table(
     Column("ends_us", BigInteger, comment="null: with its run"),
     Column("answer", LargeBinary, nullable=False),
 )
-_ends = calls.c.ends_us.is_not(None)
-Index("ctxqueue_calls_ending", calls.c.namespace, calls.c.ends_us, postgresql_where=_ends, sqlite_where=_ends)
+_index("ctxqueue_calls_ending", calls.c.namespace, calls.c.ends_us)
 
 parked = Table(
     "ctxqueue_parked",

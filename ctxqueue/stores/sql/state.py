@@ -10,7 +10,8 @@ from sqlalchemy import BigInteger, cast, func, select
 
 from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
-from ctxqueue.stores.engine.state import NOTHING, Due, Expiring, Held, Wanted
+from ctxqueue.stores.engine.entries import traits
+from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ctxqueue.stores.sql.writing import Statements
 
 NAMES_A_STATEMENT = 5_000
+LOG_RECORDS_A_STATEMENT = 100
 
 
 class SqlState:
@@ -117,9 +119,62 @@ class SqlState:
                 parameters = {"in_namespace": self._namespace, "workflow_id": workflow_id}
                 self._connection.execute(writing.LOCK, parameters)
 
-    def expiring(self, workflow_id: str, limit: int) -> Sequence[Expiring]:
+    def expiring(self, workflow_id: str, limit: int) -> Sequence[Removable]:
         """Return the entries that expire first."""
-        return [Expiring(*row) for row in self._rows(writing.EXPIRING, workflow_id=workflow_id, rows=limit)]
+        return [Removable(*row) for row in self._rows(writing.EXPIRING, workflow_id=workflow_id, rows=limit)]
+
+    def evictable(self, workflow_id: str, limit: int) -> Sequence[Removable]:
+        """Return the entries that go first when room runs out."""
+        return [Removable(*row) for row in self._rows(writing.EVICTABLE, workflow_id=workflow_id, rows=limit)]
+
+    def edges(self, workflow_id: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the keys that addresses depend on."""
+        rows = self._rows(writing.EDGES, workflow_id=workflow_id)
+        return {address: packing.keys(packed) for address, packed in rows}
+
+    def log(self, workflow_id: str, from_revision: int, limit: int, max_bytes: int) -> Sequence[fx.LogRecord]:
+        """Return log records from a revision on, in order, at least one if there is one."""
+        found: list[fx.LogRecord] = []
+        size = 0
+        while len(found) < limit and (not found or size <= max_bytes):
+            most = min(LOG_RECORDS_A_STATEMENT, limit - len(found))
+            rows = self._rows(writing.LOG, workflow_id=workflow_id, from_revision=from_revision, rows=most)
+            for revision, packed in rows:
+                if found and size > max_bytes:
+                    return found
+                found.append(packing.log(revision, packed))
+                size += len(packed)
+            if len(rows) < most:
+                return found
+            from_revision = found[-1].revision + 1
+        return found
+
+    def oldest_logged(self, workflow_id: str) -> int | None:
+        """Return the oldest revision that the log has."""
+        rows = self._rows(writing.OLDEST_LOGGED, workflow_id=workflow_id)
+        return rows[0].revision if rows else None
+
+    def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
+        """Return values kept of an address, newest first, at least one if there is one, and whether there are more."""
+        place = {"workflow_id": workflow_id, "at_address": address}
+        sizes = self._rows(writing.HISTORY_SIZES, **place)[skip:]
+        taken, size = 0, 0
+        while taken < len(sizes) and (not taken or size <= max_bytes):
+            size += sizes[taken].size
+            taken += 1
+        if not taken:
+            return [], False
+        reach = {"newest": sizes[0].version, "oldest": sizes[taken - 1].version}
+        return [fx.Kept(*row) for row in self._rows(writing.HISTORY, **place, **reach)], taken < len(sizes)
+
+    def history_addresses(self, workflow_id: str, after: str, limit: int) -> Sequence[str]:
+        """Return the addresses of which values are kept, in order."""
+        rows = self._rows(writing.HISTORY_ADDRESSES, workflow_id=workflow_id, after=after, rows=limit)
+        return [address for (address,) in rows]
+
+    def catalogue(self, after: str, limit: int) -> Sequence[str]:
+        """Return the ids of workflows, in order."""
+        return [workflow_id for (workflow_id,) in self._rows(writing.CATALOGUE, after=after, rows=limit)]
 
     def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
         """Return those of the addresses that hold a fresh entry."""
@@ -140,14 +195,13 @@ class SqlState:
         """Write entries."""
         rows = []
         for address, record in records.items():
-            header = decode_header(record)
+            has = traits(record)
             rows.append(
                 {
+                    **has._asdict(),
                     "workflow_id": workflow_id,
                     "address": address,
-                    "version": header.stamp.version,
-                    "size": len(record),
-                    "expires_us": header.expires_us or None,
+                    "depends_on": packing.pack(has.depends_on) if has.depends_on else None,
                     "record": record,
                 }
             )
@@ -156,6 +210,47 @@ class SqlState:
     def remove(self, workflow_id: str, addresses: Collection[str]) -> None:
         """Remove entries."""
         self._change(writing.REMOVE, {"workflow_id": workflow_id, "addresses": list(addresses)})
+
+    def write_log(self, workflow_id: str, record: fx.LogRecord, most: int) -> None:
+        """Write a log record, and drop those before the last ``most``."""
+        row = {"workflow_id": workflow_id, "revision": record.revision, "record": packing.pack_log(record)}
+        self._put(self._statements.log, [row])
+        if record.revision > most:
+            self._change(writing.TRIM_LOG, {"workflow_id": workflow_id, "until_revision": record.revision - most})
+
+    def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:
+        """Keep values as history, and drop of each address those before the last ``most``."""
+        rows: list[dict[str, Any]] = [
+            {
+                "workflow_id": workflow_id,
+                "address": address,
+                "version": decode_header(value.record).stamp.version,
+                "until": value.until,
+                "size": len(value.record),
+                "record": value.record,
+            }
+            for address, value in values.items()
+        ]
+        self._put(self._statements.value, rows)
+        # An address that is at its tenth version has nine others at most.
+        full = [row["address"] for row in rows if row["version"] > most]
+        self._change(
+            writing.TRIM_HISTORY,
+            *({"workflow_id": workflow_id, "at_address": address, "most": most} for address in full),
+        )
+
+    def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
+        """Drop values kept of an address: of some versions, or all."""
+        place = {"workflow_id": workflow_id, "at_address": address}
+        if versions is None:
+            self._change(writing.FORGET_VALUES, place)
+        else:
+            self._change(writing.FORGET_VERSIONS, {**place, "versions": list(versions)})
+
+    def drop(self, workflow_id: str) -> None:
+        """Remove a workflow, its entries and log; not its runs and their journals, which end by themselves."""
+        for statement in writing.DROP:
+            self._change(statement, {"workflow_id": workflow_id})
 
     # Runs and what they waited for ---------------------------------------------------------------------------------
 
@@ -196,6 +291,25 @@ class SqlState:
         self._put(self._statements.parked, packed)
         registered = [{**row, "address": address} for row in rows for address in runs[row["run_id"]].witness]
         self._put(self._statements.waiter, registered)
+
+    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
+        """Return some runs that wait."""
+        rows = self._rows(writing.SOME_PARKED, workflow_id=workflow_id, rows=limit)
+        return {run: packing.parked(packed) for run, packed in rows}
+
+    def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
+        """Note what released runs are about to read; what was noted until now is forgotten."""
+        self._change(writing.FORGET_GUARDS, {"workflow_id": workflow_id, "now_us": now_us})
+        rows = (
+            {"workflow_id": workflow_id, "run_id": run, "until_us": until_us, "condition": packing.pack(kept.condition)}
+            for run, kept in runs.items()
+        )
+        self._put(self._statements.guard, rows)
+
+    def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
+        """Return the conditions of such runs."""
+        rows = self._rows(writing.GUARDED, workflow_id=workflow_id, now_us=now_us, rows=limit)
+        return [packing.condition(packed) for (packed,) in rows]
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
         """Let runs wait no more."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ctxqueue.stores.engine.handlers import HANDLERS, READ_ONLY
+from ctxqueue.effects import Batch
+from ctxqueue.stores.engine.handlers import HANDLERS, SEVERAL_READS, SINGLE_READS
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.state import SqlState
@@ -36,7 +37,8 @@ class SqlStore:
         address = connecting.checked_url(url)
         self.where = connecting.address_of(address)
         self._engine = connecting.blocking_engine(address)
-        self._reading: Engine = self._engine.execution_options(**connecting.reading(self._engine))
+        self._once: Engine = self._engine.execution_options(**connecting.looking_once(self._engine))
+        self._moment: Engine = self._engine.execution_options(**connecting.looking_at_one_moment(self._engine))
         self._statements = Statements(self._engine.dialect.name)
         self._process = os.getpid()
         self._verified = False
@@ -62,13 +64,17 @@ class SqlStore:
             self._process = os.getpid()
         if not self._verified:
             self.verify()
-        if type(effect) in READ_ONLY:
-            return self._trying(lambda: self._read(effect))
+        if isinstance(effect, Batch):
+            return cast("T", tuple(self.perform(each) for each in effect.effects))
+        if type(effect) in SINGLE_READS:
+            return self._trying(lambda: self._read(self._once, effect))
+        if type(effect) in SEVERAL_READS:
+            return self._trying(lambda: self._read(self._moment, effect))
         return self._trying(lambda: self._write(effect))
 
-    def _read(self, effect: Effect[T]) -> T:
-        with self._reading.connect() as connection:
-            return carried_out(connection, self.namespace, self._statements, effect)
+    def _read(self, engine: Engine, effect: Effect[T]) -> T:
+        with engine.connect() as connection:
+            return looked(connection, self.namespace, self._statements, effect)
 
     def _write(self, effect: Effect[T]) -> T:
         with self._writing, self._engine.connect() as connection:
@@ -93,10 +99,14 @@ class SqlStore:
         self._engine.dispose()
 
 
+def looked(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
+    """Carry out an effect that writes nothing."""
+    return cast("T", HANDLERS[type(effect)](SqlState(connection, namespace, statements), effect))
+
+
 def carried_out(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
     """Carry out one effect in a transaction of its own."""
     state = SqlState(connection, namespace, statements)
     reply = HANDLERS[type(effect)](state, effect)
-    if type(effect) not in READ_ONLY:
-        state.commit()
+    state.commit()
     return cast("T", reply)

@@ -7,11 +7,25 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.stores.sql.looking import NAMESPACE, here
-from ctxqueue.stores.sql.schema import Name, calls, due, entries, outbox, parked, runs, waiters, workflows
+from ctxqueue.stores.sql.schema import (
+    Name,
+    calls,
+    due,
+    entries,
+    guards,
+    history,
+    log,
+    outbox,
+    parked,
+    runs,
+    waiters,
+    workflows,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import Delete, Select, Table, Update
+    from sqlalchemy import Column, Delete, Select, Table, Update
 
 
 def _several(name: str) -> Any:
@@ -25,6 +39,9 @@ class Statements:
         self._insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
         self.workflow = self._upsert(workflows)
         self.entry = self._upsert(entries)
+        self.log = self._upsert(log)
+        self.value = self._upsert(history)
+        self.guard = self._upsert(guards)
         self.run = self._upsert(runs)
         self.call = self._upsert(calls)
         self.parked = self._upsert(parked)
@@ -49,18 +66,89 @@ class Statements:
 LOCK = select(workflows.c.workflow_id).where(here(workflows)).with_for_update()
 
 REMOVE = delete(entries).where(here(entries), entries.c.address.in_(_several("addresses")))
-EXPIRING = (
-    select(entries.c.expires_us, entries.c.address, entries.c.version, entries.c.size)
-    .where(here(entries), entries.c.expires_us.is_not(None))
-    .order_by(entries.c.expires_us, entries.c.address)
-    .limit(bindparam("rows", type_=Integer))
-)
+
+
+def _removable(order: Column[Any]) -> Select[Any]:
+    return (
+        select(order, entries.c.address, entries.c.version, entries.c.size, entries.c.sensitive)
+        .where(here(entries), order.is_not(None))
+        .order_by(order, entries.c.address)
+        .limit(bindparam("rows", type_=Integer))
+    )
+
+
+EXPIRING = _removable(entries.c.expires_us)
+EVICTABLE = _removable(entries.c.evict_order)
+EDGES = select(entries.c.address, entries.c.depends_on).where(here(entries), entries.c.depends_on.is_not(None))
 PRESENT = select(entries.c.address).where(
     here(entries),
     entries.c.address.in_(_several("addresses")),
     entries.c.expires_us.is_(None) | (entries.c.expires_us > bindparam("now_us", type_=BigInteger)),
 )
 FORGET_CALLS = delete(calls).where(here(calls), calls.c.owner == bindparam("run_id", type_=Name))
+
+LOG = (
+    select(log.c.revision, log.c.record)
+    .where(here(log), log.c.revision >= bindparam("from_revision", type_=BigInteger))
+    .order_by(log.c.revision)
+    .limit(bindparam("rows", type_=Integer))
+)
+OLDEST_LOGGED = select(log.c.revision).where(here(log)).order_by(log.c.revision).limit(1)
+TRIM_LOG = delete(log).where(here(log), log.c.revision <= bindparam("until_revision", type_=BigInteger))
+
+_address = history.c.address == bindparam("at_address", type_=Name)
+HISTORY_SIZES = (
+    select(history.c.version, history.c.size).where(here(history), _address).order_by(history.c.version.desc())
+)
+HISTORY = (
+    select(history.c.until, history.c.record)
+    .where(
+        here(history),
+        _address,
+        history.c.version <= bindparam("newest", type_=BigInteger),
+        history.c.version >= bindparam("oldest", type_=BigInteger),
+    )
+    .order_by(history.c.version.desc())
+)
+HISTORY_ADDRESSES = (
+    select(history.c.address)
+    .where(here(history), history.c.address > bindparam("after", type_=Name))
+    .distinct()
+    .order_by(history.c.address)
+    .limit(bindparam("rows", type_=Integer))
+)
+TRIM_HISTORY = delete(history).where(
+    here(history),
+    _address,
+    history.c.version
+    <= select(history.c.version)
+    .where(here(history), _address)
+    .order_by(history.c.version.desc())
+    .limit(1)
+    .offset(bindparam("most", type_=Integer))
+    .scalar_subquery(),
+)
+FORGET_VALUES = delete(history).where(here(history), _address)
+FORGET_VERSIONS = FORGET_VALUES.where(history.c.version.in_(bindparam("versions", expanding=True, type_=BigInteger)))
+
+CATALOGUE = (
+    select(workflows.c.workflow_id)
+    .where(
+        workflows.c.namespace == NAMESPACE,
+        workflows.c.workflow_id > bindparam("after", type_=Name),
+        workflows.c.workflow_id != GLOBAL_WORKFLOW,
+    )
+    .order_by(workflows.c.workflow_id)
+    .limit(bindparam("rows", type_=Integer))
+)
+DROP = tuple(delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, workflows))
+
+GUARDED = (
+    select(guards.c.condition)
+    .where(here(guards), guards.c.until_us > bindparam("now_us", type_=BigInteger))
+    .limit(bindparam("rows", type_=Integer))
+)
+FORGET_GUARDS = delete(guards).where(here(guards), guards.c.until_us <= bindparam("now_us", type_=BigInteger))
 
 WAITING = (
     select(waiters.c.address, waiters.c.run_id)
@@ -69,6 +157,12 @@ WAITING = (
     .limit(bindparam("rows", type_=Integer))
 )
 PARKED = select(parked.c.run_id, parked.c.parked).where(here(parked), parked.c.run_id.in_(_several("runs")))
+SOME_PARKED = (
+    select(parked.c.run_id, parked.c.parked)
+    .where(here(parked))
+    .order_by(parked.c.run_id)
+    .limit(bindparam("rows", type_=Integer))
+)
 UNPARK = delete(parked).where(here(parked), parked.c.run_id.in_(_several("runs")))
 UNREGISTER = delete(waiters).where(here(waiters), waiters.c.run_id.in_(_several("runs")))
 

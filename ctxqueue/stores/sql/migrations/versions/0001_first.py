@@ -23,6 +23,7 @@ def _columns(kind: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Colum
 def upgrade() -> None:
     """Make all of them."""
     _make_entries()
+    _make_history()
     _make_runs()
     _make_outbox()
 
@@ -40,6 +41,9 @@ def _make_entries() -> None:
         *_columns(sa.Integer, "entries"),
         *_columns(sa.BigInteger, "size"),
         *_columns(sa.Integer, "parked"),
+        *_columns(sa.BigInteger, "closed_us"),
+        *_columns(sa.Boolean, "removing"),
+        *_columns(sa.BigInteger, "graph"),
     )
     op.create_table(
         "ctxqueue_entries",
@@ -47,9 +51,38 @@ def _make_entries() -> None:
         *_columns(sa.BigInteger, "version"),
         *_columns(sa.Integer, "size"),
         sa.Column("expires_us", sa.BigInteger),
+        sa.Column("evict_order", sa.BigInteger, comment="null: never removed to make room"),
+        *_columns(sa.Boolean, "sensitive"),
+        sa.Column("depends_on", sa.LargeBinary),
         *_columns(sa.LargeBinary, "record"),
     )
-    _index_where("ctxqueue_entries_expiring", "ctxqueue_entries", ["namespace", "workflow_id", "expires_us"])
+    for name, column in (("expiring", "expires_us"), ("evictable", "evict_order")):
+        _index_where(f"ctxqueue_entries_{name}", "ctxqueue_entries", ["namespace", "workflow_id", column])
+    depending = ["namespace", "workflow_id", "address"]
+    _index_where("ctxqueue_entries_depending", "ctxqueue_entries", depending, there="depends_on")
+
+
+def _make_history() -> None:
+    op.create_table(
+        "ctxqueue_log",
+        *_key("workflow_id"),
+        sa.Column("revision", sa.BigInteger, primary_key=True),
+        *_columns(sa.LargeBinary, "record"),
+    )
+    op.create_table(
+        "ctxqueue_history",
+        *_key("workflow_id", "address"),
+        sa.Column("version", sa.BigInteger, primary_key=True),
+        *_columns(sa.BigInteger, "until"),
+        *_columns(sa.Integer, "size"),
+        *_columns(sa.LargeBinary, "record"),
+    )
+    op.create_table(
+        "ctxqueue_guards",
+        *_key("workflow_id", "run_id"),
+        *_columns(sa.BigInteger, "until_us"),
+        *_columns(sa.LargeBinary, "condition"),
+    )
 
 
 def _make_runs() -> None:
@@ -86,6 +119,6 @@ def _make_outbox() -> None:
     op.create_index("ctxqueue_outbox_first", "ctxqueue_outbox", ["namespace", "app", "from_us"])
 
 
-def _index_where(name: str, table: str, columns: list[str]) -> None:
-    condition = sa.text(f"{columns[-1]} IS NOT NULL")
+def _index_where(name: str, table: str, columns: list[str], there: str = "") -> None:
+    condition = sa.text(f"{there or columns[-1]} IS NOT NULL")
     op.create_index(name, table, columns, postgresql_where=condition, sqlite_where=condition)
