@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from ctxqueue.rules.merging import register_reducer as register_reducer
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
+    from ctxqueue.storages import AsyncContextStorage as AsyncContextStorage
+    from ctxqueue.storages import AsyncDatabaseContextStorage as AsyncDatabaseContextStorage
+    from ctxqueue.storages import AsyncMemoryContextStorage as AsyncMemoryContextStorage
+    from ctxqueue.storages import AsyncRedisContextStorage as AsyncRedisContextStorage
+    from ctxqueue.storages import ContextStorage as ContextStorage
+    from ctxqueue.storages import DatabaseContextStorage as DatabaseContextStorage
+    from ctxqueue.storages import MemoryContextStorage as MemoryContextStorage
+    from ctxqueue.storages import RedisContextStorage as RedisContextStorage
     from ctxqueue.views import AgentContext as AgentContext
 
 __version__ = "0.1.0"
@@ -53,6 +61,15 @@ _HOMES = {
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),
+    "ctxqueue.storages": (
+        *("ContextStorage", "MemoryContextStorage", "RedisContextStorage", "DatabaseContextStorage"),
+        *(
+            "AsyncContextStorage",
+            "AsyncMemoryContextStorage",
+            "AsyncRedisContextStorage",
+            "AsyncDatabaseContextStorage",
+        ),
+    ),
     "ctxqueue.views": ("AgentContext",),
     "ctxqueue.errors": (
         *(

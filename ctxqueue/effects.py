@@ -293,6 +293,7 @@ class Refused(msgspec.Struct, frozen=True):
         "merge_outside",
         "closed",
         "graph_moved",
+        "moved",
     ]
     detail: str = ""
 
@@ -316,6 +317,8 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     app: str
     """The app whose fired items this process publishes; empty: none."""
     lease_us: int
+    expected_head: bytes = b""
+    """Refuse (moved) unless the newest commit of the workflow is still this one."""
     graph: int | None = None
     """Refuse (graph_moved) unless the head's ``graph`` is still this: what was checked for cycles."""
 

@@ -51,13 +51,21 @@ def resolved_url(given: str | None) -> str:
     return url
 
 
-def opened(storage_or_url: str | S, namespace: str, open_by_url: Callable[[str, str], S]) -> S:
+def opened(storage_or_url: Any, namespace: str, open_by_url: Callable[[str, str], S]) -> S:
     """Return the store that was given, or the one that a URL names; raises ConfigurationError for anything else."""
     if isinstance(storage_or_url, str):
         return open_by_url(storage_or_url, namespace)
-    if not hasattr(storage_or_url, "perform"):
-        raise ConfigurationError(f"the storage is a {type(storage_or_url).__name__}: give a URL or an open store")
-    return storage_or_url
+    inner = getattr(storage_or_url, "store", storage_or_url)  # a ContextStorage stands on a store
+    if not hasattr(inner, "perform"):
+        raise ConfigurationError(
+            f"the storage is a {type(storage_or_url).__name__}: give a URL, a ContextStorage or an open store"
+        )
+    if inner is not storage_or_url and storage_or_url.namespace != namespace:
+        raise ConfigurationError(
+            f"the storage has namespace {storage_or_url.namespace!r}, the manager {namespace!r}: give both the same"
+        )
+    store: S = inner
+    return store
 
 
 def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:
@@ -213,7 +221,7 @@ class Handle:
         return ending.close(self._terms, self.workflow_id)
 
     def _remove(self) -> Flow[None]:
-        return ending.remove(self._terms, self.workflow_id)
+        yield from ending.remove(self._terms, self.workflow_id)
 
 
 def packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:

@@ -28,6 +28,7 @@ from ctxqueue.errors import (
     InvalidInput,
     OperationDiverged,
     StaleOperation,
+    VersionConflict,
     WorkflowClosed,
     WorkflowNotFound,
 )
@@ -73,10 +74,12 @@ def commit(
     digest: bytes,
     writes: tuple[Write, ...],
     edges: Edges | None = None,
+    expected_head: bytes = b"",
 ) -> Flow[tuple[Committed | Conflict, int]]:
     """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
 
-    ``edges`` are the dependencies that may be new: they must close no circle.
+    ``edges`` are the dependencies that may be new: they must close no circle. ``expected_head``: the commit that must
+    still be the workflow's newest.
     """
     check_size(writes)
     commit_id = os.urandom(8)
@@ -94,6 +97,7 @@ def commit(
             app=terms.app,
             lease_us=terms.lease_us,
             graph=graph,
+            expected_head=expected_head,
         )
         reply = yield from do(effect)
         if isinstance(reply, Conflict):
@@ -179,6 +183,11 @@ def _refusal(  # noqa: C901, PLR0911 - one answer a reason
             return MergeInClient(int(refused.detail))
         case "closed":
             return closed_workflow(workflow_id)
+        case "moved":
+            return VersionConflict(
+                f"workflow {workflow_id!r} is at revision {refused.detail} and has changed since it was read: nothing"
+                " was written. Read it again and decide"
+            )
         case "graph_moved":
             raise AssertionError("a moved graph is checked again")
 

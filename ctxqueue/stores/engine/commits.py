@@ -42,7 +42,9 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
     return _committed(effect, workflow, now, decided, considered, outgoing)
 
 
-def _answered(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed | fx.Refused | None:
+def _answered(  # noqa: PLR0911 - one answer a reason
+    effect: fx.Commit, held: Held, workflow: Workflow
+) -> fx.Committed | fx.Refused | None:
     """Return the answer to a commit of which the writes need not be looked at."""
     call = effect.call
     if call.run_id and held.run.epoch > call.epoch:
@@ -52,6 +54,8 @@ def _answered(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed
         return earlier
     if workflow.closed_us:
         return fx.Refused("closed")
+    if effect.expected_head and effect.expected_head != workflow.commit_id:
+        return fx.Refused("moved", str(workflow.revision))
     if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
         return fx.Refused("calls", str(MAX_RUN_CALLS))
     if effect.graph is not None and effect.graph != workflow.graph:

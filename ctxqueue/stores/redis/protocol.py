@@ -263,6 +263,7 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
         effect.bounds.history,
         effect.bounds.log_limit,
         "" if effect.graph is None else effect.graph,
+        effect.expected_head,
     ]
     for write in effect.writes:
         args += (
