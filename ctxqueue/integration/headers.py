@@ -20,6 +20,10 @@ WORKFLOW = "ctxqueue_workflow"
 NAMESPACE = "ctxqueue_namespace"
 RUN = "ctxqueue_run"
 LEG = "ctxqueue_leg"
+SHOWN = "ctxqueue_shown"
+"""The publisher chose what is shown of the arguments. Without it the text may be Celery's own, which is all of them."""
+
+HIDDEN_ARGS, HIDDEN_KWARGS = "(...)", "{...}"
 
 OUR_TASKS = "ctxqueue."
 

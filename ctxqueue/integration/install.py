@@ -15,6 +15,7 @@ from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import events, headers, schedule
 from ctxqueue.integration.messages import publish
+from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
 from ctxqueue.rules.dependencies import as_condition
@@ -121,6 +122,12 @@ class ContextQueue:
     def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - as Celery names its own
         """The app's own task class with our attempts laid over it."""
         return self._over(self.app.Task)
+
+    @property
+    def PlainTask(self) -> type[Any]:  # noqa: N802 - as Celery names its own
+        """The app's own task class for what is no agent's: only the arguments are hidden."""
+        base: type[Any] = self.app.Task
+        return base if issubclass(base, PrivateTask) else type("PlainTask", (PrivateTask, base), {"abstract": True})
 
     def _over(self, base: type[Any]) -> type[Any]:
         if issubclass(base, ContextTask):

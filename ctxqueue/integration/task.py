@@ -29,6 +29,7 @@ from ctxqueue.integration import events
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import stored
+from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 from ctxqueue.settings import MAX_SAVED_RESULT
 
@@ -40,16 +41,12 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import Agent
 
-    TaskBase = Task[..., Any]
-else:
-    TaskBase = object
-
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_SECONDS = 1.0
 
 
-class ContextTask(TaskBase):
+class ContextTask(PrivateTask):
     """What `ContextQueue.task` lays over the app's own task class."""
 
     abstract = True

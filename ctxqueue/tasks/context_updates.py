@@ -33,6 +33,7 @@ def register(queue: ContextQueue) -> None:
 
     @queue.app.task(
         name=NAME,
+        base=queue.PlainTask,
         bind=True,
         shared=False,
         acks_late=True,

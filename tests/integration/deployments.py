@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
+import urllib.request
 import uuid
 from importlib import import_module
 from pathlib import Path
@@ -163,6 +165,28 @@ class Deployment:
         process.send(signal_number)
         assert process.ended.wait(SECONDS), "the process does not end"
 
+    def flower(self) -> str:
+        """Start Flower, and return its address once it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = self._celery(
+            ["flower", "--address=127.0.0.1", f"--port={port}"], {}, {"FLOWER_UNAUTHENTICATED_API": "true"}
+        )
+        address = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            if process.ended.is_set():
+                raise RuntimeError(f"Flower ended:\n{self.log()}")
+            try:
+                with urllib.request.urlopen(f"{address}/healthcheck", timeout=ANSWER_SECONDS):  # noqa: S310 - its own
+                    return True
+            except OSError:
+                return False
+
+        wait_until(answers, "Flower answers")
+        return address
+
     def beat(self, **settings: Any) -> KeptProcess:
         """Start a beat with the default scheduler."""
         schedule = self.folder / f"schedule{next(_numbers)}"
@@ -190,9 +214,12 @@ class Deployment:
         self.redis.close()
         self.server.close()
 
-    def _celery(self, arguments: list[str], settings: dict[str, Any]) -> KeptProcess:
+    def _celery(
+        self, arguments: list[str], settings: dict[str, Any], variables: dict[str, str] | None = None
+    ) -> KeptProcess:
         environment = {
             **os.environ,
+            **(variables or {}),
             "SAMPLE_APP": self.module,
             "SAMPLE_SETTINGS": json.dumps({**self.settings, **settings}),
         }
