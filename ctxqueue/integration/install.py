@@ -14,6 +14,7 @@ from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHand
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import events, headers, schedule
+from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from celery import Celery, Task
     from celery.result import AsyncResult
 
-CELERY_SCHEMES = {"redis://": "redis://", "rediss://": "rediss://", "redis+socket://": "unix://"}
 """How Celery spells a Redis, and how redis-py does."""
 
 
@@ -109,10 +109,8 @@ class ContextQueue:
         url = self.given_url or conf.get("ctxqueue_backend_url") or os.environ.get(ENVIRONMENT_URL)
         if url:
             return str(url)
-        for candidate in (conf.result_backend, conf.broker_url):
-            if isinstance(candidate, str) and candidate.startswith(tuple(CELERY_SCHEMES)):
-                scheme, _, rest = candidate.partition("://")
-                return f"{CELERY_SCHEMES[f'{scheme}://']}{rest}".replace("virtual_host=", "db=")
+        if url := celerys_url(conf):
+            return url
         raise ConfigurationError(
             "ctxqueue has no store: set ctxqueue_backend_url = 'redis://...' in the app's configuration,"
             f" or {ENVIRONMENT_URL} in the environment"

@@ -27,7 +27,7 @@ LONGEST_GAP = 15.0
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 def test_a_master_that_dies_costs_at_most_the_tail(fault: str, record_property: Callable[[str, object], None]) -> None:
     """No effect twice; lost is at most what the replica had not received when its master went."""
-    with EmbeddedSentinels() as sentinels:
+    with EmbeddedSentinels(down_after=3.0) as sentinels:
         master = sentinels.master()
         with streaming(sentinels.url()) as streams:
             fault_at = time.monotonic()
