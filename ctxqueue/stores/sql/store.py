@@ -52,9 +52,14 @@ class SqlStore:
     def verify(self) -> None:
         """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
         with self._verifying:
-            if not self._verified:
+            if self._verified:
+                return
+            try:
                 self._trying(lambda: upgrading.check(self._engine, self.where), errors.FIRST_CONTACT_TRIES)
-                self._verified = True
+            except BaseException:
+                self._engine.dispose()  # nobody will use it, and few would close it
+                raise
+            self._verified = True
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
