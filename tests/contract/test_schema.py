@@ -97,9 +97,9 @@ def test_the_first_contact_with_an_empty_database_makes_the_tables(empty: str, e
 
 
 def test_every_table_has_the_namespace_first_in_its_key_and_our_prefix() -> None:
-    for table in schema.metadata.tables.values():
-        assert table.name.startswith(schema.PREFIX)
-        assert next(iter(table.primary_key)).name == "namespace"
+    for ours in schema.metadata.tables.values():
+        assert ours.name.startswith(schema.PREFIX)
+        assert next(iter(ours.primary_key)).name == "namespace"
 
 
 def test_tables_of_the_host_application_are_left_alone(empty: str, engine: Engine) -> None:

@@ -86,11 +86,13 @@ class SqlStore:
             return carried_out(connection, self.namespace, self._statements, effect)
 
     def _trying(self, attempt: Callable[[], T], most: int = errors.TRIES) -> T:
+        begun = time.monotonic()
         for tries in range(most):
             try:
                 return attempt()
             except SQLAlchemyError as error:
-                if tries == most - 1 or not errors.is_passing(error):
+                tired = tries == most - 1 or time.monotonic() - begun > errors.PATIENCE
+                if tired or not errors.is_passing(error):
                     raise errors.our_error(error, self.where) from error
             time.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
