@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -99,11 +100,13 @@ class AsyncSqlStore:
         return await self._trying(attempt)
 
     async def _trying(self, attempt: Callable[[], Awaitable[T]], most: int = errors.TRIES) -> T:
+        begun = time.monotonic()
         for tries in range(most):
             try:
                 return await attempt()
             except SQLAlchemyError as error:
-                if tries == most - 1 or not errors.is_passing(error):
+                tired = tries == most - 1 or time.monotonic() - begun > errors.PATIENCE
+                if tired or not errors.is_passing(error):
                     raise errors.our_error(error, self.where) from error
             await asyncio.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")

@@ -55,13 +55,13 @@ def address_of(url: URL) -> str:
 def options(url: URL) -> dict[str, Any]:
     """Return what an engine is made with."""
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
-    given = set(url.query)
-    return {
-        "connect_args": {name: value for name, value in POSTGRES_OPTIONS.items() if name not in given},
-        "pool_size": 5,
-        "max_overflow": 15,
-    }
+        wanted: dict[str, Any] = {"timeout": BUSY_SECONDS}
+        more = {}
+    else:
+        wanted = POSTGRES_OPTIONS
+        more = {"pool_size": 5, "max_overflow": 15}
+    # What the URL itself says goes first.
+    return {"connect_args": {name: value for name, value in wanted.items() if name not in url.query}, **more}
 
 
 def blocking_engine(url: URL) -> Engine:

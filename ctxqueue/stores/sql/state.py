@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NAMES_A_STATEMENT = 5_000
 LOG_RECORDS_A_STATEMENT = 100
+MOST = 2**31 - 2
+"""What stands for everything: PostgreSQL's integers end there."""
 
 
 class SqlState:
@@ -92,8 +94,8 @@ class SqlState:
             workflow_id=effect.workflow_id,
             first=effect.after or effect.prefix,
             end=effect.prefix.encode() + b"\xff",
-            rows=effect.limit + 1,
-            bytes=effect.max_bytes,
+            rows=min(effect.limit, MOST) + 1,
+            bytes=min(effect.max_bytes, MOST),
         )
         seen = looking.Seen(effect.workflow_id, rows, time.time_ns() // 1_000)
         seen.held.records = dict(sorted(seen.held.records.items())[: effect.limit])

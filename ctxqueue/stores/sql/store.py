@@ -52,9 +52,14 @@ class SqlStore:
     def verify(self) -> None:
         """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
         with self._verifying:
-            if not self._verified:
+            if self._verified:
+                return
+            try:
                 self._trying(lambda: upgrading.check(self._engine, self.where), errors.FIRST_CONTACT_TRIES)
-                self._verified = True
+            except BaseException:
+                self._engine.dispose()  # nobody will use it, and few would close it
+                raise
+            self._verified = True
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
@@ -81,11 +86,13 @@ class SqlStore:
             return carried_out(connection, self.namespace, self._statements, effect)
 
     def _trying(self, attempt: Callable[[], T], most: int = errors.TRIES) -> T:
+        begun = time.monotonic()
         for tries in range(most):
             try:
                 return attempt()
             except SQLAlchemyError as error:
-                if tries == most - 1 or not errors.is_passing(error):
+                tired = tries == most - 1 or time.monotonic() - begun > errors.PATIENCE
+                if tired or not errors.is_passing(error):
                     raise errors.our_error(error, self.where) from error
             time.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
