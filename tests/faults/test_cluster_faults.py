@@ -26,7 +26,7 @@ from tests.faults.streams import (
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 REPLICATION_LAG = 1.0
 """Seconds. On loopback it is milliseconds; on a machine with two cores the replica may not get its turn."""
@@ -72,9 +72,7 @@ def move_under_fire(cluster: EmbeddedCluster, slot: int, target: EmbeddedServer)
     move.finish()
 
 
-def test_commits_and_sweeps_go_on_while_slots_move(
-    cluster: EmbeddedCluster, record_property: Callable[[str, object], None]
-) -> None:
+def test_commits_and_sweeps_go_on_while_slots_move(cluster: EmbeddedCluster) -> None:
     """All that was acknowledged is there, once; every expired entry is swept, once."""
     slots = sorted({slot_of(cluster, name) for name in WORKFLOWS})[:3]
     with connect(cluster.url()) as manager:
@@ -91,7 +89,7 @@ def test_commits_and_sweeps_go_on_while_slots_move(
             streams.wait_for_progress()
         swept += manager.cleanup_expired_contexts().expired
         held = logs(manager)
-    record_property("longest gap in seconds", streams.longest_gap())
+    streams.tell(lost=0)
     check_once_and_in_order(held)
     assert lost(held, streams.acknowledged) == []
     assert swept == len(WORKFLOWS) * TEMPORARY
@@ -101,9 +99,7 @@ def test_commits_and_sweeps_go_on_while_slots_move(
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
-def test_a_master_that_dies_costs_at_most_the_tail(
-    cluster: EmbeddedCluster, fault: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_master_that_dies_costs_at_most_the_tail(cluster: EmbeddedCluster, fault: str) -> None:
     """No effect twice; lost is at most what the replica had not received when its master went."""
     slot = slot_of(cluster, WORKFLOWS[0])
     master = cluster.master_of(slot)
@@ -116,8 +112,7 @@ def test_a_master_that_dies_costs_at_most_the_tail(
         held = logs(manager)
         check_once_and_in_order(held)
         gone = check_only_the_tail_is_lost(held, streams.acknowledged, fault_at, REPLICATION_LAG)
-        record_property("lost of acknowledged", f"{len(gone)} of {len(streams.acknowledged)}")
-        record_property("longest gap in seconds", streams.longest_gap())
+        streams.tell(lost=len(gone))
         assert streams.longest_gap() < LONGEST_GAP
         if fault == "kill":
             master.start()
