@@ -13,6 +13,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.gathering import gathered
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
@@ -55,9 +56,13 @@ class SqlState:
 
     def commit(self) -> None:
         """Carry out the writes, in their order, and end the transaction."""
+        whole = gathered(self._writes, self._statements) if self._dialect == "postgresql" else None
         with together(self._connection):
-            for statement, rows in self._writes:
-                self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+            if whole is not None:
+                self._connection.exec_driver_sql(*whole)
+            else:
+                for statement, rows in self._writes:
+                    self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
             self._connection.commit()
 
     # Looking -----------------------------------------------------------------------------------------------------

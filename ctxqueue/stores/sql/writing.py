@@ -54,6 +54,16 @@ class Statements:
             index_elements=list(due.primary_key),
             set_={"due_us": case((sooner < due.c.due_us, sooner), else_=due.c.due_us)},
         )
+        self.tables: dict[Any, Any] = {
+            self.workflow: workflows,
+            self.entry: entries,
+            self.log: log,
+            self.value: history,
+            self.run: runs,
+            self.call: calls,
+            self.due_sooner: due,
+        }
+        """The tables that the statements of a usual commit write."""
         self.takeable = _takeable(lock=dialect == "postgresql")
         self.endings = {table: _ending(table, lock=dialect == "postgresql") for table in (runs, calls)}
 
