@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle as WorkflowHandle
     from ctxqueue.context import connect as connect
     from ctxqueue.errors import *  # noqa: F403
+    from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
     from ctxqueue.models import Agent as Agent
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
+    "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),

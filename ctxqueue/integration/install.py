@@ -53,6 +53,12 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
         return queue
 
 
+def installed(app: Celery) -> ContextQueue | None:
+    """Return what `install` put into an app; None if it did not."""
+    with _installing:
+        return _installed.get(app)
+
+
 class ContextQueue:
     """ctxqueue in one Celery app."""
 
@@ -99,12 +105,14 @@ class ContextQueue:
         conf = self.app.conf
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
-        manager = SharedContextManager(open_store(self._url(), namespace), {"namespace": namespace})
+        manager = SharedContextManager(open_store(self.url, namespace), {"namespace": namespace})
         manager.terms = replace(manager.terms, settings=settings, app=self.app.main or "celery")
         manager.driver = Driver(manager.store, partial(publish, self.app))
         return manager
 
-    def _url(self) -> str:
+    @property
+    def url(self) -> str:
+        """The store's; raises ConfigurationError if there is none."""
         conf = self.app.conf
         url = self.given_url or conf.get("ctxqueue_backend_url") or os.environ.get(ENVIRONMENT_URL)
         if url:

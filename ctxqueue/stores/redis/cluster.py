@@ -66,6 +66,13 @@ class RedisClusterStore(RedisStore):
         except (RedisClusterException, RedisError, OSError) as error:
             raise contact_error(error, self.where) from error
 
+    def servers_info(self) -> list[dict[str, Any]]:
+        """Return what each master says of itself, as INFO answers; raises StoreError."""
+        self.verify()
+        cluster: Any = self._client_now()
+        with translated(self.where):
+            return [cluster.info(target_nodes=node) for node in cluster.get_primaries()]
+
     def _replies(self, requests: list[Request]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return self._run(routed(self._client_now(), commands, self.retries))

@@ -57,6 +57,11 @@ class RedisStore:
     def _check_server(self) -> None:
         check_server({**self._client.info("server"), **self._client.info("memory")}, self.where)
 
+    def servers_info(self) -> list[dict[str, Any]]:
+        """Return what each server says of itself, as INFO answers; raises StoreError."""
+        with translated(self.where):
+            return [self._client.info()]
+
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
         if not self._verified:
