@@ -9,7 +9,7 @@ import click
 import msgspec
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from ctxqueue.errors import ConfigurationError
+from ctxqueue.errors import ConfigurationError, CtxqueueError
 from ctxqueue.integration.check import findings
 from ctxqueue.integration.install import installed
 
@@ -56,6 +56,28 @@ def check(context: click.Context, *, as_json: bool) -> None:
         errors = sum(finding.severity == "error" for finding in found)
         click.echo(f"{errors} errors, {len(found) - errors} warnings" if found else "nothing to mend")
     sys.exit(int(any(finding.severity == "error" for finding in found)))
+
+
+@ctx.command(cls=CeleryCommand)
+@click.pass_context
+@handle_preload_options
+def migrate(context: click.Context) -> None:
+    """Bring the tables of an SQL store up to date. Harmless when they are, and when several processes do it at once.
+
+    Example: celery -A proj ctx migrate
+    """
+    from ctxqueue.stores.base import is_sql  # noqa: PLC0415 - only this command needs it
+
+    try:
+        url = _queue(context).url
+        if not is_sql(url):
+            raise click.UsageError("the store of this app is not an SQL database: there is nothing to migrate")
+        from ctxqueue.stores.sql import migrate as upgraded  # noqa: PLC0415
+
+        revision = upgraded(url)
+    except CtxqueueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"the tables are at revision {revision}")
 
 
 def _tell(console: Any, finding: Any) -> None:
