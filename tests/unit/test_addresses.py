@@ -53,6 +53,8 @@ REFUSED = {
     "redis+cluster://node-1:port": "names no host and port",
     "redis+cluster://node-1:70000": "names no host and port",
     "redis+cluster://node-1?decode_responses=true": "no option 'decode_responses'",
+    "redis+cluster://node-1?ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
+    "sentinel://h:1?master_name=m&ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
     "redis+cluster://node-1?socket_timeout=soon": "not usable",
     "sentinel://h:1": "name of the master is missing",
     "sentinel://h:1?master_name=": "name of the master is missing",
