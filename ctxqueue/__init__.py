@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle as WorkflowHandle
     from ctxqueue.context import connect as connect
     from ctxqueue.errors import *  # noqa: F403
+    from ctxqueue.handles import copy_context as copy_context
+    from ctxqueue.handles import current as current
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
+    "ctxqueue.handles": ("copy_context", "current"),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (

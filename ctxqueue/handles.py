@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
@@ -17,7 +20,7 @@ from ctxqueue.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextvars import Token
+    from contextvars import Context, Token
 
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
@@ -80,6 +83,33 @@ def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Setti
         raise ConfigurationError(f"config: {error}") from None
 
 
+current_handle: ContextVar[Callable[[bool], Handle] | None] = ContextVar("ctxqueue_handle", default=None)
+"""Makes the handle of the running task, or gives that of the ``with`` block; told whether an event loop runs here."""
+
+
+def current() -> Any:
+    """Return the running task's hold on its workflow, or that of the ``with wf:`` around; in a coroutine the async one.
+
+    Raises ConfigurationError outside both. For tools that are called without one, in threads with `copy_context`.
+    """
+    make = current_handle.get()
+    if make is None:
+        raise ConfigurationError(
+            "there is no current workflow: this is neither a task that was published inside 'with ctx.workflow(id):'"
+            " nor such a block, or a thread that was started without ctxqueue.copy_context().run"
+        )
+    return make(asyncio._get_running_loop() is not None)  # noqa: SLF001 - get_running_loop() raises
+
+
+def copy_context() -> Context:
+    """Return what `current` and the identity of calls go by, to be entered in one other thread.
+
+    ``executor.submit(ctxqueue.copy_context().run, tool, argument)``: its calls then count as the task's. Tools that
+    write the same keys at the same time each give an ``operation_id``, lest a task that runs again mixes them up.
+    """
+    return contextvars.copy_context()
+
+
 class Manager:
     """Everything of one namespace in one store."""
 
@@ -132,7 +162,7 @@ class Handle:
 
     def __init__(self, terms: Terms, workflow_id: str, agent: Agent) -> None:
         self._terms = terms
-        self._tokens: list[Token[WorkflowRef | None]] = []
+        self._tokens: list[tuple[Token[WorkflowRef | None], Token[Callable[[bool], Handle] | None]]] = []
         self.workflow_id = checked_name(workflow_id, "workflow_id")
         self.agent = agent
 
@@ -142,11 +172,13 @@ class Handle:
     def __enter__(self) -> Self:
         """Make it the workflow of all messages published inside."""
         reference = WorkflowRef(self._terms.namespace, self.workflow_id, self.agent)
-        self._tokens.append(current_workflow.set(reference))
+        self._tokens.append((current_workflow.set(reference), current_handle.set(lambda _in_loop: self)))
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        current_workflow.reset(self._tokens.pop())
+        workflow, handle = self._tokens.pop()
+        current_workflow.reset(workflow)
+        current_handle.reset(handle)
 
     def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))

@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import replace
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from celery import Celery, Task
     from celery.result import AsyncResult
+
+    from ctxqueue.integration.aio import AsyncContextQueue
 
 """How Celery spells a Redis, and how redis-py does."""
 
@@ -68,6 +71,7 @@ class ContextQueue:
         self.given_namespace = given_namespace
         self._opening = threading.RLock()
         self._manager: tuple[int, SharedContextManager] | None = None
+        self._aio: AsyncContextQueue | None = None
 
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
@@ -99,7 +103,19 @@ class ContextQueue:
         with self._opening:
             if self._manager is None or self._manager[0] != os.getpid():
                 self._manager = (os.getpid(), self._open())
+                self._aio = None
             return self._manager[1]
+
+    @property
+    def aio(self) -> AsyncContextQueue:
+        """The same for event loops, also of this process; see `AsyncContextQueue`."""
+        with self._opening:
+            _ = self.manager  # after a fork both are new
+            if self._aio is None:
+                from ctxqueue.integration.aio import AsyncContextQueue  # noqa: PLC0415 - only who awaits needs it
+
+                self._aio = AsyncContextQueue(self)
+            return self._aio
 
     def _open(self) -> SharedContextManager:
         conf = self.app.conf
@@ -169,7 +185,7 @@ class ContextQueue:
         needs_timeout: float | None = None,
         **celery_options: Any,
     ) -> Callable[[Callable[..., Any]], Any]:
-        """Declare a Celery task that acts as an agent; it is always bound.
+        """Declare a Celery task that acts as an agent; it is always bound, and may be a coroutine (`self.acontext`).
 
         ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
         with DependencyTimeout; a callable gets the task's arguments and returns the condition. Celery's options go
@@ -183,10 +199,11 @@ class ContextQueue:
             "needs": _checked(needs),
             "needs_timeout": _checked_timeout(needs_timeout),
         }
-        return cast(
+        declare = cast(
             "Callable[[Callable[..., Any]], Any]",
             self.app.task(**{**options, "base": base, "bind": True, **attributes}),
         )
+        return lambda body: declare(_called(body))
 
     def enqueue_update(
         self,
@@ -205,6 +222,14 @@ class ContextQueue:
         return context_updates.enqueue(
             self, workflow_id, agent_id, updates, merge_strategy, operation_id, apply_async_options
         )
+
+
+def _called(body: Callable[..., Any]) -> Callable[..., Any]:
+    if not iscoroutinefunction(body):
+        return body
+    from ctxqueue.integration.loops import blocking  # noqa: PLC0415 - only who awaits needs it
+
+    return blocking(body)
 
 
 def _checked(needs: Any) -> Any:
