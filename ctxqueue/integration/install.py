@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from ctxqueue.clock import microseconds
@@ -26,12 +27,13 @@ from ctxqueue.stores.base import open_store
 from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from celery import Celery, Task
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
+    from ctxqueue.stores.base import Store
 
 """How Celery spells a Redis, and how redis-py does."""
 
@@ -62,6 +64,14 @@ def installed(app: Celery) -> ContextQueue | None:
         return _installed.get(app)
 
 
+class Watcher(Protocol):
+    """What a test hangs in to see which tasks ran and which lacked keys."""
+
+    def needs_looked_at(self, task: str, workflow_id: str, needed: tuple[str, ...], missing: tuple[str, ...]) -> None:
+        """Take note of an eager task that has ``needs``."""
+        ...
+
+
 class ContextQueue:
     """ctxqueue in one Celery app."""
 
@@ -72,6 +82,8 @@ class ContextQueue:
         self._opening = threading.RLock()
         self._manager: tuple[int, SharedContextManager] | None = None
         self._aio: AsyncContextQueue | None = None
+        self.watcher: Watcher | None = None
+        """Told of eager tasks with ``needs``."""
 
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
@@ -102,7 +114,7 @@ class ContextQueue:
         """This process's manager; made when first used, again after a fork."""
         with self._opening:
             if self._manager is None or self._manager[0] != os.getpid():
-                self._manager = (os.getpid(), self._open())
+                self._manager = (os.getpid(), self._managing())
                 self._aio = None
             return self._manager[1]
 
@@ -117,11 +129,23 @@ class ContextQueue:
                 self._aio = AsyncContextQueue(self)
             return self._aio
 
-    def _open(self) -> SharedContextManager:
+    @contextmanager
+    def on_store(self, store: Store, watcher: Watcher | None = None) -> Iterator[None]:
+        """Let this process use another store for a while, and tell ``watcher`` of eager tasks: for tests."""
+        with self._opening:
+            kept = self._manager, self._aio, self.watcher
+            self._manager, self._aio, self.watcher = (os.getpid(), self._managing(store)), None, watcher
+        try:
+            yield
+        finally:
+            with self._opening:
+                self._manager, self._aio, self.watcher = kept
+
+    def _managing(self, store: Store | None = None) -> SharedContextManager:
         conf = self.app.conf
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
-        manager = SharedContextManager(open_store(self.url, namespace), {"namespace": namespace})
+        manager = SharedContextManager(store or open_store(self.url, namespace), {"namespace": namespace})
         manager.terms = replace(manager.terms, settings=settings, app=self.app.main or "celery")
         manager.driver = Driver(manager.store, partial(publish, self.app))
         return manager

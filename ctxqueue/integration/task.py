@@ -130,6 +130,9 @@ class ContextTask(PrivateTask):
         if condition is not None:
             handle = self.context
             missing = self.context_queue.manager.driver.run(attempts.missing(handle.workflow_id, self.agent, condition))
+            watcher = self.context_queue.watcher
+            if watcher is not None:
+                watcher.needs_looked_at(self.name, handle.workflow_id, tuple(keys_of(condition)), missing)
             if missing:
                 raise DependencyNotReady(f"task {self.name} needs {', '.join(missing)}")
         holding = current_handle.set(self._context_here if current_workflow.get() else None)

@@ -16,7 +16,7 @@ from ctxqueue.stores.engine.entries import is_fresh, traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Entry, Held, Journaled, Parked, Removable, Run, Wanted, Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from ctxqueue.rules.dependencies import Tree
 
@@ -79,10 +79,16 @@ class Contents:
                 del self.waiting[address]
 
 
+def machine_clock() -> int:
+    """Return this machine's time in microseconds."""
+    return time.time_ns() // 1_000
+
+
 class MemoryState:
     """A `State` over this process's memory; whoever uses it holds the store's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
         self._workflows: dict[str, Contents] = {}
         self._runs: dict[tuple[str, str], Run] = {}
         self._calls: dict[tuple[str, str], dict[str, Journaled]] = {}
@@ -94,8 +100,8 @@ class MemoryState:
     # Looking -----------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Return this machine's clock."""
-        return time.time_ns() // 1_000
+        """Return the clock's time."""
+        return self._clock()
 
     def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
         """Return workflow and records."""
