@@ -135,6 +135,7 @@ def test_an_update_of_what_somebody_else_wrote(worker: Worker, place: Place) -> 
         assert handle["k"] == ({"a": 1, "b": 2, "c": 3} if applied else {"a": 1, "c": 3})
 
     assert at_each_point(worker, begin, check) == 2
+    elsewhere.close()
 
 
 def test_the_first_entry_of_the_global_context(worker: Worker, place: Place) -> None:

@@ -12,6 +12,7 @@ import pytest
 import ctxqueue
 from ctxqueue import connect
 from ctxqueue.errors import StoreAuthError, StoreReadOnly, StoreUnavailable
+from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.stores.sql import errors
 from ctxqueue.testing import EmbeddedPostgres
 from tests.faults.wire import Wire
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PASSWORD = "a-very-long-password"
+WRITTEN, ENDED = b"SELECT 1\0", b"COMMIT\0"
+"""How PostgreSQL says that a commit in one statement, or a transaction, is done."""
 
 
 @pytest.fixture
@@ -141,13 +144,32 @@ def test_a_reply_lost_on_the_wire_is_no_second_update(postgres_url: str) -> None
         handle = manager.workflow("w", agent_id="analyst_001")
         handle.open()
         handle.put("list", [])
-        for number in range(5):
-            wire.lose_reply(b"COMMIT")
-            result = handle.update({"list": [number]}, merge_strategy="append")
+        marks = [f"mark {number}" for number in range(5)]
+        for mark in marks:
+            wire.lose_reply(mark.encode().hex().encode(), WRITTEN)
+            result = handle.update({"list": [mark]}, merge_strategy="append")
             assert result.replayed
         entry = handle.get("list")
         assert entry is not None
-        assert (entry.value, entry.version, wire.lost) == ([0, 1, 2, 3, 4], 6, 5)
+        assert (entry.value, entry.version, wire.lost) == (marks, 6, 5)
+
+
+def test_nor_is_it_where_a_run_makes_the_call(postgres_url: str) -> None:
+    """Such a commit is a transaction; what is lost is the answer to its end."""
+    with Wire(postgres_url) as wire, connect(wire.url) as manager:
+        handle = manager.workflow("w", agent_id="analyst_001")
+        handle.open()
+        token = current_attempt.set(Attempt("the-run", 0, "w", 1))
+        try:
+            handle.put("connected", 1)
+            for number in range(3):
+                wire.lose_reply(b"COMMIT", ENDED)
+                assert handle.update({"list": [number]}, merge_strategy="append").replayed
+        finally:
+            current_attempt.reset(token)
+        entry = handle.get("list")
+        assert entry is not None
+        assert (entry.value, entry.version, wire.lost) == ([0, 1, 2], 3, 3)
 
 
 def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres_url: str) -> None:
@@ -157,11 +179,12 @@ def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres
                 handle = manager.workflow("w", agent_id="analyst_001")
                 await handle.open()
                 await handle.put("list", [])
-                for number in range(3):
-                    wire.lose_reply(b"COMMIT")
-                    await handle.update({"list": [number]}, merge_strategy="append")
+                marks = [f"mark {number}" for number in range(3)]
+                for mark in marks:
+                    wire.lose_reply(mark.encode().hex().encode(), WRITTEN)
+                    await handle.update({"list": [mark]}, merge_strategy="append")
                 entry = await handle.get("list")
                 assert entry is not None
-                assert (entry.value, entry.version, wire.lost) == ([0, 1, 2], 4, 3)
+                assert (entry.value, entry.version, wire.lost) == (marks, 4, 3)
 
     asyncio.run(main())

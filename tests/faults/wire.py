@@ -19,7 +19,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
-        self._matching = b""
+        self._matching = self._answer = b""
         self.lost = 0
         """Replies lost so far."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,10 +35,13 @@ class Wire:
         login, at, _ = self._upstream.netloc.rpartition("@")
         return self._upstream._replace(netloc=f"{login}{at}127.0.0.1:{self.port}").geturl()
 
-    def lose_reply(self, matching: bytes) -> None:
-        """Have the next request that contains ``matching`` carried out and its reply lost, with the connection."""
+    def lose_reply(self, matching: bytes, answer: bytes) -> None:
+        """Have the next request that contains ``matching`` carried out and its reply lost, with the connection.
+
+        The server has carried it out once what it sends contains ``answer``.
+        """
         with self._lock:
-            self._matching = matching
+            self._matching, self._answer = matching, answer
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
@@ -58,8 +61,10 @@ class Wire:
                             self._matching = b""
                             doomed.set()
                 elif doomed.is_set():
-                    self.lost += 1
-                    break
+                    if self._answer in chunk:
+                        self.lost += 1
+                        break
+                    continue
                 target.sendall(chunk)
         for end in (source, target):
             with suppress(OSError):

@@ -1,7 +1,10 @@
 """The writes of a usual commit as one statement, for PostgreSQL: a statement costs more there than what it writes.
 
-All parts of it see what stood before it: so they write different rows, and what trims the values kept of an address
-does not count the one that is added beside it.
+It begins with the workflow's own row, which must stand as it was seen, and nothing is written unless it does: so the
+commit needs no lock beforehand. All parts see what stood before the statement: so they write different rows, and what
+trims the values kept of an address does not count the one that is added beside it.
+
+The driver keeps what it has parsed of a statement of up to 4,096 characters and 50 parameters, so the names are short.
 """
 
 from __future__ import annotations
@@ -12,101 +15,120 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, String
 
 from ctxqueue.stores.sql import writing
-from ctxqueue.stores.sql.schema import Name, calls, due, entries, history, log, runs, workflows
+from ctxqueue.stores.sql.schema import Name, calls, due, entries, history, log, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Executable, Table
 
+    from ctxqueue.stores.engine.state import Workflow
     from ctxqueue.stores.sql.writing import Statements
 
-Write = tuple["Executable", list[dict[str, Any]]]
+Rows = list[dict[str, Any]]
 
-TYPES = {
-    Boolean: "boolean",
-    Integer: "integer",
-    BigInteger: "bigint",
-    String: "text",
-    LargeBinary: "bytea",
-    Name: "bytea",
+TYPES = {Boolean: "boolean", Integer: "int", BigInteger: "bigint", String: "text", LargeBinary: "bytea", Name: "bytea"}
+
+HERE = "namespace=%(n)s AND workflow_id=%(w)s"
+SAVED = "EXISTS(SELECT FROM s)"
+TRIM_LOG = f"DELETE FROM ctxqueue_log WHERE {HERE} AND revision<=%(u)s AND {SAVED}"  # noqa: S608 - all of it is ours
+REMOVE = f"DELETE FROM ctxqueue_entries WHERE {HERE} AND address=ANY(%(x)s::bytea[]) AND {SAVED}"  # noqa: S608
+TRIM_HISTORY = f"""DELETE FROM ctxqueue_history USING (
+SELECT t.address AS at, (SELECT version FROM ctxqueue_history WHERE {HERE} AND address=t.address
+ORDER BY version DESC LIMIT 1 OFFSET %(m)s-1) AS last FROM unnest(%(t)s::bytea[]) AS t(address)) AS ends
+WHERE {HERE} AND address=ends.at AND version<=ends.last AND {SAVED}"""  # noqa: S608
+GUARDED = ("incarnation", "revision", "commit_id", "parked", "closed_us", "removing", "graph")
+"""What tells whether a workflow stands as it was seen: every commit has another id, and what changes without one is
+here."""
+SAVE = (
+    f"UPDATE ctxqueue_workflows SET {','.join(f'{name}=%(w{at})s' for at, name in enumerate(writing.CHANGING))}"  # noqa: S608
+    f" WHERE {HERE} AND {' AND '.join(f'{name}=%(g{at})s' for at, name in enumerate(GUARDED))} RETURNING 1"
+)
+
+
+class Upsert:
+    """The part that writes rows of one table: one row as it is, several as an array a column."""
+
+    def __init__(self, table: Table, short: str, *, several: bool = False) -> None:
+        self._several = several
+        shared = {"namespace": "%(n)s", "workflow_id": "%(w)s"}
+        self._columns = [
+            (column.name, type(column.type), f"{short}{at}")
+            for at, column in enumerate(table.c)
+            if column.name not in shared
+        ]
+        names = ",".join([*shared, *(name for name, _, _ in self._columns)])
+        array = "[]" if several else ""
+        values = ",".join(f"%({short})s::{TYPES[kind]}{array}" for _, kind, short in self._columns)
+        key = ",".join(column.name for column in table.primary_key)
+        rest = ",".join(f"{column.name}=excluded.{column.name}" for column in table.c if not column.primary_key)
+        if table is due:
+            rest = f"due_us=LEAST(excluded.due_us,{table.name}.due_us)"
+        selected = f"%(n)s,%(w)s::bytea,{f't.* FROM unnest({values}) AS t' if several else values} WHERE {SAVED}"
+        self.text = f"INSERT INTO {table.name} ({names}) SELECT {selected} ON CONFLICT ({key}) DO UPDATE SET {rest}"
+
+    def parameters(self, rows: Rows) -> dict[str, Any]:
+        """Return the values of rows; raises ValueError if there are more than the part can write."""
+        found: dict[str, Any] = {}
+        for name, kind, short in self._columns:
+            values = [row[name].encode() for row in rows] if kind is Name else [row[name] for row in rows]
+            if self._several:
+                found[short] = values
+            else:
+                (found[short],) = values
+        return found
+
+
+UPSERTS: dict[Any, Upsert] = {
+    entries: Upsert(entries, "e", several=True),
+    history: Upsert(history, "h", several=True),
+    log: Upsert(log, "l"),
+    runs: Upsert(runs, "r"),
+    calls: Upsert(calls, "c"),
+    due: Upsert(due, "d"),
 }
 
-HERE = "namespace = %(in_namespace)s AND workflow_id = %(in_workflow)s"
-TRIM_LOG = f"DELETE FROM ctxqueue_log WHERE {HERE} AND revision <= %(until_revision)s"  # noqa: S608 - no input is in it
-REMOVE = f"DELETE FROM ctxqueue_entries WHERE {HERE} AND address = ANY(%(removed)s::bytea[])"  # noqa: S608
-TRIM_HISTORY = f"""
-DELETE FROM ctxqueue_history USING (
-    SELECT trimmed.address AS of_address, (
-        SELECT version FROM ctxqueue_history WHERE {HERE} AND address = trimmed.address
-        ORDER BY version DESC LIMIT 1 OFFSET %(most)s - 1
-    ) AS last FROM unnest(%(trimmed)s::bytea[]) AS trimmed(address)
-) AS ends
-WHERE {HERE} AND address = ends.of_address AND version <= ends.last
-"""  # noqa: S608
+CHANGES: dict[Any, tuple[str, Callable[[Rows], dict[str, Any]]]] = {
+    writing.TRIM_LOG: (TRIM_LOG, lambda rows: {"u": rows[0]["until_revision"]}),
+    writing.REMOVE: (REMOVE, lambda rows: {"x": [address.encode() for address in rows[0]["addresses"]]}),
+    writing.TRIM_HISTORY: (
+        TRIM_HISTORY,
+        lambda rows: {"m": rows[0]["most"], "t": [row["at_address"].encode() for row in rows]},
+    ),
+}
 
 
-def gathered(writes: Sequence[Write], statements: Statements) -> tuple[str, dict[str, Any]] | None:
-    """Return one statement for all of the writes, and its parameters; None if they are not those of a usual commit."""
-    parts = tuple(statements.tables.get(statement, statement) for statement, _ in writes)
-    if not parts or len(set(parts)) < len(parts) or not all(part in _CHANGES or part in UPSERTS for part in parts):
+def guard_of(workflow: Workflow) -> tuple[Any, ...]:
+    """Return what must still stand."""
+    return tuple(getattr(workflow, name) for name in GUARDED)
+
+
+def gathered(
+    namespace: str, writes: Sequence[tuple[Executable, Rows]], statements: Statements, guard: tuple[Any, ...]
+) -> tuple[str, dict[str, Any]] | None:
+    """Return one statement for all of the writes, and its parameters; None if they are not those of a usual commit.
+
+    A usual commit is of one workflow, and writes to each table once. The statement's row says whether it was done.
+    """
+    parts = [statements.tables.get(statement, statement) for statement, _ in writes]
+    if writing.SAVE not in parts or len(set(parts)) < len(parts):
         return None
-    parameters: dict[str, Any] = {}
+    (saved,) = writes[parts.index(writing.SAVE)][1]
+    parameters: dict[str, Any] = {"n": namespace, "w": saved["in_workflow"].encode()}
+    parameters.update((f"w{at}", saved[f"new_{name}"]) for at, name in enumerate(writing.CHANGING))
+    parameters.update((f"g{at}", value) for at, value in enumerate(guard))
     for part, (_, rows) in zip(parts, writes, strict=True):
-        if part in _CHANGES:
-            parameters.update(_CHANGES[part](rows))
-        else:
-            for name, column_type in UPSERTS[part][1]:
-                values = [row[name] for row in rows]
-                if column_type is Name:
-                    values = [value.encode() for value in values]
-                parameters[f"{part.name}_{name}"] = values
-    return _text(parts), parameters
+        if part in UPSERTS:
+            parameters.update(UPSERTS[part].parameters(rows))
+        elif part in CHANGES:
+            parameters.update(CHANGES[part][1](rows))
+        elif part is not writing.SAVE:
+            return None
+    return _text(tuple(part for part in parts if part is not writing.SAVE)), parameters
 
 
 @lru_cache(maxsize=256)
 def _text(parts: tuple[Any, ...]) -> str:
-    texts = [_FRAGMENTS[part] if part in _FRAGMENTS else UPSERTS[part][0] for part in parts]
-    named = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts))
-    return f"WITH {named} SELECT 1"
-
-
-def _upsert(table: Table, *, sooner: bool = False) -> tuple[str, list[tuple[str, type[Any]]]]:
-    """Return the part that writes rows of a table, given as an array a column, and its columns with their types."""
-    columns = [(column.name, type(column.type)) for column in table.c]
-    arrays = ", ".join(f"%({table.name}_{name})s::{TYPES[kind]}[]" for name, kind in columns)
-    names = ", ".join(f'"{name}"' for name, _ in columns)
-    key = ", ".join(f'"{column.name}"' for column in table.primary_key)
-    rest = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in table.c if not column.primary_key)
-    if sooner:
-        rest = f"due_us = LEAST(excluded.due_us, {table.name}.due_us)"
-    text = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT ({key}) DO UPDATE SET {rest}"  # noqa: S608
-    return text, columns
-
-
-UPSERTS: dict[Any, tuple[str, list[tuple[str, type[Any]]]]] = {
-    table: _upsert(table, sooner=table is due) for table in (workflows, entries, log, history, runs, calls, due)
-}
-_FRAGMENTS: dict[Any, str] = {
-    writing.TRIM_LOG: TRIM_LOG,
-    writing.TRIM_HISTORY: TRIM_HISTORY,
-    writing.REMOVE: REMOVE,
-}
-
-
-def _place(row: dict[str, Any]) -> dict[str, Any]:
-    return {"in_namespace": row["in_namespace"], "in_workflow": row["workflow_id"].encode()}
-
-
-_CHANGES: dict[Any, Any] = {
-    writing.TRIM_LOG: lambda rows: {**_place(rows[0]), "until_revision": rows[0]["until_revision"]},
-    writing.REMOVE: lambda rows: {
-        **_place(rows[0]),
-        "removed": [address.encode() for address in rows[0]["addresses"]],
-    },
-    writing.TRIM_HISTORY: lambda rows: {
-        **_place(rows[0]),
-        "most": rows[0]["most"],
-        "trimmed": [row["at_address"].encode() for row in rows],
-    },
-}
+    texts = [UPSERTS[part].text if part in UPSERTS else CHANGES[part][0] for part in parts]
+    named = "".join(f",p{number} AS ({text})" for number, text in enumerate(texts))
+    return f"WITH s AS ({SAVE}){named} SELECT count(*) FROM s"  # noqa: S608

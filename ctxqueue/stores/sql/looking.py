@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = bindparam("in_namespace", type_=String)
 """Not by its column's name, which an update keeps for itself; likewise elsewhere."""
-WORKFLOW = bindparam("workflow_id", type_=Name)
+WORKFLOW = bindparam("in_workflow", type_=Name)
 
 HEAD = tuple(column for column in workflows.c if not column.primary_key)
 """In the order of `Workflow`'s fields, which begin with the workflow's id."""
@@ -42,23 +42,31 @@ class Look(NamedTuple):
 
 
 def _branch(kind: str, key: Any = None, number: Any = None, body: Any = None, head: Sequence[Any] = ()) -> Select[Any]:
-    """Return a branch of the union; what it does not have is null, of the type that the others have."""
-    columns = (
+    """Return a branch of the union; what it does not have is null."""
+    given = (key, number, body)
+    return select(
         literal(kind, String).label("kind"),
-        (cast(null(), Name) if key is None else key).label("key"),
-        (cast(null(), BigInteger) if number is None else number).label("number"),
-        (cast(null(), LargeBinary) if body is None else body).label("body"),
+        *(null() if column is None else column for column in given),
+        *(head or (null() for _ in HEAD)),
     )
-    return select(*columns, *(head or (cast(null(), column.type).label(column.name) for column in HEAD)))
+
+
+def _clock(dialect: str) -> Select[Any]:
+    """Return the first branch: the database's clock, and the names and types of all columns."""
+    clock: Any = literal(0)
+    if dialect == "postgresql":
+        clock = func.extract("epoch", func.clock_timestamp()) * 1_000_000
+    return select(
+        literal("clock", String).label("kind"),
+        cast(null(), Name).label("key"),
+        cast(clock, BigInteger).label("number"),
+        cast(null(), LargeBinary).label("body"),
+        *(cast(null(), column.type).label(column.name) for column in HEAD),
+    )
 
 
 def _first_branches(dialect: str) -> list[Select[Any]]:
-    clock = (
-        cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
-        if dialect == "postgresql"
-        else cast(literal(0), BigInteger)
-    )
-    return [_branch("clock", number=clock), _branch("head", head=HEAD).where(here(workflows))]
+    return [_clock(dialect), _branch("head", head=HEAD).where(here(workflows))]
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
-from ctxqueue.stores.sql.gathering import gathered
+from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
@@ -41,9 +41,18 @@ class SqlState:
         self._dialect = connection.dialect.name
         self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
         self._stale_runs: set[str] = set()
+        self._guards: dict[str, tuple[Any, ...]] = {}
+        """How the workflows that are held stood."""
 
     def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
-        return self._connection.execute(statement, {"in_namespace": self._namespace, **parameters}).fetchall()
+        return self._connection.execute(statement, self._here(parameters)).fetchall()
+
+    def _here(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Name namespace and workflow as statements do that are no insert: see `looking.NAMESPACE`."""
+        named = {"in_namespace": self._namespace, **parameters}
+        if "workflow_id" in named:
+            named["in_workflow"] = named.pop("workflow_id")
+        return named
 
     def _put(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None:
         written = [{"namespace": self._namespace, **row} for row in rows]
@@ -52,17 +61,13 @@ class SqlState:
 
     def _change(self, statement: Executable, *rows: dict[str, Any]) -> None:
         if rows:
-            self._writes.append((statement, [{"in_namespace": self._namespace, **row} for row in rows]))
+            self._writes.append((statement, [self._here(row) for row in rows]))
 
     def commit(self) -> None:
         """Carry out the writes, in their order, and end the transaction."""
-        whole = gathered(self._writes, self._statements) if self._dialect == "postgresql" else None
         with together(self._connection):
-            if whole is not None:
-                self._connection.exec_driver_sql(*whole)
-            else:
-                for statement, rows in self._writes:
-                    self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+            for statement, rows in self._writes:
+                self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
             self._connection.commit()
 
     # Looking -----------------------------------------------------------------------------------------------------
@@ -115,6 +120,8 @@ class SqlState:
             self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
             self._lock(workflow_id)
             seen = self._look(workflow_id, wanted)
+        if seen.held.workflow is not None:
+            self._guards[workflow_id] = guard_of(seen.held.workflow)
         if seen.stale_run:
             self._stale_runs.add(wanted.run)
         return seen.held
@@ -123,8 +130,7 @@ class SqlState:
         # SQLite's writer has the whole database already.
         if self._dialect == "postgresql":
             with together(self._connection):  # with the BEGIN
-                parameters = {"in_namespace": self._namespace, "workflow_id": workflow_id}
-                self._connection.execute(writing.LOCK, parameters)
+                self._connection.execute(writing.LOCK, self._here({"workflow_id": workflow_id}))
 
     def expiring(self, workflow_id: str, limit: int) -> Sequence[Removable]:
         """Return the entries that expire first."""
@@ -195,8 +201,13 @@ class SqlState:
 
     def save(self, workflow: Workflow) -> None:
         """Write where a workflow stands; a new one, too."""
-        row = {column.name: getattr(workflow, column.name) for column in looking.HEAD}
-        self._put(self._statements.workflow, [{"workflow_id": workflow.workflow_id, **row}])
+        place = {"workflow_id": workflow.workflow_id}
+        if workflow.workflow_id in self._guards:
+            changing = {f"new_{name}": getattr(workflow, name) for name in writing.CHANGING}
+            self._change(writing.SAVE, {**place, **changing})
+        else:
+            row = {column.name: getattr(workflow, column.name) for column in looking.HEAD}
+            self._put(self._statements.workflow, [{**place, **row}])
 
     def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
         """Write entries."""
@@ -222,7 +233,7 @@ class SqlState:
         """Write a log record, and drop those before the last ``most``."""
         row = {"workflow_id": workflow_id, "revision": record.revision, "record": packing.pack_log(record)}
         self._put(self._statements.log, [row])
-        if record.revision > most:
+        if record.revision > most and not record.revision % max(1, most // 10):  # a tenth more may stand there
             self._change(writing.TRIM_LOG, {"workflow_id": workflow_id, "until_revision": record.revision - most})
 
     def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:

@@ -55,7 +55,6 @@ class Statements:
             set_={"due_us": case((sooner < due.c.due_us, sooner), else_=due.c.due_us)},
         )
         self.tables: dict[Any, Any] = {
-            self.workflow: workflows,
             self.entry: entries,
             self.log: log,
             self.value: history,
@@ -74,6 +73,18 @@ class Statements:
 
 
 LOCK = select(workflows.c.workflow_id).where(here(workflows)).with_for_update()
+
+CHANGING = tuple(
+    column.name
+    for column in workflows.c
+    if not column.primary_key and column.name not in ("incarnation", "created_us", "metadata")
+)
+"""What changes of a workflow while it lives."""
+SAVE = (
+    update(workflows)
+    .where(here(workflows))
+    .values({name: bindparam(f"new_{name}", type_=workflows.c[name].type) for name in CHANGING})
+)
 
 REMOVE = delete(entries).where(here(entries), entries.c.address.in_(_several("addresses")))
 
