@@ -86,7 +86,7 @@ def merge_of(value: object) -> Callable[[Any, Any], Any] | None:
 def pack(value: Any) -> bytes:
     """Return the packed form; raises NotSerializable, which names the path to the part at fault."""
     try:
-        return _encoder.encode(_plain(value, 0))
+        return _encoder.encode(value if _is_plain(value, 0) else _plain(value, 0))
     except _At as fault:
         raise NotSerializable(f"value{''.join(reversed(fault.path))} {fault.reason}") from None
     except UnicodeEncodeError as error:
@@ -104,6 +104,28 @@ class _At(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.path: list[str] = []
+
+
+_ATOMS = frozenset({str, bool, type(None), bytes})
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether msgpack holds the value as it is: nearly all are so, and need no copy."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is int:
+        return value in INT64
+    if kind is float:
+        return math.isfinite(value)
+    if depth > MAX_DEPTH:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _ATOMS and not _is_plain(item, depth + 1)):
+                return False
+        return True
+    return kind is list and all(type(item) in _ATOMS or _is_plain(item, depth + 1) for item in value)
 
 
 def _plain(value: Any, depth: int) -> Any:

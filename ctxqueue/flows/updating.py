@@ -11,7 +11,16 @@ from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, W
 from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
 from ctxqueue.flows.committing import MergeInClient, commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.writing import Change, checked, described, digest_of, home_of, new_edges, version_conflict
+from ctxqueue.flows.writing import (
+    Change,
+    checked,
+    described,
+    digest_of,
+    home_of,
+    new_edges,
+    version_conflict,
+    written,
+)
 from ctxqueue.identity import Identified
 from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
 from ctxqueue.records import Stamp, decode_header, encode_record, meta_of, value_of
@@ -180,7 +189,7 @@ class _Merge:
                 self._terms.seen.put((workflow_id, change.encoded), record)
 
     def _merges_in_server(self, change: Change) -> bool:
-        if change.put != Put(change.put.value):
+        if not change.bare:
             return False  # options of its own are laid over those that stand there
         if self._strategy in ("append", "keep"):
             return True
@@ -215,8 +224,7 @@ class _Merge:
 
     def _for_server(self, change: Change) -> Write:
         operation = IN_STORE.get(self._strategy, "set")
-        what = described(self._agent, change)
-        return Write(operation, change.encoded, change.packed, keep_expiry=True, **what._asdict())
+        return written(operation, change, change.packed, described(self._agent, change), keep_expiry=True)
 
     def _merged(self, workflow_id: str, change: Change) -> Write:
         wanted = change.put.expected_version
@@ -226,14 +234,14 @@ class _Merge:
         if known and wanted is not None and wanted != (header.stamp.version if header else 0):
             raise version_conflict(workflow_id, change, wanted, shown(self._agent, change.address, record))
         if record is None or header is None:
-            return Write(
+            return written(
                 "put",
-                change.encoded,
+                change,
                 change.packed,
+                described(self._agent, change),
                 expected_version=wanted or 0,
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
-                **described(self._agent, change)._asdict(),
             )
         existing = meta_of(record, header)
         try:
@@ -253,15 +261,15 @@ class _Merge:
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
                 f" at most {self._terms.settings.max_value}; nothing was written"
             )
-        return Write(
+        return written(
             "put",
-            change.encoded,
+            change,
             packed,
+            described(self._agent, change, existing, record[header.agent_end : header.meta_end]),
             expected_version=header.stamp.version,
             expected_commit=header.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
-            **described(self._agent, change, existing)._asdict(),
         )
 
 

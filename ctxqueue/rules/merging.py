@@ -35,7 +35,8 @@ def smart_merge(existing: Any, new: Any, priority: ContextPriority) -> Any:
     if isinstance(existing, dict) and isinstance(new, dict):
         merged = dict(existing)
         for key, value in new.items():
-            merged[key] = smart_merge(existing[key], value, priority) if key in existing else value
+            merges = key in existing and not is_plain_replacement("smart_merge", value)
+            merged[key] = smart_merge(existing[key], value, priority) if merges else value
         return merged
     if isinstance(existing, list) and isinstance(new, list) and priority in UNION_PRIORITIES:
         known = {codec.pack(item) for item in existing}
