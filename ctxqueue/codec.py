@@ -23,6 +23,7 @@ from ctxqueue.errors import NotSerializable, RecordTooNew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
 CODEC_VERSION = 1
 """Written into every record. A reader meets a higher one with RecordTooNew and leaves the record alone."""
@@ -75,6 +76,11 @@ def register(
     entry = Registered(name or _name_of(kind), dump, load, merge)
     _by_type[kind] = _by_name[entry.name] = entry
     return kind
+
+
+def registered_types() -> AbstractSet[type]:
+    """Return the types that were given to `register`."""
+    return _by_type.keys()
 
 
 def merge_of(value: object) -> Callable[[Any, Any], Any] | None:

@@ -23,7 +23,7 @@ from ctxqueue.flows.writing import (
 )
 from ctxqueue.identity import Identified
 from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
-from ctxqueue.records import Stamp, decode_header, encode_record, meta_of, value_of
+from ctxqueue.records import Stamp, Standing, decode_meta
 from ctxqueue.rules import merging
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Merge:
         self._changes = changes
         self._here = {change.encoded for change in changes if not self._merges_in_server(change)}
         self._known: dict[str, bytes | None] = {}
-        self._guessed: dict[str, bytes | None] = {}
+        self._guessed: dict[str, Standing | None] = {}
         self._written: dict[str, Write] = {}
 
     def guess(self, workflow_id: str) -> Flow[None]:
@@ -154,14 +154,18 @@ class _Merge:
         """
         unseen = []
         for change in self._changes:
-            if change.encoded in self._here and change.put.expected_version is None:
-                record = self._terms.seen.get((workflow_id, change.encoded))
-                if record is None:
-                    unseen.append(change.encoded)
-                self._guessed[change.encoded] = record
+            if change.encoded not in self._here:
+                continue
+            wanted = change.put.expected_version
+            standing = self._terms.seen.get((workflow_id, change.encoded))
+            if wanted is not None and (standing is None or standing.stamp.version != wanted):
+                continue  # the commit's refusal brings what stands there
+            if standing is None:
+                unseen.append(change.encoded)
+            self._guessed[change.encoded] = standing
         if unseen:
             _, records = yield from do(Load(workflow_id, tuple(unseen)))
-            self._guessed.update(records)
+            self._guessed.update((encoded, Standing.of(record)) for encoded, record in records.items())
 
     def can_do_otherwise(self, refusal: MergeInClient | ValueTooLarge | CommitTooLarge) -> bool:
         """Prepare another try; return False if it would be no other one."""
@@ -177,16 +181,13 @@ class _Merge:
         """Keep what was written, for the next guess."""
         if committed.replayed:
             return
-        agent = self._agent.agent_id.encode()
-        for change, version in zip(self._changes, committed.versions, strict=True):
-            write = self._written.get(change.encoded)
-            if write is not None:
-                expires_us = committed.now_us + write.ttl_us if write.ttl_us else 0
-                stamp = Stamp(version, committed.commit_id)
-                record = encode_record(
-                    stamp, committed.revision, committed.now_us, expires_us, agent, write.meta, write.value
-                )
-                self._terms.seen.put((workflow_id, change.encoded), record)
+        written = [
+            (change.encoded, Standing(Stamp(version, committed.commit_id), write.meta, write.value))
+            for change, version in zip(self._changes, committed.versions, strict=True)
+            if (write := self._written.get(change.encoded)) is not None
+        ]
+        if written:
+            self._terms.seen.put(workflow_id, written)
 
     def _merges_in_server(self, change: Change) -> bool:
         if not change.bare:
@@ -229,11 +230,11 @@ class _Merge:
     def _merged(self, workflow_id: str, change: Change) -> Write:
         wanted = change.put.expected_version
         known = change.encoded in self._known
-        record = self._known[change.encoded] if known else self._guessed.get(change.encoded)
-        header = decode_header(record) if record is not None else None
-        if known and wanted is not None and wanted != (header.stamp.version if header else 0):
+        record = self._known.get(change.encoded)
+        standing = Standing.of(record) if record is not None else None if known else self._guessed.get(change.encoded)
+        if known and wanted is not None and wanted != (standing.stamp.version if standing else 0):
             raise version_conflict(workflow_id, change, wanted, shown(self._agent, change.address, record))
-        if record is None or header is None:
+        if standing is None:
             return written(
                 "put",
                 change,
@@ -243,11 +244,11 @@ class _Merge:
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
             )
-        existing = meta_of(record, header)
+        existing = decode_meta(standing.meta)
         try:
             # Both sides in their stored form: the result does not depend on whether a value was read or given.
             merged = merging.strategy(self._strategy).merge(
-                codec.unpack(value_of(record, header)), codec.unpack(change.packed), BY_RANK[existing.rank]
+                codec.unpack(standing.value), codec.unpack(change.packed), BY_RANK[existing.rank]
             )
         except InvalidInput as error:
             if known:
@@ -265,9 +266,9 @@ class _Merge:
             "put",
             change,
             packed,
-            described(self._agent, change, existing, record[header.agent_end : header.meta_end]),
-            expected_version=header.stamp.version,
-            expected_commit=header.stamp.commit_id,
+            described(self._agent, change, existing, standing.meta),
+            expected_version=standing.stamp.version,
+            expected_commit=standing.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
         )

@@ -36,6 +36,7 @@ from ctxqueue.models import (
 from ctxqueue.records import (
     Meta,
     Stamp,
+    Standing,
     decode_entry,
     decode_header,
     encode_meta,
@@ -316,7 +317,7 @@ def put(
         stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, change.packed
     )
     if not reply.replayed:
-        terms.seen.put((workflow_id, change.encoded), record)
+        terms.seen.put(workflow_id, [(change.encoded, Standing(stamp, what.meta, change.packed))])
     return decode_entry(change.address, record)
 
 

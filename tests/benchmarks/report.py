@@ -92,7 +92,14 @@ class Report:
         return [REPORTS / name for name in written]
 
     def _as_markdown(self) -> str:
-        parts = ["# Benchmarks", "", machine_in_words(), "", "| what | measured | wanted | |", "| --- | --- | --- | --- |"]
+        parts = [
+            "# Benchmarks",
+            "",
+            machine_in_words(),
+            "",
+            "| what | measured | wanted | |",
+            "| --- | --- | --- | --- |",
+        ]
         for section in self.sections:
             for line in section.lines:
                 parts.append(f"| {line.what} | {_number(line.ratio)} | {line.wanted} | {line.verdict} |")
@@ -140,9 +147,7 @@ def _number(ratio: float) -> str:
 
 def _rows(section: Section) -> list[tuple[str, Timing, str]]:
     unit = section.timings[section.unit].median if section.unit else 0.0
-    return [
-        (name, timing, f"{timing.median / unit:.2f}" if unit else "") for name, timing in section.timings.items()
-    ]
+    return [(name, timing, f"{timing.median / unit:.2f}" if unit else "") for name, timing in section.timings.items()]
 
 
 def _as_text(section: Section) -> str:

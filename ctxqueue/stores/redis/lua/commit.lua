@@ -76,9 +76,7 @@ for i = 1, count do addresses[i] = ARGV[FIRST + (i - 1) * STEP + 1] end
 local stamps = redis.call('HMGET', v, unpack(addresses))
 local graph = tonumber(head[8]) or 0
 if ARGV[18] ~= '' and tonumber(ARGV[18]) ~= graph then return { 'graph_moved', digits(graph) } end
-local depends = head[8]
-for i = 1, count do depends = depends or ARGV[FIRST + (i - 1) * STEP + 9] ~= '' end
-local edges = depends and redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
+local edges = redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
 
 -- What stands there is read in one go where it will be kept or merged. In a workflow that is large enough to hold
 -- many large values each is measured first, and those that will not be kept are left where they are.
@@ -120,7 +118,7 @@ local floor = base
 local versions, records, deleted, known = {}, {}, {}, {}
 local expires_at, expired_at, flags, expiries_change, earliest = {}, {}, {}, false, nil
 local conflicts, conflict_bytes, changes, added, removed = {}, 0, 0, 0, 0
-local kept, kept_bytes, purged, logged, ours = {}, 0, {}, {}, {}
+local kept, kept_bytes, purged, logged = {}, 0, {}, {}
 
 local function log_change(kind, address, version, before, of)
   local n = #logged
@@ -186,7 +184,6 @@ for i = 1, count do
   if stamp then version, expiry = struct.unpack('>dd', stamp) end
   local fresh = stamp and (expiry == 0 or expiry > now)
   expired_at[i] = expiry
-  ours[address] = true
   local old = fresh and held[i]
   if (expected ~= '' and tonumber(expected) ~= (fresh and version or 0))
     or (expected_commit ~= '' and fresh and sub(stamp, -8) ~= expected_commit) then
@@ -208,7 +205,6 @@ for i = 1, count do
       bytes = bytes - (old and #old or sizes[i] or redis.call('HSTRLEN', e, address))
       expiries_change = expiries_change or expiry > 0
       log_change(fresh and 'd' or 'x', address, version, version, flags_of(stamp))
-      if fresh then known[address] = false end
     end
     if operation == 'purge' then
       purged[#purged + 1] = i
@@ -244,7 +240,6 @@ for i = 1, count do
     if expires > 0 and (not earliest or expires < earliest) then earliest = expires end
     if stamp and not fresh then log_change('x', address, version, version, flags_of(stamp)) end
     log_change('p', address, versions[i], fresh and version or 0, flags[i])
-    known[address] = true
   end
   if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
     kept[i] = old
@@ -261,8 +256,9 @@ local function over()
   if bytes > tonumber(ARGV[13]) and bytes > tonumber(head[4]) then return 'bytes', digits(bytes) end
 end
 
-local victims = {}
+local victims, ours = {}, {}
 if over() then
+  for i = 1, count do ours[addresses[i]] = true end
   local guards = redis.call('ZRANGEBYSCORE', y, digits(now), '+inf', 'LIMIT', 0, MOST_GUARDS + 1)
   local spared, awaited = {}, {}
   for _, guard in ipairs(guards) do addresses_of(cmsgpack.unpack(guard), awaited) end
@@ -297,6 +293,9 @@ end
 local fires, moves, pending = {}, {}, {}
 if redis.call('ZCARD', w) > 0 then
   local looked_at, budget = 0, LEAF_BUDGET
+  for i = 1, count do
+    if records[i] then known[addresses[i]] = true elseif deleted[i] then known[addresses[i]] = false end
+  end
   for i = 1, count do
     if records[i] and budget < 0 then
       pending[#pending + 1] = addresses[i]
@@ -342,11 +341,11 @@ if changes > 0 then
     redis.call('ZREM', s, address)
   end
   local graph_before = graph
-  local when = { digits(now), digits(now + AFTER_LOW) }
+  local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
   for i = 1, count do
     local address = addresses[i]
     if kept[i] then
-      local length = redis.call('LPUSH', KEYS[HISTORY_KEYS + i], struct.pack('>d', revision) .. kept[i])
+      local length = redis.call('LPUSH', KEYS[HISTORY_KEYS + i], until_here .. kept[i])
       if length == 1 then redis.call('ZADD', a, 0, address) end
       if length >= history then redis.call('LTRIM', KEYS[HISTORY_KEYS + i], 0, history - 2) end
     end
@@ -372,9 +371,9 @@ if changes > 0 then
         redis.call('ZREM', x, address)
       end
       local at = FIRST + (i - 1) * STEP
+      local wanted = ARGV[at + 9]
       local fresh = stamps[i] and (expired_at[i] == 0 or expired_at[i] > now)
-      if ARGV[at] == 'put' or not fresh then
-        local wanted = ARGV[at + 9]
+      if (wanted ~= '' or edges[i]) and (ARGV[at] == 'put' or not fresh) then
         if wanted ~= '' and wanted ~= edges[i] then
           redis.call('HSET', g, address, wanted)
           graph = graph_before + 1
