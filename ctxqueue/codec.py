@@ -128,7 +128,9 @@ def _is_plain(value: Any, depth: int) -> bool:
         return False
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or (type(item) not in _ATOMS and not _is_plain(item, depth + 1)):
+            kind = type(item)
+            plain = kind in _ATOMS or (item in INT64 if kind is int else _is_plain(item, depth + 1))
+            if not plain or type(key) is not str:
                 return False
         return True
     return kind is list and all(type(item) in _ATOMS or _is_plain(item, depth + 1) for item in value)

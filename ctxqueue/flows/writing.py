@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import microseconds
@@ -50,8 +51,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.graph import Edges
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One key of a call, checked: where it goes, and its value's bytes."""
 
     address: Address
