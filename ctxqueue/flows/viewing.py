@@ -171,7 +171,8 @@ def _looked_again(
         return _looked(terms, agent, inner, outer, needed, reveal=reveal)
     now_us = max(inner.head.now_us, outer.head.now_us if outer else 0)
     by_key = dict(seen.by_key)
-    for key in {address.rpartition("\0")[2] for addresses in changes for address in addresses or ()}:
+    keys = {address.rpartition("\0")[2] for addresses in changes for address in addresses or ()}
+    for key in keys:
         within = [address.encode() for address in inner_addresses(agent, key)]
         found = visible(
             agent,
@@ -182,7 +183,24 @@ def _looked_again(
         )
         by_key.pop(key, None)
         by_key.update(found)
-    return _judged(terms, agent, inner, outer, needed, by_key)
+    if terms.filters.narrows(agent) or seen.sight.hidden:
+        return _judged(terms, agent, inner, outer, needed, by_key)
+    # All that it may read is relevant, so only what has changed needs a look.
+    entries = dict(seen.sight.entries)
+    until_us = seen.until_us
+    for key in keys:
+        entries.pop(key, None)
+        if key in by_key and not is_reserved(key):
+            entries[key] = by_key[key][0]
+            until_us = min(until_us, _until(by_key[key]))
+    sight = Sight(entries=entries, hidden=seen.sight.hidden, by_key=by_key)
+    return Seen(inner, outer, terms.filters.generation, by_key, sight, until_us)
+
+
+def _until(standing: Iterable[ContextEntry]) -> int:
+    """Return when the first of some entries has expired."""
+    expiries = [entry.expires_at for entry in standing if entry.expires_at]
+    return since_epoch(min(expiries)) if expiries else NEVER_US
 
 
 def _changes(now: Snapshot | None, then: Snapshot | None) -> frozenset[str] | None:
@@ -209,8 +227,7 @@ def _judged(
         hidden=innermost.keys() - relevant,
         by_key=by_key,
     )
-    expiries = [entry.expires_at for standing in by_key.values() for entry in standing if entry.expires_at]
-    until_us = since_epoch(min(expiries)) if expiries else NEVER_US
+    until_us = _until(chain.from_iterable(by_key.values()))
     return Seen(inner, outer, terms.filters.generation, by_key, sight, until_us)
 
 
