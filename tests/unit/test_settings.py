@@ -104,5 +104,5 @@ def test_instants_are_exact() -> None:
 @pytest.mark.parametrize("storage", [5, None, b"memory://", ["memory://"]])
 @pytest.mark.parametrize("manager", [SharedContextManager, AsyncSharedContextManager])
 def test_what_is_no_store_is_refused(manager: Any, storage: Any) -> None:
-    with pytest.raises(ConfigurationError, match="give a URL or an open store"):
+    with pytest.raises(ConfigurationError, match="give a URL, a ContextStorage or an open store"):
         manager(storage)
