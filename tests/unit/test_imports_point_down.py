@@ -30,6 +30,8 @@ HOMES = {
     "kombu": ("ctxqueue.integration", "ctxqueue.tasks", "ctxqueue.testing.plugin", "workers"),
     "redis": ("ctxqueue.stores.redis",),
     "sqlalchemy": ("ctxqueue.stores.sql",),
+    "alembic": ("ctxqueue.stores.sql",),
+    "psycopg": ("ctxqueue.stores.sql",),
 }
 OURS = {"ctxqueue", "workers", "config", "tests"}
 

@@ -33,10 +33,17 @@ HERE = "namespace=%(n)s AND workflow_id=%(w)s"
 SAVED = "EXISTS(SELECT FROM s)"
 TRIM_LOG = f"DELETE FROM ctxqueue_log WHERE {HERE} AND revision<=%(u)s AND {SAVED}"  # noqa: S608 - all of it is ours
 REMOVE = f"DELETE FROM ctxqueue_entries WHERE {HERE} AND address=ANY(%(x)s::bytea[]) AND {SAVED}"  # noqa: S608
-TRIM_HISTORY = f"""DELETE FROM ctxqueue_history USING (
-SELECT t.address AS at, (SELECT version FROM ctxqueue_history WHERE {HERE} AND address=t.address
-ORDER BY version DESC LIMIT 1 OFFSET %(m)s-1) AS last FROM unnest(%(t)s::bytea[]) AS t(address)) AS ends
-WHERE {HERE} AND address=ends.at AND version<=ends.last AND {SAVED}"""  # noqa: S608
+_NEWEST = f"SELECT h.version FROM ctxqueue_history AS h WHERE h.{HERE.replace(' AND ', ' AND h.')} AND h.address="  # noqa: S608
+_BEYOND = "ORDER BY h.version DESC LIMIT 1 OFFSET %(m)s-1)"
+# The addresses stand in the condition on the rows, too: a join would be planned as a walk through all kept values.
+TRIM_HISTORY = {
+    several: f"DELETE FROM ctxqueue_history WHERE {HERE} AND {SAVED} AND address={given}"  # noqa: S608
+    f" AND version<=({_NEWEST}{own} {_BEYOND}"
+    for several, given, own in (
+        (False, "%(t)s", "%(t)s"),
+        (True, "ANY(%(t)s::bytea[])", "ctxqueue_history.address"),
+    )
+}
 GUARDED = ("incarnation", "revision", "commit_id", "parked", "closed_us", "removing", "graph")
 """What tells whether a workflow stands as it was seen: every commit has another id, and what changes without one is
 here."""
@@ -49,8 +56,7 @@ SAVE = (
 class Upsert:
     """The part that writes rows of one table: one row as it is, several as an array a column."""
 
-    def __init__(self, table: Table, short: str, *, several: bool = False) -> None:
-        self._several = several
+    def __init__(self, table: Table, short: str) -> None:
         shared = {"namespace": "%(n)s", "workflow_id": "%(w)s"}
         self._columns = [
             (column.name, type(column.type), f"{short}{at}")
@@ -58,42 +64,40 @@ class Upsert:
             if column.name not in shared
         ]
         names = ",".join([*shared, *(name for name, _, _ in self._columns)])
-        array = "[]" if several else ""
-        values = ",".join(f"%({short})s::{TYPES[kind]}{array}" for _, kind, short in self._columns)
         key = ",".join(column.name for column in table.primary_key)
         rest = ",".join(f"{column.name}=excluded.{column.name}" for column in table.c if not column.primary_key)
         if table is due:
             rest = f"due_us=LEAST(excluded.due_us,{table.name}.due_us)"
-        selected = f"%(n)s,%(w)s::bytea,{f't.* FROM unnest({values}) AS t' if several else values} WHERE {SAVED}"
-        self.text = f"INSERT INTO {table.name} ({names}) SELECT {selected} ON CONFLICT ({key}) DO UPDATE SET {rest}"
+        one = ",".join(f"%({short})s::{TYPES[kind]}" for _, kind, short in self._columns)
+        arrays = ",".join(f"%({short})s::{TYPES[kind]}[]" for _, kind, short in self._columns)
+        begin = f"INSERT INTO {table.name} ({names}) SELECT %(n)s,%(w)s::bytea,"
+        end = f" WHERE {SAVED} ON CONFLICT ({key}) DO UPDATE SET {rest}"
+        self.texts = {False: f"{begin}{one}{end}", True: f"{begin}t.* FROM unnest({arrays}) AS t{end}"}
+        """By whether there are several."""
 
     def parameters(self, rows: Rows) -> dict[str, Any]:
-        """Return the values of rows; raises ValueError if there are more than the part can write."""
+        """Return the values of rows."""
         found: dict[str, Any] = {}
         for name, kind, short in self._columns:
             values = [row[name].encode() for row in rows] if kind is Name else [row[name] for row in rows]
-            if self._several:
-                found[short] = values
-            else:
-                (found[short],) = values
+            found[short] = values if len(rows) > 1 else values[0]
         return found
 
 
 UPSERTS: dict[Any, Upsert] = {
-    entries: Upsert(entries, "e", several=True),
-    history: Upsert(history, "h", several=True),
-    log: Upsert(log, "l"),
-    runs: Upsert(runs, "r"),
-    calls: Upsert(calls, "c"),
-    due: Upsert(due, "d"),
+    table: Upsert(table, short)
+    for table, short in ((entries, "e"), (history, "h"), (log, "l"), (runs, "r"), (calls, "c"), (due, "d"))
 }
 
-CHANGES: dict[Any, tuple[str, Callable[[Rows], dict[str, Any]]]] = {
-    writing.TRIM_LOG: (TRIM_LOG, lambda rows: {"u": rows[0]["until_revision"]}),
-    writing.REMOVE: (REMOVE, lambda rows: {"x": [address.encode() for address in rows[0]["addresses"]]}),
+CHANGES: dict[Any, tuple[dict[bool, str], Callable[[Rows], dict[str, Any]]]] = {
+    writing.TRIM_LOG: ({False: TRIM_LOG}, lambda rows: {"u": rows[0]["until_revision"]}),
+    writing.REMOVE: ({False: REMOVE}, lambda rows: {"x": [address.encode() for address in rows[0]["addresses"]]}),
     writing.TRIM_HISTORY: (
         TRIM_HISTORY,
-        lambda rows: {"m": rows[0]["most"], "t": [row["at_address"].encode() for row in rows]},
+        lambda rows: {
+            "m": rows[0]["most"],
+            "t": [row["at_address"].encode() for row in rows] if len(rows) > 1 else rows[0]["at_address"].encode(),
+        },
     ),
 }
 
@@ -117,18 +121,21 @@ def gathered(
     parameters: dict[str, Any] = {"n": namespace, "w": saved["in_workflow"].encode()}
     parameters.update((f"w{at}", saved[f"new_{name}"]) for at, name in enumerate(writing.CHANGING))
     parameters.update((f"g{at}", value) for at, value in enumerate(guard))
+    texts: list[tuple[Any, bool]] = []
     for part, (_, rows) in zip(parts, writes, strict=True):
         if part in UPSERTS:
             parameters.update(UPSERTS[part].parameters(rows))
+            texts.append((part, len(rows) > 1))
         elif part in CHANGES:
             parameters.update(CHANGES[part][1](rows))
+            texts.append((part, len(rows) > 1))
         elif part is not writing.SAVE:
             return None
-    return _text(tuple(part for part in parts if part is not writing.SAVE)), parameters
+    return _text(tuple(texts)), parameters
 
 
 @lru_cache(maxsize=256)
-def _text(parts: tuple[Any, ...]) -> str:
-    texts = [UPSERTS[part].text if part in UPSERTS else CHANGES[part][0] for part in parts]
+def _text(parts: tuple[tuple[Any, bool], ...]) -> str:
+    texts = [UPSERTS[part].texts[several] if part in UPSERTS else CHANGES[part][0][several] for part, several in parts]
     named = "".join(f",p{number} AS ({text})" for number, text in enumerate(texts))
     return f"WITH s AS ({SAVE}){named} SELECT count(*) FROM s"  # noqa: S608
