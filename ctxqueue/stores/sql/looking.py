@@ -23,6 +23,9 @@ NAMESPACE = bindparam("in_namespace", type_=String)
 """Not by its column's name, which an update keeps for itself; likewise elsewhere."""
 WORKFLOW = bindparam("in_workflow", type_=Name)
 
+HELD = "ctxqueue.held"
+"""A setting of PostgreSQL's, for one transaction: the incarnation of the workflow whose row it has locked."""
+
 HEAD = tuple(column for column in workflows.c if not column.primary_key)
 """In the order of `Workflow`'s fields, which begin with the workflow's id."""
 
@@ -39,6 +42,8 @@ class Look(NamedTuple):
     present: bool = False
     run: bool = False
     call: bool = False
+    held: bool = False
+    """Whether the row was locked; of use on PostgreSQL only."""
 
 
 def _branch(kind: str, key: Any = None, number: Any = None, body: Any = None, head: Sequence[Any] = ()) -> Select[Any]:
@@ -99,6 +104,9 @@ def statement(dialect: str, look: Look) -> CompoundSelect[Any]:
         )
         branches.append(_branch("answer", number=calls.c.number, body=calls.c.answer).where(here(calls), place))
         branches.append(_branch("ends", number=calls.c.ends_us).where(here(calls), place))
+    if look.held:
+        incarnation = func.coalesce(func.current_setting(HELD, True), "")  # noqa: FBT003 - SQL's; if there is one
+        branches.append(_branch("held", body=func.convert_to(incarnation, "UTF8")))
     return union_all(*branches)
 
 
@@ -143,6 +151,8 @@ class Seen:
         self.held.records = {row.key: row.body for row in by_kind.get("record", ())}
         self.held.present = {row.key for row in by_kind.get("present", ()) if not row.number or row.number > now}
         self.reached: int = by_kind["reached"][0].number if "reached" in by_kind else 0
+        self.locked = any(workflow and row.body.decode() == workflow.incarnation for row in by_kind.get("held", ()))
+        """Whether the transaction had the workflow's row locked before it looked."""
         self.stale_run = False
         """A run's row is there, and its time is over."""
         for run in by_kind.get("run", ()):

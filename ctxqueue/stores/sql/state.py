@@ -79,8 +79,10 @@ class SqlState:
         clock = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
         return int(self._connection.execute(select(clock)).scalar_one())
 
-    def _look(self, workflow_id: str, wanted: Wanted) -> looking.Seen:
-        look = looking.Look(bool(wanted.addresses), bool(wanted.present), bool(wanted.run), wanted.call is not None)
+    def _look(self, workflow_id: str, wanted: Wanted, *, held: bool = False) -> looking.Seen:
+        look = looking.Look(
+            bool(wanted.addresses), bool(wanted.present), bool(wanted.run), wanted.call is not None, held=held
+        )
         parameters: dict[str, Any] = {"workflow_id": workflow_id}
         if wanted.addresses:
             parameters["addresses"] = list(wanted.addresses)
@@ -113,13 +115,15 @@ class SqlState:
 
     def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
         """Keep everybody else from a workflow, also from one that is not there, and look at it."""
+        several = self._dialect == "postgresql"
         self._lock(workflow_id)
-        seen = self._look(workflow_id, wanted)
-        if seen.held.workflow is None and self._dialect == "postgresql":
-            # No row to lock. Whoever makes the workflow meanwhile holds the same lock; so look again.
+        seen = self._look(workflow_id, wanted, held=several)
+        if several and not seen.locked:
+            # There was no row to lock, even if there is one by now: somebody made the workflow after we had tried.
+            # Whoever makes it holds this lock; so what is there now has a row, and what is not does not come.
             self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
             self._lock(workflow_id)
-            seen = self._look(workflow_id, wanted)
+            seen = self._look(workflow_id, wanted, held=True)
         if seen.held.workflow is not None:
             self._guards[workflow_id] = guard_of(seen.held.workflow)
         if seen.stale_run:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, select, update
+from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ctxqueue.models import GLOBAL_WORKFLOW
-from ctxqueue.stores.sql.looking import NAMESPACE, here
+from ctxqueue.stores.sql.looking import HELD, NAMESPACE, here
 from ctxqueue.stores.sql.schema import (
     Name,
     calls,
@@ -72,7 +72,9 @@ class Statements:
         return made.on_conflict_do_update(index_elements=list(table.primary_key), set_=rest)
 
 
-LOCK = select(workflows.c.workflow_id).where(here(workflows)).with_for_update()
+_locked = select(workflows.c.incarnation).where(here(workflows)).with_for_update().subquery()
+LOCK = select(func.set_config(HELD, _locked.c.incarnation, True))  # noqa: FBT003 - SQL's; until the transaction ends
+"""Keeps a workflow's row from others, and notes of which incarnation it was. Nobody looks at its rows."""
 
 CHANGING = tuple(
     column.name
