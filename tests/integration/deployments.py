@@ -187,10 +187,10 @@ class Deployment:
         wait_until(answers, "Flower answers")
         return address
 
-    def beat(self, **settings: Any) -> KeptProcess:
-        """Start a beat with the default scheduler."""
+    def beat(self, *options: str, **settings: Any) -> KeptProcess:
+        """Start a beat, with the default scheduler unless the options name one."""
         schedule = self.folder / f"schedule{next(_numbers)}"
-        return self._celery(["beat", "-s", str(schedule), "-l", "info"], settings)
+        return self._celery(["beat", "-s", str(schedule), "-l", "info", *options], settings)
 
     def log(self) -> str:
         """Return what all processes have written."""
