@@ -18,6 +18,7 @@ from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
+from ctxqueue.integration.on_commit import CarriedOnCommit
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
@@ -178,7 +179,8 @@ class ContextQueue:
     def _over(self, base: type[Any]) -> type[Any]:
         if issubclass(base, ContextTask):
             return base
-        return type("ContextTask", (ContextTask, base), {"abstract": True, "context_queue": self})
+        layers = (ContextTask, CarriedOnCommit) if hasattr(base, "apply_async_on_commit") else (ContextTask,)
+        return type("ContextTask", (*layers, base), {"abstract": True, "context_queue": self})
 
     def workflow(
         self,
