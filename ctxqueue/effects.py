@@ -114,8 +114,11 @@ class LoadSince(Effect[Since], frozen=True):
     limit: int
 
 
-class Logged(msgspec.Struct, frozen=True):
-    """One change in the log. ``before`` is the version that stood there, 0 if nothing did."""
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """One change in the log. ``before`` is the version that stood there, 0 if nothing did.
+
+    New fields go to the end, with a default: stores may keep it packed.
+    """
 
     kind: Literal["put", "deleted", "expired", "evicted"]
     address: str
@@ -123,6 +126,8 @@ class Logged(msgspec.Struct, frozen=True):
     before: int
     sensitive: bool
     """Of the entry that was written or removed."""
+    was_sensitive: bool = False
+    """Of what a put was written over."""
 
 
 class LogRecord(msgspec.Struct, frozen=True):
@@ -321,6 +326,8 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     """Refuse (moved) unless the newest commit of the workflow is still this one."""
     graph: int | None = None
     """Refuse (graph_moved) unless the head's ``graph`` is still this: what was checked for cycles."""
+    even_closed: bool = False
+    """Write to a closed workflow too: only to erase."""
 
 
 # --- attempts, parking -----------------------------------------------------------------------------------------

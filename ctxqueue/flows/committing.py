@@ -11,6 +11,7 @@ from ctxqueue.effects import (
     Conflict,
     FanOut,
     Flow,
+    Load,
     LoadGraph,
     Open,
     Outgoing,
@@ -33,7 +34,9 @@ from ctxqueue.errors import (
     WorkflowNotFound,
 )
 from ctxqueue.identity import new_run_id
-from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.models import GLOBAL_WORKFLOW, Address
+from ctxqueue.records import decode_header, meta_of
+from ctxqueue.rules.access import may_read
 from ctxqueue.rules.graph import circle
 from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Refused
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
+    from ctxqueue.models import Agent
     from ctxqueue.rules.graph import Edges
 
 FAN_OUT_PAGE = 200
@@ -69,12 +73,14 @@ def check_size(writes: Sequence[Write]) -> None:
 def commit(
     terms: Terms,
     workflow_id: str,
-    agent_id: str,
+    agent: Agent,
     call: Call,
     digest: bytes,
     writes: tuple[Write, ...],
     edges: Edges | None = None,
     expected_head: bytes = b"",
+    *,
+    even_closed: bool = False,
 ) -> Flow[tuple[Committed | Conflict, int]]:
     """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
 
@@ -87,7 +93,7 @@ def commit(
         graph, circular = (yield from _checked_graph(workflow_id, edges)) if edges else (None, [])
         effect = Commit(
             workflow_id=workflow_id,
-            agent_id=agent_id,
+            agent_id=agent.agent_id,
             commit_id=commit_id,
             call=call,
             digest=digest,
@@ -98,6 +104,7 @@ def commit(
             lease_us=terms.lease_us,
             graph=graph,
             expected_head=expected_head,
+            even_closed=even_closed,
         )
         reply = yield from do(effect)
         if isinstance(reply, Conflict):
@@ -105,9 +112,9 @@ def commit(
         if isinstance(reply, Committed):
             return reply, (yield from _follow_up(terms, workflow_id, reply))
         if circular:
+            path = yield from _named(workflow_id, agent, circular, edges or {})
             raise CircularDependencyError(
-                f"in workflow {workflow_id!r} {' -> '.join(circular)} would be a circle of dependencies: nothing was"
-                " written"
+                f"in workflow {workflow_id!r} {path} would be a circle of dependencies: nothing was written"
             )
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
@@ -124,6 +131,20 @@ def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]
     head, standing = yield from do(LoadGraph(workflow_id))
     circular = circle(standing | edges, tuple(edges))
     return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
+
+
+def _named(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
+    """Return a circle's path; keys that the agent neither gave itself nor may read are left out."""
+    given = {*(address.rpartition("\0")[2] for address in edges), *(key for keys in edges.values() for key in keys)}
+    _, records = yield from do(Load(workflow_id, tuple(dict.fromkeys(circular))))
+    path = []
+    for encoded in circular:
+        address = Address.decode(encoded, of_global=workflow_id == GLOBAL_WORKFLOW)
+        record = records.get(encoded)
+        sensitive = record is None or meta_of(record, decode_header(record)).sensitive
+        named = address.key in given or may_read(agent, address, sensitive=sensitive)
+        path.append(address.key if named else "...")
+    return " -> ".join(path)
 
 
 def _follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:

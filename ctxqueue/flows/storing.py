@@ -17,7 +17,9 @@ from ctxqueue.identity import Identified, input_digest
 from ctxqueue.models import (
     AGENT_STATE,
     OPERATOR,
+    OPERATOR_ID,
     Address,
+    Agent,
     ContextEntry,
     ContextScope,
     WorkflowContext,
@@ -79,11 +81,11 @@ def store_context(terms: Terms, workflow_id: str, context: WorkflowContext, meta
     if not context.etag:
         made, known = yield from open_workflow(terms, workflow_id, metadata)
         if not made and known.revision:  # an empty one may be what is left of a call that was cut off
-            raise VersionConflict(
-                f"workflow {workflow_id!r} exists, and the context was not read from it: read it first"
-            )
+            raise _not_read(workflow_id)
     snapshot, _ = yield from snapshots(terms, workflow_id)
     head = snapshot.head
+    if not context.etag and head.revision:  # somebody has written since it was opened
+        raise _not_read(workflow_id)
     if context.etag and context.etag != etag_of(head):
         raise VersionConflict(
             f"workflow {workflow_id!r} is at revision {head.revision} and has changed since revision"
@@ -102,21 +104,29 @@ def store_context(terms: Terms, workflow_id: str, context: WorkflowContext, meta
         digest = input_digest(call.owner, [context.etag.encode(), *(write.value for write in writes)])
         edges = {write.address: write.depends_on for write in writes if write.depends_on}
         yield from commit(
-            terms, workflow_id, OPERATOR.agent_id, call, digest, tuple(writes), edges, expected_head=head.commit_id
+            terms, workflow_id, OPERATOR, call, digest, tuple(writes), edges, expected_head=head.commit_id
         )
     return True
+
+
+def _not_read(workflow_id: str) -> VersionConflict:
+    return VersionConflict(f"workflow {workflow_id!r} exists, and the context was not read from it: read it first")
 
 
 def _wanted(context: WorkflowContext) -> dict[str, ContextEntry]:
     wanted = {}
     for entry in context.context_entries.values():
-        if entry.scope is ContextScope.GLOBAL:
-            raise InvalidInput(f"{entry.key!r} is of the global context: write it by a handle")
-        wanted[Address(entry.scope, entry.owner, entry.key).encode()] = entry
+        wanted[_address(entry)] = entry
     for agent_id, state in context.agent_states.items():
         entry = ContextEntry.of("state", state, agent_id, "private", "high")
         wanted[Address(ContextScope.PRIVATE, agent_id, AGENT_STATE).encode()] = entry
     return wanted
+
+
+def _address(entry: ContextEntry) -> str:
+    if entry.scope is ContextScope.GLOBAL:
+        raise InvalidInput(f"{entry.key!r} is of the global context: write it by a handle")
+    return Address(entry.scope, entry.owner, entry.key).encode()
 
 
 def _differs(wanted: ContextEntry, standing: ContextEntry | None) -> bool:
@@ -156,9 +166,10 @@ def update_entry(terms: Terms, workflow_id: str, entry: ContextEntry) -> Flow[bo
     head, _ = yield from do(Load(workflow_id, ()))
     if head is None:
         return False
-    write = _write(Address(entry.scope, entry.owner, entry.key).encode(), entry, head)
+    agent = OPERATOR if entry.agent_id == OPERATOR_ID else Agent(entry.agent_id)
+    write = _write(_address(entry), entry, head)
     with Identified("put", workflow_id, entry.agent_id, [write.address], None) as call:
         digest = input_digest(call.owner, [write.meta, write.value])
         edges = {write.address: write.depends_on} if write.depends_on else None
-        yield from commit(terms, workflow_id, entry.agent_id, call, digest, (write,), edges)
+        yield from commit(terms, workflow_id, agent, call, digest, (write,), edges)
     return True

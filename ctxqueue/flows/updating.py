@@ -80,7 +80,7 @@ def merged(
         while True:
             rounds += 1
             try:
-                reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, merge.writes(home), edges)
+                reply, fired = yield from commit(terms, home, agent, call, digest, merge.writes(home), edges)
             except (MergeInClient, ValueTooLarge, CommitTooLarge) as refusal:
                 if not merge.can_do_otherwise(refusal):
                     raise

@@ -292,7 +292,7 @@ def put(
     write = written("put", change, change.packed, what, expected_version=expected, ttl_us=change.ttl_us)
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
-        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, (write,), new_edges([change]))
+        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), new_edges([change]))
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)
         if create:
@@ -330,6 +330,7 @@ def delete(
     expected_version: int | None = None,
     operation_id: str | None = None,
     purge: bool = False,
+    even_closed: bool = False,
 ) -> Flow[bool]:
     """Remove one entry; False if it was not there. ``purge`` forgets its earlier values too."""
     _check_version(address.key, expected_version)
@@ -340,7 +341,7 @@ def delete(
     with Identified(operation, workflow_id, agent.agent_id, [encoded], operation_id) as call:
         digest = digest_of(call, operation, [change])
         writes = (Write(operation, encoded, expected_version=expected_version),)
-        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, writes)
+        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, writes, even_closed=even_closed)
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)
         raise version_conflict(workflow_id, change, expected_version, current)

@@ -52,7 +52,7 @@ def _answered(  # noqa: PLR0911 - one answer a reason
     earlier = _earlier(effect, held, workflow)
     if earlier is not None:
         return earlier
-    if workflow.closed_us:
+    if workflow.closed_us and not effect.even_closed:
         return fx.Refused("closed")
     if effect.expected_head and effect.expected_head != workflow.commit_id:
         return fx.Refused("moved", str(workflow.revision))

@@ -118,8 +118,11 @@ class Decision:
             decided.kept_bytes += len(here.fresh)
             decided.kept[write.address] = fx.Kept(self._workflow.revision + 1, here.fresh)
 
-    def _log(self, kind: str, address: str, version: int, before: int, *, sensitive: bool) -> None:
-        self.decided.logged.append(fx.Logged(kind, address, version, before, sensitive))  # type: ignore[arg-type]
+    def _log(
+        self, kind: str, address: str, version: int, before: int, *, sensitive: bool, was_sensitive: bool = False
+    ) -> None:
+        logged = fx.Logged(kind, address, version, before, sensitive, was_sensitive)  # type: ignore[arg-type]
+        self.decided.logged.append(logged)
 
     def _remove(self, write: fx.Write, here: Standing) -> None:
         decided = self.decided
@@ -148,7 +151,12 @@ class Decision:
         standing = here.traits
         if standing is not None and here.fresh is None:
             self._log("expired", write.address, standing.version, standing.version, sensitive=standing.sensitive)
-        self._log("put", write.address, stamp.version, here.version, sensitive=written.sensitive)
+        was_sensitive = standing is not None and here.fresh is not None and standing.sensitive
+        self._log(
+            *("put", write.address, stamp.version, here.version),
+            sensitive=written.sensitive,
+            was_sensitive=was_sensitive,
+        )
         if written.depends_on and written.depends_on != (standing.depends_on if standing else ()):
             decided.new_edges = True
         decided.versions.append(stamp.version)

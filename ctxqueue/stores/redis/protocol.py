@@ -155,10 +155,12 @@ def _revision_of(stream_id: bytes) -> int:
 
 
 SENSITIVE_FLAG = 4
+WAS_SENSITIVE_FLAG = 8
 
 
 def _logged(kind: str, address: str, version: float, before: float, flags: int) -> fx.Logged:
-    return fx.Logged(KINDS[kind], address, int(version), int(before), flags >= SENSITIVE_FLAG)
+    sensitive, was_sensitive = bool(flags & SENSITIVE_FLAG), bool(flags & WAS_SENSITIVE_FLAG)
+    return fx.Logged(KINDS[kind], address, int(version), int(before), sensitive, was_sensitive)
 
 
 def _log_record(stream_id: bytes, commit_id: bytes, packed: bytes) -> fx.LogRecord:
@@ -264,6 +266,7 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
         effect.bounds.log_limit,
         "" if effect.graph is None else effect.graph,
         effect.expected_head,
+        1 if effect.even_closed else 0,
     ]
     for write in effect.writes:
         args += (

@@ -16,20 +16,14 @@ parked = msgspec.msgpack.Decoder(Parked).decode
 keys = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 condition = msgspec.msgpack.Decoder(list[Any]).decode
 
-_Change = tuple[str, str, int, int, bool]
-_log = msgspec.msgpack.Decoder(tuple[bytes, str, int, list[_Change]]).decode
+_log = msgspec.msgpack.Decoder(tuple[bytes, str, int, tuple[fx.Logged, ...]]).decode
 
 
 def pack_log(record: fx.LogRecord) -> bytes:
     """Return a log record, without its revision, as arrays."""
-    changes = [
-        (change.kind, change.address, change.version, change.before, change.sensitive) for change in record.changes
-    ]
-    return pack((record.commit_id, record.agent_id, record.at_us, changes))
+    return pack((record.commit_id, record.agent_id, record.at_us, record.changes))
 
 
 def log(revision: int, packed: bytes) -> fx.LogRecord:
     """Undo `pack_log`."""
-    commit_id, agent_id, at_us, changes = _log(packed)
-    logged = tuple(fx.Logged(kind, *rest) for kind, *rest in changes)  # type: ignore[arg-type]
-    return fx.LogRecord(revision, commit_id, agent_id, at_us, logged)
+    return fx.LogRecord(revision, *_log(packed))

@@ -6,7 +6,7 @@
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
 --       14 max fields of a run's record and journal  15 max bytes of a merge in here
 --       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
---       19 commit id that must still be the newest ('' any)
+--       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
 --       then for each write 10: operation, address, expected version ('' any), expected commit ('' any),
 --       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys)
 -- Returns {'ok', revision, now, replayed, diverged, fired, commit id, n, version..., p, pending address..., item, message...}
@@ -29,9 +29,10 @@ local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each 
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS = 20, 10, 17
+local FIRST, STEP, HISTORY_KEYS = 21, 10, 17
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
 local UNMEASURED_BYTES = 2097152
+local WAS_SENSITIVE = 8 -- a flag in the log only
 local AFTER_LOW = 2 ^ 52 -- above any instant in microseconds, so that low entries come before medium ones
 
 -- Read ---------------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ if first and (first[7] or head[5]) == head[5] then
     return reply
   end
 end
-if head[6] then return { 'closed', '' } end
+if head[6] and ARGV[20] ~= '1' then return { 'closed', '' } end
 if ARGV[19] ~= '' and ARGV[19] ~= head[9] then return { 'moved', head[1] } end
 if mode == 'run' and redis.call('HLEN', journal) >= tonumber(ARGV[14]) then return { 'calls', ARGV[14] } end
 
@@ -239,7 +240,8 @@ for i = 1, count do
     expiries_change = expiries_change or expires > 0 or expiry > 0
     if expires > 0 and (not earliest or expires < earliest) then earliest = expires end
     if stamp and not fresh then log_change('x', address, version, version, flags_of(stamp)) end
-    log_change('p', address, versions[i], fresh and version or 0, flags[i])
+    local was_sensitive = fresh and flags_of(stamp) >= 4 and WAS_SENSITIVE or 0
+    log_change('p', address, versions[i], fresh and version or 0, flags[i] + was_sensitive)
   end
   if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
     kept[i] = old
