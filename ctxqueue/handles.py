@@ -110,12 +110,23 @@ def copy_context() -> Context:
     return contextvars.copy_context()
 
 
+def _wait_for_replicas(store: Any, replicas: int) -> None:
+    if getattr(store, "wait_replicas", None) is None:
+        raise ConfigurationError(
+            f"ctxqueue_wait_replicas is {replicas}, but the store at {store.where} does not wait for replicas:"
+            " redis:// and sentinel:// do"
+        )
+    store.wait_replicas = replicas
+
+
 class Manager:
     """Everything of one namespace in one store."""
 
     terms: Terms
 
     def _set_terms(self, store: Store | AsyncStore, namespace: str, settings: Settings) -> None:
+        if settings.wait_replicas:
+            _wait_for_replicas(store, settings.wait_replicas)
         self.terms = Terms(namespace, store.shards, store.shard_of, settings)
 
     @property

@@ -61,9 +61,20 @@ def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: ob
         headers.setdefault(WORKFLOW, request.get(WORKFLOW))
         headers.setdefault(NAMESPACE, request.get(NAMESPACE))
     if WORKFLOW in headers or sender.startswith(OUR_TASKS):
-        parent = request.get(RUN) if request is not None else None
+        parent = _parent(request, headers["id"]) if request is not None else None
         # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.
         headers.setdefault(RUN, derived_run_id(parent, headers["id"]) if parent else new_run_id())
+
+
+def _parent(request: Context, task_id: str) -> str | None:
+    """Return what the run of a message is derived from: the run that publishes it.
+
+    For the body of a chord it is the group of its members: after a crash another one of them may send it again.
+    """
+    if request.chord and request.group and request.chord["options"].get("task_id") == task_id:
+        return str(request.group)
+    run: str | None = request.get(RUN)
+    return run
 
 
 def connect_signal() -> None:

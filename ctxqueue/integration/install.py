@@ -11,6 +11,8 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 from ctxqueue.clock import microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
@@ -24,7 +26,6 @@ from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
 from ctxqueue.rules.dependencies import as_condition
 from ctxqueue.settings import Settings
-from ctxqueue.stores.base import open_store
 from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ class ContextQueue:
         conf = self.app.conf
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
-        manager = SharedContextManager(store or open_store(self.url, namespace), {"namespace": namespace})
-        manager.terms = replace(manager.terms, settings=settings, app=self.app.main or "celery")
+        config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
+        manager = SharedContextManager(store or open_store(self.url, namespace), config)
+        manager.terms = replace(manager.terms, app=self.app.main or "celery")
         manager.driver = Driver(manager.store, partial(publish, self.app))
         return manager
 

@@ -36,10 +36,12 @@ _numbers = itertools.count(1)
 class Deployment:
     """One sample app on a server of its own; ``close()`` ends everything that was started here."""
 
-    def __init__(self, sample: str, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, sample: str, folder: Path, settings: dict[str, Any], server: EmbeddedServer | None = None
+    ) -> None:
         """Build the app of ``tests.integration.apps.<sample>``; URLs that ``settings`` leaves out are the server's."""
         self.folder = folder
-        self.server = EmbeddedServer().start()
+        self.server = (server or EmbeddedServer()).start()
         self.url = self.server.url()
         urls = {"broker_url": self.url, "result_backend": self.url, "sample_url": self.url}
         self.settings = {**urls, **settings}
@@ -148,9 +150,7 @@ class Deployment:
 
     def worker(self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any) -> KeptProcess:
         """Start a worker, with settings of its own laid over the app's, and return once it answers."""
-        name = f"worker{next(_numbers)}@here"
-        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *QUIET, *options]
-        process = self._celery(arguments, settings)
+        name, process = self.starting_worker(*options, slots=slots, pool=pool, **settings)
 
         def answers() -> bool:
             if process.ended.is_set():
@@ -159,6 +159,14 @@ class Deployment:
 
         wait_until(answers, f"{name} answers")
         return process
+
+    def starting_worker(
+        self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any
+    ) -> tuple[str, KeptProcess]:
+        """Start a worker as `worker` does; return its name and process, without waiting for it."""
+        name = f"worker{next(_numbers)}@here"
+        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *QUIET, *options]
+        return name, self._celery(arguments, settings)
 
     def stop(self, process: KeptProcess, signal_number: int = signal.SIGTERM) -> None:
         """End a process and wait until it has ended."""

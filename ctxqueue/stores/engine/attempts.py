@@ -18,10 +18,12 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     asked = tuple(dict.fromkeys(addresses_of(effect.condition))) if effect.condition else ()
     held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
     run, now = held.run, held.now_us
+    takes_over = False
     if run.state:
         earlier = _not_to_run(state, effect, held)
         if earlier is not None:
             return earlier
+        takes_over = _is_anothers(effect, held)
     if not run.state or run.position.retries != effect.position.retries:
         run.deadline_us = run.parked_us = None
     missing: tuple[int, ...] = ()
@@ -33,6 +35,10 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     run.claim_id = effect.claim_id
     run.lease_us = now + effect.lease_us
     run.ends_us = max(now, run.deadline_us or 0) + effect.horizon_us
+    if takes_over:
+        # The attempt before may only stand still: when it wakes it acknowledges its delivery, which may be this
+        # one's too.
+        _stand_by(state, effect, held)
     state.save_run(effect.workflow_id, effect.run_id, run)
     parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
     return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for)
@@ -58,12 +64,21 @@ def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None
         return fx.Claimed("parked" if run.state == "parked" else "stale")
     if run.state in ("done", "failed") and run.outcome:
         return fx.Claimed("done" if run.state == "done" else "failed", outcome=run.outcome)
-    if run.state == "running" and run.lease_us > held.now_us and run.claim_id != effect.claim_id:
-        run.standby = Standby(effect.item_id, effect.message)
+    if _is_anothers(effect, held) and run.lease_us > held.now_us:
+        _stand_by(state, effect, held)
         state.save_run(effect.workflow_id, effect.run_id, run)
-        state.set_due({Due("standby", effect.workflow_id, effect.run_id): run.lease_us})
         return fx.Claimed("standby")
     return None
+
+
+def _is_anothers(effect: fx.Claim, held: Held) -> bool:
+    run = held.run
+    return run.state == "running" and run.position == effect.position and run.claim_id != effect.claim_id
+
+
+def _stand_by(state: State, effect: fx.Claim, held: Held) -> None:
+    held.run.standby = Standby(effect.item_id, effect.message)
+    state.set_due({Due("standby", effect.workflow_id, effect.run_id): held.run.lease_us})
 
 
 def renew(state: State, effect: fx.Renew) -> bool:

@@ -32,6 +32,7 @@ class RedisClusterStore(RedisStore):
     """Carries out effects on a Redis Cluster, in one namespace. Thread-safe."""
 
     retries = RETRIES
+    wait_replicas: Any = None
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)

@@ -76,6 +76,7 @@ class AsyncRedisClusterStore(AsyncRedisStore):
     """Carries out effects on a Redis Cluster without blocking the event loop; may be used from several loops."""
 
     retries = RETRIES
+    wait_replicas: Any = None
 
     def _address(self) -> str:
         return str(cluster_address(self._url))

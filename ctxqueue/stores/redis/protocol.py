@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +27,14 @@ FIELDS_OF_RUN = 10
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
+
+
+class Sendable(Protocol):
+    """What becomes a command of the server."""
+
+    def words(self) -> tuple[str | bytes | int, ...]:
+        """Return it as it is sent."""
+        ...
 
 
 class Request(NamedTuple):

@@ -14,7 +14,13 @@ local head = redis.call('HMGET', KEYS[2], 'k', 'z')
 local now = clock_now(head[1])
 local retries, leg = tonumber(ARGV[3]), tonumber(ARGV[4])
 local state, deadline, parked_at = found[1], nil, nil
+local takes_over = false
 redis.call('ZCARD', KEYS[4])
+
+local function stand_by(from)
+  redis.call('HSET', record, 'b', ARGV[8], 'i', ARGV[9])
+  redis.call('ZADD', KEYS[4], from, 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
+end
 
 if state then
   local last_retries, last_leg = tonumber(found[2]), tonumber(found[3])
@@ -23,10 +29,12 @@ if state then
     if state == 'parked' then return { 'parked' } end
     if state == 'retried' then return { 'stale' } end
     if (state == 'done' or state == 'failed') and found[8] ~= '' then return { state, found[8] } end
-    if state == 'running' and tonumber(found[5]) > now and found[9] ~= ARGV[10] then
-      redis.call('HSET', record, 'b', ARGV[8], 'i', ARGV[9])
-      redis.call('ZADD', KEYS[4], found[5], 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
-      return { 'standby' }
+    if state == 'running' and found[9] ~= ARGV[10] then
+      if tonumber(found[5]) > now then
+        stand_by(found[5])
+        return { 'standby' }
+      end
+      takes_over = true
     end
   end
   if retries == last_retries then
@@ -43,8 +51,10 @@ if ARGV[7] ~= '' then
 end
 -- The same claim again, its reply was lost: no new attempt.
 local epoch = (tonumber(found[4]) or 0) + (found[9] == ARGV[10] and 0 or 1)
-redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch,
-  'l', digits(now + tonumber(ARGV[5])), 'o', '', 'n', ARGV[10])
+local lease = digits(now + tonumber(ARGV[5]))
+redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch, 'l', lease, 'o', '', 'n', ARGV[10])
+-- The attempt before may only stand still: when it wakes it acknowledges its delivery, which may be this one's too.
+if takes_over then stand_by(lease) end
 if not deadline then redis.call('HDEL', record, 'd') end
 redis.call('PEXPIRE', record, digits((math.max(deadline or now, now) - now + tonumber(ARGV[6])) / 1000))
 local answer = #missing > 0 and deadline and deadline <= now and 'timeout' or 'run'
