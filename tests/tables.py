@@ -19,6 +19,7 @@ from ctxqueue.stores.sql.schema import (
     metadata,
     outbox,
     parked,
+    ready,
     runs,
     waiters,
     workflows,
@@ -110,6 +111,14 @@ def _of_parked(connection: Connection) -> Iterator[str]:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
 
 
+def _of_ready(connection: Connection) -> Iterator[str]:
+    kept = {(row.namespace, row.workflow_id, row.run_id) for row in connection.execute(select(ready))}
+    rows = connection.execute(select(due).where(due.c.kind == "ready"))
+    again = {(row.namespace, row.workflow_id, row.detail) for row in rows}
+    if kept != again:
+        yield f"messages of {kept - again} are never sent again; {again - kept} have none"
+
+
 def _of_histories(connection: Connection) -> Iterator[str]:
     there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
     for table in (log, history, guards, entries, parked, waiters):
@@ -132,9 +141,9 @@ def _of_histories(connection: Connection) -> Iterator[str]:
 def _of_due(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
     for row in connection.execute(select(due)):
-        if row.kind not in {"expiry", "deadline", "standby", "fan_out", "idle", "end"}:
+        if row.kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end"}:
             yield f"{row.kind} is due, which nobody knows"
-        elif row.kind != "standby" and row.workflow_id not in there:
+        elif row.kind not in {"standby", "ready"} and row.workflow_id not in there:
             yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"
 
 
@@ -152,4 +161,4 @@ def _of_calls(connection: Connection) -> Iterator[str]:
             yield f"{place}: its journal has {counted[place]} calls, not as its record says"
 
 
-CHECKS = (_of_workflows, _of_parked, _of_histories, _of_due, _of_calls)
+CHECKS = (_of_workflows, _of_parked, _of_ready, _of_histories, _of_due, _of_calls)

@@ -71,8 +71,13 @@ def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]
     if due.kind == "end":
         yield from ending.go_on_ending(terms, due.workflow_id)
         return 0, 0, True
-    released = yield from do(Release(due, terms.bounds.horizon_us))
-    return 0, 0 if released else 1, True
+    released = yield from do(Release(due, terms.lease_us, terms.bounds.horizon_us))
+    if released == "given_up":
+        logger.error(
+            "run %s in workflow %r was released and nobody has claimed it for %g s: its message is dropped",
+            *(due.detail, due.workflow_id, terms.settings.horizon),
+        )
+    return 0, 1 if released == "kept" else 0, True
 
 
 def _expire(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:

@@ -26,6 +26,7 @@ from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
 from ctxqueue.rules.dependencies import as_condition
 from ctxqueue.settings import Settings
+from ctxqueue.stores.base import open_store
 from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
 
 if TYPE_CHECKING:

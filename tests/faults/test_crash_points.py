@@ -27,9 +27,28 @@ LEASE = 0.05
 MOST_EFFECTS = 60
 
 
+class Noting:
+    """A store that notes which runs' messages it has sent again because nobody had claimed them in time."""
+
+    def __init__(self, store: Any) -> None:
+        self.inner = store
+        self.again: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def perform(self, effect: fx.Effect[Any]) -> Any:
+        reply = self.inner.perform(effect)
+        if isinstance(effect, fx.Release) and effect.due.kind == "ready" and reply == "sent":
+            self.again[effect.due.detail] += 1
+        return reply
+
+
 @pytest.fixture
 def worker(place: Place) -> Iterator[Worker]:
     worker = Worker(place.url, lease=LEASE)
+    noting: Any = Noting(worker.manager.store)
+    worker.manager.store = worker.manager.driver.store = noting
     worker.manager.workflow(WORKFLOW).open()
     yield worker
     worker.manager.close()
@@ -67,18 +86,31 @@ def at_each_point(worker: Worker, begin: Callable[[], fx.Flow[Any]], check: Call
     raise AssertionError("the flow has no end")
 
 
-def all_delivered(worker: Worker, place: Place) -> Counter[bytes]:
-    """Sweep and send again until the outbox is empty; return how often each message came."""
-    seen: Counter[bytes] = Counter(worker.published)
-    worker.published.clear()
+def all_delivered(worker: Worker, place: Place, workflow_id: str = WORKFLOW) -> Counter[bytes]:
+    """Sweep, send again and carry out what comes until the outbox is empty; return how often each message came."""
+    seen: Counter[bytes] = Counter()
 
     def empty() -> bool:
         worker.sweep()
-        seen.update(worker.deliver())
+        delivered = worker.deliver()
+        seen.update(delivered)
+        for message in delivered:
+            run, _, position = message.decode().partition("/")
+            answer = worker.claim(run, leg=int(position.partition(".")[2]), needs="never", workflow_id=workflow_id)
+            if answer.attempt.epoch:
+                worker.finish(answer, outcome=answer.word.encode())
         return place.outbox_is_empty()
 
     wait_until(empty, "the outbox is empty")
     return seen
+
+
+def check_sent(worker: Worker, seen: Counter[bytes], expected: set[bytes], times: int) -> None:
+    """Each came, at most so often and once more each time that it was not claimed within a lease."""
+    store: Any = worker.manager.store
+    assert set(seen) == expected
+    for message, count in seen.items():
+        assert count <= times + store.again[message.decode().partition("/")[0]], message
 
 
 def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
@@ -92,8 +124,8 @@ def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
     def check(effects: int) -> None:
         message = f"{runs[-1]}/0.1".encode()
         seen = all_delivered(worker, place)
-        assert seen == {message: 2 if effects == 2 else 1}  # published, and not yet settled
-        assert worker.claim(runs[-1], leg=1, needs=runs[-1]).missing == ()
+        check_sent(worker, seen, {message}, 2 if effects == 2 else 1)  # published, and not yet settled
+        assert worker.claim(runs[-1], leg=1).claimed.outcome == b"run"
 
     assert at_each_point(worker, begin, check) == 3
 
@@ -111,8 +143,7 @@ def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, place
 
     def check(_effects: int) -> None:
         seen = all_delivered(worker, place)
-        assert set(seen) == rounds[-1]
-        assert max(seen.values()) <= 2
+        check_sent(worker, seen, rounds[-1], 2)
 
     assert at_each_point(worker, begin, check) == 7
 
@@ -169,7 +200,7 @@ def test_a_claim_and_a_parking(worker: Worker, place: Place) -> None:
         handle.update({"a": 1, "b": 1})
         message = f"{run}/0.1".encode()
         seen = all_delivered(worker, place)
-        assert seen[message] == 1
+        check_sent(worker, Counter({message: seen[message]}), {message}, 1)  # a standby of before may come too
         handle.delete("a")
         handle.delete("b")
 
@@ -213,10 +244,10 @@ def test_a_sweep(worker: Worker, place: Place) -> None:
     def check(_effects: int) -> None:
         expected = {f"{rounds[-1]}late/0.1".encode(), f"{rounds[-1]}twice/0.0".encode()}
         seen = all_delivered(worker, place)
-        assert seen == dict.fromkeys(expected, 1)
+        check_sent(worker, seen, expected, 1)
         worker.sweep()
         assert worker.manager.cleanup_expired_contexts().scanned == 0
-        assert worker.claim(f"{rounds[-1]}late", leg=1, needs="never").word == "timeout"
+        assert worker.claim(f"{rounds[-1]}late", leg=1).claimed.outcome == b"timeout"
 
     assert at_each_point(worker, begin, check) >= 6
 
@@ -240,8 +271,7 @@ def test_sending_again(worker: Worker, place: Place) -> None:
 
     def check(_effects: int) -> None:
         seen = all_delivered(worker, place)
-        assert set(seen) == rounds[-1]
-        assert max(seen.values()) <= 2
+        check_sent(worker, seen, rounds[-1], 2)
 
     assert at_each_point(worker, begin, check) >= 3
 
@@ -277,13 +307,11 @@ def test_the_end_of_a_workflow(worker: Worker, place: Place) -> None:
         seen: Counter[bytes] = Counter()
 
         def gone() -> bool:
-            worker.sweep()
-            seen.update(worker.deliver())
-            return place.outbox_is_empty() and not place.has_parts(names[-1])
+            seen.update(all_delivered(worker, place, names[-1]))
+            return not place.has_parts(names[-1])
 
         wait_until(gone, "all are sent and nothing is left of it")
-        assert set(seen) == {f"{names[-1]}r{number}/0.1".encode() for number in range(120)}
-        assert max(seen.values()) <= 2
+        check_sent(worker, seen, {f"{names[-1]}r{number}/0.1".encode() for number in range(120)}, 2)
 
     assert at_each_point(worker, begin, check) >= 6
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
-from ctxqueue.stores.engine import waiters
+from ctxqueue.stores.engine import released, waiters
 from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     """Begin an attempt at a run, or say why not."""
     asked = tuple(dict.fromkeys(addresses_of(effect.condition))) if effect.condition else ()
-    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
+    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id, ready=True))
     run, now = held.run, held.now_us
     takes_over = False
     if run.state:
@@ -40,6 +40,7 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
         # one's too.
         _stand_by(state, effect, held)
     state.save_run(effect.workflow_id, effect.run_id, run)
+    released.claimed(state, effect, held)
     parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
     return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for)
 
@@ -144,14 +145,18 @@ def finish(state: State, effect: fx.Finish) -> bool:
     return True
 
 
-def release(state: State, effect: fx.Release) -> bool:
-    """Send on its way, by the outbox: a parked run past its deadline, or the standby of an attempt that is dead."""
+def release(state: State, effect: fx.Release) -> Literal["sent", "kept", "given_up"]:
+    """Send on its way, by the outbox, what is due."""
     name = Due(effect.due.kind, effect.due.workflow_id, effect.due.detail)
-    held = state.hold(name.workflow_id, Wanted(run=name.detail))
-    return _release_late(state, name, held) if name.kind == "deadline" else _release_standby(state, name, held)
+    held = state.hold(name.workflow_id, Wanted(run=name.detail, ready=name.kind == "ready"))
+    if name.kind == "ready":
+        return released.send_again(state, effect, held)
+    if name.kind == "deadline":
+        return "sent" if _release_late(state, name, held, effect.lease_us) else "kept"
+    return "sent" if _release_standby(state, name, held) else "kept"
 
 
-def _release_late(state: State, name: Due, held: Held) -> bool:
+def _release_late(state: State, name: Due, held: Held, lease_us: int) -> bool:
     workflow = held.workflow
     parked = state.parked(name.workflow_id, [name.detail]) if workflow is not None else {}
     if workflow is None or not parked:
@@ -161,7 +166,7 @@ def _release_late(state: State, name: Due, held: Held) -> bool:
     if deadline > held.now_us:
         state.set_due({name: deadline})
         return False
-    waiters.fire(state, workflow, parked, held.now_us)
+    waiters.fire(state, workflow, parked, held.now_us, lease_us)
     state.save(workflow)
     return True
 

@@ -13,7 +13,19 @@ from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import is_fresh, traits
-from ctxqueue.stores.engine.state import NOTHING, Due, Entry, Held, Journaled, Parked, Removable, Run, Wanted, Workflow
+from ctxqueue.stores.engine.state import (
+    NOTHING,
+    Due,
+    Entry,
+    Held,
+    Journaled,
+    Parked,
+    Ready,
+    Removable,
+    Run,
+    Wanted,
+    Workflow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -94,6 +106,7 @@ class MemoryState:
         self._calls: dict[tuple[str, str], dict[str, Journaled]] = {}
         self._places: dict[tuple[str, str], tuple[Journaled, int]] = {}
         """Lanes and named operations, with when they are forgotten."""
+        self._ready: dict[str, dict[str, Ready]] = {}
         self._due: dict[Due, int] = {}
         self._outbox: dict[str, tuple[int, bytes]] = {}
 
@@ -143,6 +156,8 @@ class MemoryState:
             held.present = self.present(workflow_id, wanted.present, now)
         if wanted.run:
             held.run = self._live_run(workflow_id, wanted.run, now)
+        if wanted.ready:
+            held.ready = self._ready.get(workflow_id, {}).get(wanted.run)
         if wanted.call is not None:
             held.journaled = self._journaled(workflow_id, wanted.call, now)
         return held
@@ -315,6 +330,25 @@ class MemoryState:
         """Let runs wait no more."""
         for run in runs:
             self._workflows[workflow_id].stop_waiting(run)
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        ready = self._ready.get(workflow_id, {})
+        return {run: ready[run] for run in runs if run in ready}
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        return workflow_id in self._ready
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        self._ready.setdefault(workflow_id, {}).update(runs)
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
+        self._ready[workflow_id].pop(run, None)
+        if not self._ready[workflow_id]:
+            del self._ready[workflow_id]
 
     # What is due, and the outbox -------------------------------------------------------------------------------------
 

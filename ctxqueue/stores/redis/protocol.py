@@ -91,7 +91,7 @@ def _encode_open(namespace: str, effect: fx.Open) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     idle = "" if effect.workflow_id == GLOBAL_WORKFLOW else effect.idle_us
     args = (effect.workflow_id, effect.incarnation, effect.metadata, idle)
-    return [Request(scripts.OPEN, (keys.m, keys.due, keys.all), args)]
+    return [Request(scripts.OPEN, (keys.m, keys.due, keys.all, keys.t), args)]
 
 
 def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head | None]:
@@ -344,7 +344,7 @@ def _encode_claim(namespace: str, effect: fx.Claim) -> list[Request]:
         pack(effect.condition) if effect.condition else "",
         *(effect.message, effect.item_id, effect.claim_id),
     )
-    return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due), args)]
+    return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due, keys.t), args)]
 
 
 def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
@@ -413,7 +413,8 @@ def _encode_release(namespace: str, effect: fx.Release) -> list[Request]:
     due = effect.due
     keys = workflow_keys(namespace, due.workflow_id)
     all_keys = (keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.run(due.detail))
-    return [Request(scripts.RELEASE, all_keys, (due.workflow_id, due.detail, due.kind))]
+    args = (due.workflow_id, due.detail, due.kind, effect.lease_us, effect.horizon_us)
+    return [Request(scripts.RELEASE, all_keys, args)]
 
 
 def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
@@ -436,10 +437,6 @@ def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:
     idle = "" if effect.idle_us is None else effect.idle_us
     args = (effect.workflow_id, 1 if effect.remove else 0, idle, effect.horizon_us)
     return [Request(scripts.CLOSE, (keys.m, keys.t, keys.due), args)]
-
-
-def _decode_close(_effect: fx.Close, replies: list[Any]) -> Any:
-    return replies[0].decode()
 
 
 def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
@@ -489,6 +486,10 @@ def _truth(_effect: fx.Effect[bool], replies: list[Any]) -> bool:
     return truth
 
 
+def _decode_word(_effect: fx.Effect[Any], replies: list[Any]) -> Any:
+    return replies[0].decode()
+
+
 def _nothing(_effect: fx.Effect[None], _replies: list[Any]) -> None:
     return None
 
@@ -513,9 +514,9 @@ CODECS.update(
         fx.Finish: Codec(_encode_finish, _truth),
         fx.PeekDue: Codec(_encode_peek, _decode_peek),
         fx.Expire: Codec(_encode_expire, _decode_expire),
-        fx.Release: Codec(_encode_release, _truth),
+        fx.Release: Codec(_encode_release, _decode_word),
         fx.FanOut: Codec(_encode_fan_out, _decode_fan_out),
-        fx.Close: Codec(_encode_close, _decode_close),
+        fx.Close: Codec(_encode_close, _decode_word),
         fx.End: Codec(_encode_end, _decode_end),
         fx.TakeOutgoing: Codec(_encode_take, _decode_take),
         fx.Settle: Codec(_encode_settle, _nothing),

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, String, bindparam, cast
 
 from ctxqueue.stores.engine.state import Held, Journaled, Workflow
 from ctxqueue.stores.sql import packing
-from ctxqueue.stores.sql.schema import Name, calls, entries, runs, workflows
+from ctxqueue.stores.sql.schema import Name, calls, entries, ready, runs, workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +41,7 @@ class Look(NamedTuple):
     records: bool = False
     present: bool = False
     run: bool = False
+    ready: bool = False
     call: bool = False
     held: bool = False
     """Whether the row was locked; of use on PostgreSQL only."""
@@ -97,6 +98,10 @@ def statement(dialect: str, look: Look) -> CompoundSelect[Any]:
             _branch("run", number=runs.c.ends_us, body=runs.c.run).where(
                 here(runs), runs.c.run_id == bindparam("run_id", type_=Name)
             )
+        )
+    if look.ready:
+        branches.append(
+            _branch("ready", body=ready.c.ready).where(here(ready), ready.c.run_id == bindparam("run_id", type_=Name))
         )
     if look.call:
         place = (calls.c.owner == bindparam("owner", type_=Name)) & (
@@ -159,6 +164,8 @@ class Seen:
             self.stale_run = run.number <= now
             if not self.stale_run:
                 self.held.run = packing.run(run.body)
+        for row in by_kind.get("ready", ()):
+            self.held.ready = packing.ready(row.body)
         for answer, ends in zip(by_kind.get("answer", ()), by_kind.get("ends", ()), strict=True):
             if ends.number is None or ends.number > now:
                 self.held.journaled = Journaled(packing.answer(answer.body), answer.number)

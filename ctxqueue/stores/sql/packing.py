@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine.state import Answer, Parked, Run
+from ctxqueue.stores.engine.state import Answer, Parked, Ready, Run
 
 pack = msgspec.msgpack.Encoder().encode
 run = msgspec.msgpack.Decoder(Run).decode
 answer = msgspec.msgpack.Decoder(Answer).decode
+ready = msgspec.msgpack.Decoder(Ready).decode
 parked = msgspec.msgpack.Decoder(Parked).decode
 keys = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 condition = msgspec.msgpack.Decoder(list[Any]).decode

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Executable
 
-    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Run, Workflow
+    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Ready, Run, Workflow
     from ctxqueue.stores.sql.writing import Statements
 
 NAMES_A_STATEMENT = 5_000
@@ -81,7 +81,12 @@ class SqlState:
 
     def _look(self, workflow_id: str, wanted: Wanted, *, held: bool = False) -> looking.Seen:
         look = looking.Look(
-            bool(wanted.addresses), bool(wanted.present), bool(wanted.run), wanted.call is not None, held=held
+            bool(wanted.addresses),
+            bool(wanted.present),
+            bool(wanted.run),
+            wanted.ready,
+            wanted.call is not None,
+            held=held,
         )
         parameters: dict[str, Any] = {"workflow_id": workflow_id}
         if wanted.addresses:
@@ -337,6 +342,24 @@ class SqlState:
         """Let runs wait no more."""
         self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
         self._change(writing.UNPARK, {"workflow_id": workflow_id, "runs": list(runs)})
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        rows = self._rows(writing.READY, workflow_id=workflow_id, runs=list(runs))
+        return {run: packing.ready(packed) for run, packed in rows}
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        return bool(self._rows(writing.ANY_READY, workflow_id=workflow_id))
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        rows = ({"workflow_id": workflow_id, "run_id": run, "ready": packing.pack(kept)} for run, kept in runs.items())
+        self._put(self._statements.ready, rows)
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
+        self._change(writing.DROP_READY, {"workflow_id": workflow_id, "of_run": run})
 
     # What is due, and the outbox -------------------------------------------------------------------------------------
 

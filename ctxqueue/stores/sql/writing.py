@@ -19,6 +19,7 @@ from ctxqueue.stores.sql.schema import (
     log,
     outbox,
     parked,
+    ready,
     runs,
     waiters,
     workflows,
@@ -45,6 +46,7 @@ class Statements:
         self.run = self._upsert(runs)
         self.call = self._upsert(calls)
         self.parked = self._upsert(parked)
+        self.ready = self._upsert(ready)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
         self.due = self._upsert(due)
         self.item = self._upsert(outbox)
@@ -165,6 +167,10 @@ CATALOGUE = (
     .limit(bindparam("rows", type_=Integer))
 )
 DROP = tuple(delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, workflows))
+
+READY = select(ready.c.run_id, ready.c.ready).where(here(ready), ready.c.run_id.in_(_several("runs")))
+ANY_READY = select(ready.c.run_id).where(here(ready)).limit(1)
+DROP_READY = delete(ready).where(here(ready), ready.c.run_id == bindparam("of_run", type_=Name))
 
 GUARDED = (
     select(guards.c.condition)
