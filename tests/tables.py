@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select
@@ -17,7 +18,6 @@ from ctxqueue.stores.sql.schema import (
     history,
     log,
     metadata,
-    outbox,
     parked,
     ready,
     runs,
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 
+@lru_cache(maxsize=8)
 def _engine(url: str) -> Engine:
+    """Return an engine; one that is disposed of keeps what it has compiled, and serves again."""
     return connecting.blocking_engine(connecting.checked_url(url))
 
 
@@ -42,14 +44,6 @@ def emptied(url: str) -> None:
         for table in metadata.sorted_tables:
             connection.execute(delete(table))
     engine.dispose()
-
-
-def outbox_is_empty(url: str) -> bool:
-    engine = _engine(url)
-    with engine.connect() as connection:
-        found = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
-    engine.dispose()
-    return not found
 
 
 def objections(url: str) -> list[str]:

@@ -146,7 +146,7 @@ def test_a_reply_lost_on_the_wire_is_no_second_update(postgres_url: str) -> None
         handle.put("list", [])
         marks = [f"mark {number}" for number in range(5)]
         for mark in marks:
-            wire.lose_reply(mark.encode().hex().encode(), WRITTEN)
+            wire.lose_reply(mark.encode(), WRITTEN)
             result = handle.update({"list": [mark]}, merge_strategy="append")
             assert result.replayed
         entry = handle.get("list")
@@ -181,7 +181,7 @@ def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres
                 await handle.put("list", [])
                 marks = [f"mark {number}" for number in range(3)]
                 for mark in marks:
-                    wire.lose_reply(mark.encode().hex().encode(), WRITTEN)
+                    wire.lose_reply(mark.encode(), WRITTEN)
                     await handle.update({"list": [mark]}, merge_strategy="append")
                 entry = await handle.get("list")
                 assert entry is not None
