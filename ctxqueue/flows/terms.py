@@ -21,6 +21,8 @@ SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
 """Bytes of a record."""
+OVERHEAD = 500
+"""Bytes of memory, about, that a record takes beside its own, its place among them."""
 
 
 class Seen:
@@ -40,16 +42,20 @@ class Seen:
         if len(record) > LARGEST_SEEN:
             return
         with self._lock:
-            self._bytes += len(record) - len(self._records.pop(place, b""))
+            self._bytes += len(record) + OVERHEAD - self._dropped(place)
             self._records[place] = record
             while self._bytes > SEEN_BYTES:
                 _, oldest = self._records.popitem(last=False)
-                self._bytes -= len(oldest)
+                self._bytes -= len(oldest) + OVERHEAD
 
     def forget(self, place: tuple[str, str]) -> None:
         """Drop a record that others have written over."""
         with self._lock:
-            self._bytes -= len(self._records.pop(place, b""))
+            self._bytes -= self._dropped(place)
+
+    def _dropped(self, place: tuple[str, str]) -> int:
+        record = self._records.pop(place, None)
+        return 0 if record is None else len(record) + OVERHEAD
 
 
 @dataclass(slots=True)
