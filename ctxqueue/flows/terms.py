@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
-"""Bytes of a value with what is known of it."""
+"""Bytes of a value with what is known of it, and of the place it takes."""
+OVERHEAD = 500
+"""Bytes of memory, about, that a record takes beside its own, its place among them."""
 
 
 class Seen:
@@ -60,7 +62,7 @@ class Seen:
 
 
 def _size(record: Standing) -> int:
-    return len(record.value) + len(record.meta)
+    return len(record.value) + len(record.meta) + OVERHEAD
 
 
 @dataclass(slots=True)
