@@ -23,6 +23,8 @@ SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
 """Bytes of a value with what is known of it."""
+OVERHEAD = 500
+"""Bytes of memory, about, that each takes beside these, its place among them."""
 
 
 class Seen:
@@ -60,7 +62,7 @@ class Seen:
 
 
 def _size(record: Standing) -> int:
-    return len(record.value) + len(record.meta)
+    return len(record.value) + len(record.meta) + OVERHEAD
 
 
 @dataclass(slots=True)
