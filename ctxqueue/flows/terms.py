@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
-"""Bytes of a value with what is known of it, and of the place it takes."""
+"""Bytes of a value with what is known of it."""
 OVERHEAD = 500
-"""Bytes of memory, about, that a record takes beside its own, its place among them."""
+"""Bytes of memory, about, that each takes beside these, its place among them."""
 
 
 class Seen:
