@@ -115,7 +115,7 @@ class _At(Exception):
 _ATOMS = frozenset({str, bool, type(None), bytes})
 
 
-def _is_plain(value: Any, depth: int) -> bool:  # noqa: PLR0911 - one answer a kind
+def _is_plain(value: Any, depth: int) -> bool:
     """Whether msgpack holds the value as it is: nearly all are so, and need no copy."""
     kind = type(value)
     if kind is int:
