@@ -24,7 +24,13 @@ WHILE_IT_RAN, BEFORE_ITS_ACK = "while a body ran", "between commit and ack"
 ELSEWHERE = "elsewhere"
 
 WORKERS, SLOTS = 3, 2
-MIX = {"kill a pool process": 12, "stop a pool process": 4, "kill a worker": 2, "kill its parent only": 1, "stop a worker": 2}
+MIX = {
+    "kill a pool process": 12,
+    "stop a pool process": 4,
+    "kill a worker": 2,
+    "kill its parent only": 1,
+    "stop a worker": 2,
+}
 STOPS = (1.3, 2.5)
 """Leases that a stopped process stands still for, at least and at most."""
 KILLED_IN_ITS_STOP = 0.3
@@ -131,7 +137,9 @@ class Faults:
     def _count(self, pids: list[int]) -> None:
         """Count one kill, by the process that it hurt most."""
         places = {self._landing(pid) for pid in pids}
-        self.landed[next(place for place in (WHILE_IT_RAN, BEFORE_ITS_ACK, ELSEWHERE) if place in {*places, ELSEWHERE})] += 1
+        self.landed[
+            next(place for place in (WHILE_IT_RAN, BEFORE_ITS_ACK, ELSEWHERE) if place in {*places, ELSEWHERE})
+        ] += 1
 
     def _landing(self, pid: int) -> str:
         place, _, tag = self._said(pid).partition("|")
@@ -150,7 +158,9 @@ class Faults:
 
 def _children(pid: int) -> list[int]:
     with suppress(OSError):
-        return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+        return [
+            int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+        ]
     return []
 
 

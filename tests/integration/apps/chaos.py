@@ -64,9 +64,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         return key(awaits).exists()
 
     @ctx.task(name="append_when", agent_type="writer", needs=its_key)
-    def append_when(
-        self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float, awaits: str
-    ) -> list[str]:
+    def append_when(self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float, awaits: str) -> list[str]:
         handle: WorkflowHandle = self.context
         assert handle[awaits] is True
         write(self, name, seconds)
