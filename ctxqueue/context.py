@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ContextEntry,
         ContextPriority,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         SweepReport,
@@ -106,6 +107,18 @@ class SharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return self.driver.run(self._erase(agent_id, user_id))
+
+    def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""
+        return self.driver.run(self._dead_letters(workflow_id, limit, cursor))
+
+    def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again, by the next sweep; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=False))
+
+    def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter for good; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=True))
 
     def close(self) -> None:
         """Close the connections."""

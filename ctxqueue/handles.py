@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
-from ctxqueue.flows import ending, erasing, histories, reading, states, sweeping, updating, viewing, writing
+from ctxqueue.flows import ending, erasing, histories, inbox, reading, states, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.identity import WorkflowRef, current_workflow
 from ctxqueue.models import OPERATOR, Agent, checked_name
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CommitResult,
         ContextEntry,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         Put,
@@ -96,6 +97,12 @@ class Manager:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
         return (yield from sweeping.sweep(self.terms, limit))
+
+    def _dead_letters(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[DeadLetter]]:
+        return inbox.dead_letters(workflow_id, limit, cursor)
+
+    def _revive(self, letter_id: str, *, drop: bool) -> Flow[bool]:
+        return inbox.revive(letter_id, drop=drop)
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_life: float = 24 * 3600.0
     """How long a workflow stays after its last commit; one with a parked task stays."""
     needs_timeout: float = 3600.0
+    inbox_limit: int = 10_000
+    """Updates that wait in one workflow's inbox, dead letters among them."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):

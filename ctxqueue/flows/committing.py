@@ -39,7 +39,7 @@ from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ctxqueue.effects import Refused
+    from ctxqueue.effects import Refused, Settling
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
     from ctxqueue.rules.graph import Edges
@@ -73,10 +73,12 @@ def commit(
     digest: bytes,
     writes: tuple[Write, ...],
     edges: Edges | None = None,
+    settling: Settling | None = None,
 ) -> Flow[tuple[Committed | Conflict, int]]:
     """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
 
-    ``edges`` are the dependencies that may be new: they must close no circle.
+    ``edges`` are the dependencies that may be new: they must close no circle. ``settling`` is what it does to the
+    workflow's inbox.
     """
     check_size(writes)
     commit_id = os.urandom(8)
@@ -94,12 +96,13 @@ def commit(
             app=terms.app,
             lease_us=terms.lease_us,
             graph=graph,
+            settling=settling,
         )
         reply = yield from do(effect)
         if isinstance(reply, Conflict):
             return reply, 0
         if isinstance(reply, Committed):
-            return reply, (yield from _follow_up(terms, workflow_id, reply))
+            return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
             raise CircularDependencyError(
                 f"in workflow {workflow_id!r} {' -> '.join(circular)} would be a circle of dependencies: nothing was"
@@ -108,7 +111,7 @@ def commit(
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
         elif reply.reason != "graph_moved":
-            raise _refusal(reply, workflow_id, writes, call)
+            raise refusal(reply, workflow_id, writes, call)
 
 
 NO_GRAPH = -1
@@ -122,7 +125,8 @@ def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]
     return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
 
 
-def _follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
+def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
+    """Publish what a commit fired, and go through long lists of waiters; return how many parked tasks were released."""
     fired = committed.fired
     yield from publish(terms, workflow_id, committed.outgoing)
     for address in committed.pending:
@@ -143,9 +147,10 @@ def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow
             yield from do(Settle(terms.shard_of(workflow_id), taken))
 
 
-def _refusal(  # noqa: C901, PLR0911 - one answer a reason
+def refusal(  # noqa: C901, PLR0911 - one answer a reason
     refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
 ) -> CtxqueueError | MergeInClient:
+    """Return the error for a commit that was refused."""
     match refused.reason:
         case "no_workflow":
             return unknown_workflow(workflow_id)
@@ -179,8 +184,10 @@ def _refusal(  # noqa: C901, PLR0911 - one answer a reason
             return MergeInClient(int(refused.detail))
         case "closed":
             return closed_workflow(workflow_id)
-        case "graph_moved":
-            raise AssertionError("a moved graph is checked again")
+        case "not_the_drain":
+            return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
+        case "graph_moved" | "answered":
+            raise AssertionError(f"{refused.reason} is looked at where it is asked for")
 
 
 def closed_workflow(workflow_id: str) -> WorkflowClosed:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.canvas import Signature
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import EncodeError, KombuError, OperationalError
 from kombu.serialization import dumps, loads, prepare_accept_content
 
+from ctxqueue.errors import InvalidInput
 from ctxqueue.integration.headers import LEG
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def stored(task: Task[..., Any], leg: int) -> bytes:
     signature = task.signature_from_request(request, tuple(request.args or ()), dict(request.kwargs or {}))
     signature.options["headers"] = {**(signature.options.get("headers") or {}), LEG: leg}
     content_type, encoding, body = dumps(dict(signature), serializer=task.serializer)
+    return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
+
+
+def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> bytes:
+    """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
+    signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
+    try:
+        content_type, encoding, body = dumps(signature, serializer=app.conf.task_serializer)
+    except EncodeError as error:
+        raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
     return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
 
 

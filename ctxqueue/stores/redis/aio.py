@@ -14,11 +14,12 @@ from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
-from ctxqueue.stores.redis.protocol import CODECS, Request
+from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Effect
+    from ctxqueue.stores.redis.requests import Request
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ctxqueue.stores.redis.protocol import Request
+    from ctxqueue.stores.redis.requests import Request
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")

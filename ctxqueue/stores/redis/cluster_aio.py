@@ -18,7 +18,7 @@ from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ctxqueue.stores.redis.protocol import Request
+    from ctxqueue.stores.redis.requests import Request
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
