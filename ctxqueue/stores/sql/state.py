@@ -13,6 +13,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.inbox import SqlInbox
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
@@ -28,7 +29,7 @@ NAMES_A_STATEMENT = 5_000
 LOG_RECORDS_A_STATEMENT = 100
 
 
-class SqlState:
+class SqlState(SqlInbox):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:

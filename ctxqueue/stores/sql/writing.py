@@ -20,6 +20,7 @@ from ctxqueue.stores.sql.schema import (
     outbox,
     parked,
     runs,
+    updates,
     waiters,
     workflows,
 )
@@ -46,6 +47,7 @@ class Statements:
         self.call = self._upsert(calls)
         self.parked = self._upsert(parked)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
+        self.update = self._upsert(updates)
         self.due = self._upsert(due)
         self.item = self._upsert(outbox)
         self.due_sooner = self._insert(due)
@@ -141,7 +143,9 @@ CATALOGUE = (
     .order_by(workflows.c.workflow_id)
     .limit(bindparam("rows", type_=Integer))
 )
-DROP = tuple(delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, workflows))
+DROP = tuple(
+    delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, updates, workflows)
+)
 
 GUARDED = (
     select(guards.c.condition)
