@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ctxqueue.after_commit import AfterCommit as AfterCommit
     from ctxqueue.aio import AsyncSharedContextManager as AsyncSharedContextManager
     from ctxqueue.aio import AsyncWorkflowHandle as AsyncWorkflowHandle
     from ctxqueue.aio import aconnect as aconnect
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ctxqueue.after_commit": ("AfterCommit",),
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
     "ctxqueue.integration.install": ("ContextQueue", "install"),

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
 from ctxqueue.handles import (
     ENVIRONMENT_URL,
@@ -321,3 +322,11 @@ class WorkflowHandle(Handle):
     def remove(self) -> None:
         """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
         self._run(self._remove())
+
+    def on_commit(self, *, using: str | None = None) -> AfterCommit:
+        """Return what does this handle's writes once the surrounding Django transaction has committed.
+
+        They are lost if it rolls back. ``using`` names the database, as for Django. Raises ConfigurationError
+        without Django.
+        """
+        return AfterCommit(self, using)

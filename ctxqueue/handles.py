@@ -147,6 +147,11 @@ class Handle:
     def __exit__(self, *_exc: object) -> None:
         current_workflow.reset(self._tokens.pop())
 
+    @property
+    def terms(self) -> Terms:
+        """What its manager's flows go by."""
+        return self._terms
+
     def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))
         return context

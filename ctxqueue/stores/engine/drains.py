@@ -145,11 +145,18 @@ def remind(state: State, effect: fx.Remind) -> int:
     if inbox.announced_us > now:
         state.set_due({name: inbox.announced_us})
         return 0
+    oldest = state.first_queued(name.workflow_id, 1, 0)[0]
     state.send([fx.Outgoing(inbox.item_id, inbox.message)], now)
-    boxes.announced(state, name.workflow_id, inbox, now + effect.lease_us)
+    pause = _pause_after(now - oldest.enqueued_us, effect.lease_us)
+    boxes.announced(state, name.workflow_id, inbox, now + pause)
     boxes.put_back(workflow, inbox)
     state.save(workflow)
     return 1
+
+
+def _pause_after(age_us: int, lease_us: int) -> int:
+    """A message may be waiting its turn: the longer it takes, the less often it is sent again."""
+    return min(max(lease_us, age_us), AN_HOUR_US)
 
 
 def _remind_of_updates(state: State, name: Due, now_us: int, limit: int, lease_us: int) -> tuple[int, int]:
@@ -161,8 +168,7 @@ def _remind_of_updates(state: State, name: Due, now_us: int, limit: int, lease_u
     if ended:
         state.remove_updates(name.workflow_id, ended)
     for update in sent:
-        # Its message may be waiting its turn: the longer it takes, the less often it is sent again.
-        update.remind_us = now_us + min(max(lease_us, now_us - update.enqueued_us), AN_HOUR_US)
+        update.remind_us = now_us + _pause_after(now_us - update.enqueued_us, lease_us)
         state.save_update(name.workflow_id, update)
     if sent:
         state.send([boxes.outgoing_of(update) for update in sent], now_us)

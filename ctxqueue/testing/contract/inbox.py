@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from ctxqueue import effects as fx
-from ctxqueue import errors, register_reducer
+from ctxqueue import errors
 from ctxqueue.flows import draining, inbox, stored
 from ctxqueue.models import CommitResult, Put
 from ctxqueue.pending import PendingUpdate
+from ctxqueue.rules.merging import register_reducer
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, nothing_written, revision_of, until
 from ctxqueue.testing.contract.runs import Worker
 

@@ -87,11 +87,12 @@ local edges = count > 0 and redis.call('HLEN', g) > 0 and redis.call('HMGET', g,
 local settled, answered_before = {}, {}
 for at = FIRST + count * STEP, #ARGV, SETTLED do
   local ordinal = #settled
+  local its_journal = KEYS[HISTORY_KEYS + count + ordinal + 1]
   local update = { id = ARGV[at], kind = ARGV[at + 1], digest = ARGV[at + 2], places = ARGV[at + 3],
-    failure = ARGV[at + 4], item = ARGV[at + 5], message = ARGV[at + 6], journal = KEYS[HISTORY_KEYS + count + ordinal + 1] }
+    failure = ARGV[at + 4], item = ARGV[at + 5], message = ARGV[at + 6], journal = its_journal }
   settled[ordinal + 1] = update
   if update.kind ~= 'kept' then
-    local earlier = redis.call('HGET', update.journal, 'c:')
+    local earlier = redis.call('HGET', its_journal, 'c:')
     if earlier and cmsgpack.unpack(earlier)[7] == head[5] then answered_before[#answered_before + 1] = ordinal end
   end
 end
@@ -414,17 +415,18 @@ for _, address in ipairs(pending) do
 end
 
 for _, update in ipairs(settled) do
+  local its_journal = update.journal
   if update.kind == 'applied' then
     local places, its_versions, its_addresses = cmsgpack.unpack(update.places), {}, {}
     for at = 1, #places, 2 do
       its_versions[#its_versions + 1] = versions[places[at] + 1] - places[at + 1]
       its_addresses[#its_addresses + 1] = addresses[places[at] + 1]
     end
-    redis.call('HSET', update.journal, 'c:', cmsgpack.pack({ update.digest, revision, now, ARGV[3], its_versions, its_addresses, head[5] }))
+    redis.call('HSET', its_journal, 'c:', cmsgpack.pack({ update.digest, revision, now, ARGV[3], its_versions, its_addresses, head[5] }))
   elseif update.kind == 'failed' then
-    redis.call('HSET', update.journal, 'f:', update.failure)
+    redis.call('HSET', its_journal, 'f:', update.failure)
   end
-  if update.kind ~= 'kept' then redis.call('PEXPIRE', update.journal, ARGV[22]) end
+  if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[22]) end
   report(update.item, update.message, out, msg, now, ARGV[10], tonumber(ARGV[11]), outgoing)
 end
 take_out(settled, u, i_, n_)

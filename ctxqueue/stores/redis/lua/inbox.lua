@@ -11,6 +11,11 @@
 -- The journal of an update is that of its operation: c: its outcome, as commit.lua writes it, f: its failure.
 local AN_HOUR = 3600 * 1000000
 
+-- A message may be waiting its turn: the longer it takes, the less often it is sent again.
+local function pause_after(age, lease)
+  return math.min(math.max(lease, age), AN_HOUR)
+end
+
 local function head_and_payload(item)
   local size = struct.unpack('>I4', item)
   return cmsgpack.unpack(string.sub(item, 5, 4 + size)), string.sub(item, 5 + size)

@@ -26,8 +26,9 @@ if ARGV[2] == 'inbox' then
     announce(m, due, workflow, tonumber(head[3]))
     return 0
   end
+  local oldest = redis.call('HGET', u, redis.call('LINDEX', q, 0))
   report(head[4], head[5], out, msg, now, '', 0, {})
-  announce(m, due, workflow, now + lease)
+  announce(m, due, workflow, now + pause_after(now - head_and_payload(oldest)[1], lease))
   return 1
 end
 
@@ -39,9 +40,7 @@ for _, id in ipairs(overdue) do
     dropped[#dropped + 1] = { id = id }
   else
     report(its_head[3], its_head[4], out, msg, now, '', 0, {})
-    -- Its message may be waiting its turn: the longer it takes, the less often it is sent again.
-    local pause = math.min(math.max(lease, now - its_head[1]), AN_HOUR)
-    redis.call('ZADD', i, digits(now + pause), id)
+    redis.call('ZADD', i, digits(now + pause_after(now - its_head[1], lease)), id)
   end
 end
 take_out(dropped, u, i, n)
