@@ -20,9 +20,13 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("inbox", settings)
     register_reducer("deadly", deadly)
 
-    @ctx.app.task(name="given")
+    @ctx.app.task(name="given", shared=False)
     def given(value: Any) -> Any:
         return value
+
+    @ctx.app.task(name="nothing", shared=False, acks_late=True, reject_on_worker_lost=True)
+    def nothing(*given: Any) -> dict[str, Any]:
+        return {"given": len(given)}
 
     return ctx
 

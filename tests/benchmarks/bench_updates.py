@@ -1,0 +1,121 @@
+"""What updates as tasks cost, beside a task that does nothing: to send one, to carry one out, many together."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.benchmarks.interleaved import durability, measure, pin_apart, table, write_report
+from tests.integration.deployments import Deployment
+from tests.waiting import SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+AGENT = "web_extractor_001"
+NO_OP = "apply_async of a no-op"
+MOST_ENQUEUED = 1.6
+MOST_DIRECT = 0.5
+MOST_WORKER_CPU = 1.5
+LEAST_COALESCED = 10.0
+BLOCKS = 5
+A_BLOCK = 400
+TOGETHER = 4_000
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Deployment]:
+    with Deployment(
+        "inbox", tmp_path, {"ctxqueue_inbox_limit": 10 * TOGETHER, "worker_prefetch_multiplier": 32}
+    ) as site:
+        yield site
+
+
+def test_sending_one(site: Deployment) -> None:
+    pinned = pin_apart(site.server.pid)
+    workflow = site.workflow()
+    numbers = itertools.count()
+    nothing = site.task("nothing")
+    name = workflow.workflow_id
+    timings = measure(
+        {
+            NO_OP: lambda: nothing.apply_async((name, AGENT, "x" * 36)),
+            "direct update": lambda: workflow.update({"k": next(numbers)}),
+            "enqueue_update": lambda: site.queue.enqueue_update(name, AGENT, {"k": next(numbers)}),
+            "enqueue_update, coalesced": lambda: site.queue.enqueue_update(
+                name, AGENT, {"k": next(numbers)}, coalesce=True
+            ),
+        },
+        rounds=1_500,
+    )
+    circumstances = {"server": durability(site.redis), "pinned": pinned}
+    path = write_report("updates-sent", circumstances, timings, NO_OP)
+    unit = timings[NO_OP].median
+    sys.stdout.write(f"\n{circumstances['server']}; {pinned}\n{table(timings, NO_OP)}\n{path}\n")
+    assert timings["enqueue_update"].median <= MOST_ENQUEUED * unit
+    assert timings["direct update"].median <= MOST_DIRECT * unit
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_carrying_one_out(site: Deployment) -> None:
+    worker = site.worker(pool="solo", slots=1)
+    workflow = site.workflow()
+    numbers = itertools.count()
+    senders: dict[str, Callable[[], Any]] = {
+        "no-op": lambda: site.task("nothing").apply_async((workflow.workflow_id, AGENT, "x" * 36)),
+        "update": lambda: site.queue.enqueue_update(workflow.workflow_id, AGENT, {f"k{next(numbers) % 50}": 1}),
+    }
+    ratios = []
+    for block in range(BLOCKS + 1):
+        spent = {}
+        for kind, send in senders.items():
+            begun = cpu_seconds(worker.pid)
+            results = [send() for _ in range(A_BLOCK)]
+            for result in results:
+                result.get(SECONDS)
+            spent[kind] = cpu_seconds(worker.pid) - begun
+        if block:  # the first one warms up
+            ratios.append(spent["update"] / spent["no-op"])
+    median = statistics.median(ratios)
+    sys.stdout.write(
+        f"\nworker CPU, update / no-op: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; median {median:.2f}"
+        f" (at most {MOST_WORKER_CPU})\n"
+    )
+    assert median <= MOST_WORKER_CPU
+
+
+def test_many_together(site: Deployment) -> None:
+    site.worker(pool="solo", slots=1)
+    few = TOGETHER // 8
+    rates: dict[str, list[float]] = {"one task each": [], "coalesced": []}
+    for _ in range(3):
+        workflow = site.workflow()
+        begun = time.perf_counter()
+        results = [site.queue.enqueue_update(workflow.workflow_id, AGENT, {"k": n}) for n in range(few)]
+        for result in results:
+            result.get(SECONDS)
+        rates["one task each"].append(few / (time.perf_counter() - begun))
+        workflow = site.workflow()
+        begun = time.perf_counter()
+        for n in range(TOGETHER):
+            last = site.queue.enqueue_update(workflow.workflow_id, AGENT, {"k": n}, coalesce=True)
+        last.get(SECONDS)
+        rates["coalesced"].append(TOGETHER / (time.perf_counter() - begun))
+    alone, together = (statistics.median(measured) for measured in rates.values())
+    sys.stdout.write(
+        f"\none task each {alone:.0f}/s, coalesced {together:.0f}/s: {together / alone:.1f} times"
+        f" (at least {LEAST_COALESCED})\n"
+    )
+    assert together >= LEAST_COALESCED * alone
