@@ -253,7 +253,7 @@ def drain_commit(worker: Worker) -> fx.Effect[Any]:
     flow = draining.drain(worker.manager.terms, WORKFLOW, 1)
     reply: Any = None
     while not isinstance(effect := flow.send(reply), fx.Commit):
-        reply = worker.manager.store.perform(effect)
+        reply = None if isinstance(effect, fx.Wait) else worker.manager.store.perform(effect)
     stored(worker, "o3", queued=True)
     return effect
 

@@ -362,7 +362,8 @@ class Inbox(Contract):
     def test_a_drain_leaves_the_inbox_to_the_one_that_holds_it(self, clerk: Clerk) -> None:
         clerk.queued({"a": 1}, operation="o")
         slow = draining.drain(clerk.manager.terms, WORKFLOW, 10)
-        effect = next(slow)
+        assert isinstance(next(slow), fx.Wait)
+        effect = slow.send(None)
         clerk.manager.terms.lease_us = 30_000_000
         effect = slow.send(clerk.manager.store.perform(msgspec.structs.replace(effect, lease_us=30_000_000)))
         assert clerk.drain() == (0, 0, 0, False)
@@ -374,7 +375,7 @@ class Inbox(Contract):
         stopped = draining.drain(clerk.manager.terms, WORKFLOW, 10)
         reply: Any = None
         while not isinstance(effect := stopped.send(reply), fx.Commit):
-            reply = clerk.manager.store.perform(effect)
+            reply = None if isinstance(effect, fx.Wait) else clerk.manager.store.perform(effect)
         until(lambda: clerk.drain().applied, "another drain has taken over")
         with pytest.raises(StopIteration) as ended:
             stopped.send(clerk.manager.store.perform(effect))
