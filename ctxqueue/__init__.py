@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle as WorkflowHandle
     from ctxqueue.context import connect as connect
     from ctxqueue.errors import *  # noqa: F403
+    from ctxqueue.handles import copy_context as copy_context
+    from ctxqueue.handles import current as current
+    from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
     from ctxqueue.models import Agent as Agent
@@ -41,6 +44,14 @@ if TYPE_CHECKING:
     from ctxqueue.rules.merging import register_reducer as register_reducer
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
+    from ctxqueue.storages import AsyncContextStorage as AsyncContextStorage
+    from ctxqueue.storages import AsyncDatabaseContextStorage as AsyncDatabaseContextStorage
+    from ctxqueue.storages import AsyncMemoryContextStorage as AsyncMemoryContextStorage
+    from ctxqueue.storages import AsyncRedisContextStorage as AsyncRedisContextStorage
+    from ctxqueue.storages import ContextStorage as ContextStorage
+    from ctxqueue.storages import DatabaseContextStorage as DatabaseContextStorage
+    from ctxqueue.storages import MemoryContextStorage as MemoryContextStorage
+    from ctxqueue.storages import RedisContextStorage as RedisContextStorage
     from ctxqueue.views import AgentContext as AgentContext
 
 __version__ = "0.1.0"
@@ -49,6 +60,8 @@ _HOMES = {
     "ctxqueue.after_commit": ("AfterCommit",),
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
+    "ctxqueue.handles": ("copy_context", "current"),
+    "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
@@ -59,6 +72,15 @@ _HOMES = {
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),
+    "ctxqueue.storages": (
+        *("ContextStorage", "MemoryContextStorage", "RedisContextStorage", "DatabaseContextStorage"),
+        *(
+            "AsyncContextStorage",
+            "AsyncMemoryContextStorage",
+            "AsyncRedisContextStorage",
+            "AsyncDatabaseContextStorage",
+        ),
+    ),
     "ctxqueue.views": ("AgentContext",),
     "ctxqueue.errors": (
         *(

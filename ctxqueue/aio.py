@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SweepReport,
         WorkflowContext,
     )
+    from ctxqueue.storages import AsyncContextStorage
     from ctxqueue.stores.base import AsyncStore
     from ctxqueue.views import AgentContext
 
@@ -47,10 +48,12 @@ def aconnect(backend_url: str | None = None, *, namespace: str = "default") -> A
 class AsyncSharedContextManager(Manager):
     """Everything of one namespace in one store; no I/O before the first call. May be used from several loops."""
 
-    def __init__(self, storage_or_url: str | AsyncStore, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, storage_or_url: str | AsyncStore | AsyncContextStorage, config: Mapping[str, Any] | None = None
+    ) -> None:
         """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store = opened(storage_or_url, namespace, open_async_store)
+        self.store: AsyncStore = opened(storage_or_url, namespace, open_async_store)
         self._set_terms(self.store, namespace, settings)
         self.driver = AsyncDriver(self.store)
 

@@ -23,6 +23,7 @@ from ctxqueue.errors import NotSerializable, RecordTooNew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
 CODEC_VERSION = 1
 """Written into every record. A reader meets a higher one with RecordTooNew and leaves the record alone."""
@@ -77,6 +78,11 @@ def register(
     return kind
 
 
+def registered_types() -> AbstractSet[type]:
+    """Return the types that were given to `register`."""
+    return _by_type.keys()
+
+
 def merge_of(value: object) -> Callable[[Any, Any], Any] | None:
     """Return the merge function of a registered type's object, if it has one."""
     entry = _by_type.get(type(value))
@@ -86,7 +92,7 @@ def merge_of(value: object) -> Callable[[Any, Any], Any] | None:
 def pack(value: Any) -> bytes:
     """Return the packed form; raises NotSerializable, which names the path to the part at fault."""
     try:
-        return _encoder.encode(_plain(value, 0))
+        return _encoder.encode(value if _is_plain(value, 0) else _plain(value, 0))
     except _At as fault:
         raise NotSerializable(f"value{''.join(reversed(fault.path))} {fault.reason}") from None
     except UnicodeEncodeError as error:
@@ -104,6 +110,30 @@ class _At(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.path: list[str] = []
+
+
+_ATOMS = frozenset({str, bool, type(None), bytes})
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether msgpack holds the value as it is: nearly all are so, and need no copy."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is int:
+        return value in INT64
+    if kind is float:
+        return math.isfinite(value)
+    if depth > MAX_DEPTH:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            kind = type(item)
+            plain = kind in _ATOMS or (item in INT64 if kind is int else _is_plain(item, depth + 1))
+            if not plain or type(key) is not str:
+                return False
+        return True
+    return kind is list and all(type(item) in _ATOMS or _is_plain(item, depth + 1) for item in value)
 
 
 def _plain(value: Any, depth: int) -> Any:

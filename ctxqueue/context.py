@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         SweepReport,
         WorkflowContext,
     )
+    from ctxqueue.storages import ContextStorage
     from ctxqueue.stores.base import Store
     from ctxqueue.views import AgentContext
 
@@ -61,10 +62,10 @@ def connect(backend_url: str | None = None, *, namespace: str = "default") -> Sh
 class SharedContextManager(Manager):
     """Everything of one namespace in one store. Thread-safe; no I/O before the first call."""
 
-    def __init__(self, storage_or_url: str | Store, config: Mapping[str, Any] | None = None) -> None:
-        """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
+    def __init__(self, storage_or_url: str | Store | ContextStorage, config: Mapping[str, Any] | None = None) -> None:
+        """Take a URL, a storage or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store = opened(storage_or_url, namespace, open_store)
+        self.store: Store = opened(storage_or_url, namespace, open_store)
         self._set_terms(self.store, namespace, settings)
         self.driver = Driver(self.store)
 

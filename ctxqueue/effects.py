@@ -114,8 +114,11 @@ class LoadSince(Effect[Since], frozen=True):
     limit: int
 
 
-class Logged(msgspec.Struct, frozen=True):
-    """One change in the log. ``before`` is the version that stood there, 0 if nothing did."""
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """One change in the log. ``before`` is the version that stood there, 0 if nothing did.
+
+    New fields go to the end, with a default: stores may keep it packed.
+    """
 
     kind: Literal["put", "deleted", "expired", "evicted"]
     address: str
@@ -123,6 +126,8 @@ class Logged(msgspec.Struct, frozen=True):
     before: int
     sensitive: bool
     """Of the entry that was written or removed."""
+    was_sensitive: bool = False
+    """Of what a put was written over."""
     agent_id: str = ""
     """Who made it, where one revision holds the updates of several agents; empty: the record's agent."""
 
@@ -307,6 +312,7 @@ class Refused(msgspec.Struct, frozen=True):
         "merge_outside",
         "closed",
         "graph_moved",
+        "moved",
         "answered",
         "not_the_drain",
     ]
@@ -366,8 +372,12 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     app: str
     """The app whose fired items this process publishes; empty: none."""
     lease_us: int
+    expected_head: bytes = b""
+    """Refuse (moved) unless the newest commit of the workflow is still this one."""
     graph: int | None = None
     """Refuse (graph_moved) unless the head's ``graph`` is still this: what was checked for cycles."""
+    even_closed: bool = False
+    """Write to a closed workflow too: only to erase."""
     settling: Settling | None = None
 
 
@@ -379,6 +389,12 @@ class Position(msgspec.Struct, frozen=True, order=True, array_like=True):
 
     retries: int
     leg: int
+
+    @classmethod
+    def of_item(cls, item_id: str) -> Position:
+        """Return the position of the message that an outbox item holds; the item's id ends in it."""
+        retries, _, leg = item_id.rpartition("\0")[2].partition(".")
+        return cls(int(retries), int(leg))
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -400,7 +416,10 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Claim(Effect[Claimed], frozen=True):
-    """Begin an attempt at a run, or learn why not."""
+    """Begin an attempt at a run, or learn why not.
+
+    A message that was kept for the case that this one does not come, of this position or an earlier one, is dropped.
+    """
 
     workflow_id: str
     run_id: str
@@ -459,10 +478,10 @@ class Finish(Effect[bool], frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """Something to be done: ``detail`` is a run id for deadline and standby, an address for fan_out."""
+    """Something to be done: ``detail`` is a run id for deadline, standby and ready, an address for fan_out."""
 
     shard: int
-    kind: Literal["expiry", "deadline", "standby", "fan_out", "idle", "end", "inbox", "updates"]
+    kind: Literal["expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"]
     workflow_id: str
     detail: str
     score_us: int
@@ -495,8 +514,8 @@ class Expire(Effect[Expired], frozen=True):
 class Close(Effect[Literal["closed", "kept", "no_workflow"]], frozen=True):
     """Refuse all further writes of a workflow and make its end due; with ``remove``, reads too.
 
-    With ``idle_us`` only if it has had no commit for so long and no run is parked in it, else it is due as idle again
-    (kept). A closed workflow is removed once the horizon has passed.
+    With ``idle_us`` only if it has had no commit for so long and no run is parked in it, or released and not claimed
+    yet, else it is due as idle again (kept). A closed workflow is removed once the horizon has passed.
     """
 
     workflow_id: str
@@ -518,7 +537,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class End(Effect[Ended], frozen=True):
-    """Do one step of a closed workflow's end: release parked runs, then, if it is to be removed, all its keys."""
+    """Do one step of a closed workflow's end: release parked runs, then, if it is to be removed, all its keys.
+
+    Messages of released runs that nobody has claimed stay until the horizon.
+    """
 
     workflow_id: str
     limit: int
@@ -529,10 +551,16 @@ class End(Effect[Ended], frozen=True):
     horizon_us: int
 
 
-class Release(Effect[bool], frozen=True):
-    """Send a parked run past its deadline on its way, or a standby whose lease has ended, by the outbox."""
+class Release(Effect[Literal["sent", "kept", "given_up"]], frozen=True):
+    """Send on its way, by the outbox, what is due: deadline, standby or ready. Reply: kept: nothing is to be sent now.
+
+    deadline: a run that is still parked. standby: the message kept while an attempt was alive, once its lease has
+    ended. ready: again the message of a run that was released and not claimed since; each pause is twice the last,
+    from a lease to an hour, until the horizon has passed since it was first sent (given_up).
+    """
 
     due: Due
+    lease_us: int
     horizon_us: int
 
 

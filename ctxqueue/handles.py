@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
@@ -17,7 +20,7 @@ from ctxqueue.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextvars import Token
+    from contextvars import Context, Token
 
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
@@ -52,13 +55,21 @@ def resolved_url(given: str | None) -> str:
     return url
 
 
-def opened(storage_or_url: str | S, namespace: str, open_by_url: Callable[[str, str], S]) -> S:
+def opened(storage_or_url: Any, namespace: str, open_by_url: Callable[[str, str], S]) -> S:
     """Return the store that was given, or the one that a URL names; raises ConfigurationError for anything else."""
     if isinstance(storage_or_url, str):
         return open_by_url(storage_or_url, namespace)
-    if not hasattr(storage_or_url, "perform"):
-        raise ConfigurationError(f"the storage is a {type(storage_or_url).__name__}: give a URL or an open store")
-    return storage_or_url
+    inner = getattr(storage_or_url, "store", storage_or_url)  # a ContextStorage stands on a store
+    if not hasattr(inner, "perform"):
+        raise ConfigurationError(
+            f"the storage is a {type(storage_or_url).__name__}: give a URL, a ContextStorage or an open store"
+        )
+    if inner is not storage_or_url and storage_or_url.namespace != namespace:
+        raise ConfigurationError(
+            f"the storage has namespace {storage_or_url.namespace!r}, the manager {namespace!r}: give both the same"
+        )
+    store: S = inner
+    return store
 
 
 def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:
@@ -73,12 +84,50 @@ def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Setti
         raise ConfigurationError(f"config: {error}") from None
 
 
+current_handle: ContextVar[Callable[[bool], Handle] | None] = ContextVar("ctxqueue_handle", default=None)
+"""Makes the handle of the running task, or gives that of the ``with`` block; told whether an event loop runs here."""
+
+
+def current() -> Any:
+    """Return the running task's hold on its workflow, or that of the ``with wf:`` around; in a coroutine the async one.
+
+    Raises ConfigurationError outside both. For tools that are called without one, in threads with `copy_context`.
+    """
+    make = current_handle.get()
+    if make is None:
+        raise ConfigurationError(
+            "there is no current workflow: this is neither a task that was published inside 'with ctx.workflow(id):'"
+            " nor such a block, or a thread that was started without ctxqueue.copy_context().run"
+        )
+    return make(asyncio._get_running_loop() is not None)  # noqa: SLF001 - get_running_loop() raises
+
+
+def copy_context() -> Context:
+    """Return what `current` and the identity of calls go by, to be entered in one other thread.
+
+    ``executor.submit(ctxqueue.copy_context().run, tool, argument)``: its calls then count as the task's. Tools that
+    write the same keys at the same time each give an ``operation_id``, lest a task that runs again mixes them up.
+    """
+    return contextvars.copy_context()
+
+
+def _wait_for_replicas(store: Any, replicas: int) -> None:
+    if getattr(store, "wait_replicas", None) is None:
+        raise ConfigurationError(
+            f"ctxqueue_wait_replicas is {replicas}, but the store at {store.where} does not wait for replicas:"
+            " redis:// and sentinel:// do"
+        )
+    store.wait_replicas = replicas
+
+
 class Manager:
     """Everything of one namespace in one store."""
 
     terms: Terms
 
     def _set_terms(self, store: Store | AsyncStore, namespace: str, settings: Settings) -> None:
+        if settings.wait_replicas:
+            _wait_for_replicas(store, settings.wait_replicas)
         self.terms = Terms(namespace, store.shards, store.shard_of, settings)
 
     @property
@@ -131,7 +180,7 @@ class Handle:
 
     def __init__(self, terms: Terms, workflow_id: str, agent: Agent) -> None:
         self._terms = terms
-        self._tokens: list[Token[WorkflowRef | None]] = []
+        self._tokens: list[tuple[Token[WorkflowRef | None], Token[Callable[[bool], Handle] | None]]] = []
         self.workflow_id = checked_name(workflow_id, "workflow_id")
         self.agent = agent
 
@@ -141,11 +190,13 @@ class Handle:
     def __enter__(self) -> Self:
         """Make it the workflow of all messages published inside."""
         reference = WorkflowRef(self._terms.namespace, self.workflow_id, self.agent)
-        self._tokens.append(current_workflow.set(reference))
+        self._tokens.append((current_workflow.set(reference), current_handle.set(lambda _in_loop: self)))
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        current_workflow.reset(self._tokens.pop())
+        workflow, handle = self._tokens.pop()
+        current_workflow.reset(workflow)
+        current_handle.reset(handle)
 
     @property
     def terms(self) -> Terms:
@@ -225,7 +276,7 @@ class Handle:
         return ending.close(self._terms, self.workflow_id)
 
     def _remove(self) -> Flow[None]:
-        return ending.remove(self._terms, self.workflow_id)
+        yield from ending.remove(self._terms, self.workflow_id)
 
 
 def packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:

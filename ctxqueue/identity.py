@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 import uuid
 from collections import deque
@@ -55,12 +56,15 @@ class Attempt:
     waited: float = 0.0
     """Seconds that the run was parked before this leg."""
     counters: dict[str, int] = field(default_factory=dict)
+    counting: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """A run's tools may call from several threads."""
 
     def next_call(self, kind: str, workflow_id: str, addresses: Sequence[str]) -> str:
         """Return the id of the next call of this kind on these addresses; a body that runs again gets the same."""
         stream = hashlib.blake2b("\0\0".join((workflow_id, kind, *sorted(addresses))).encode(), digest_size=12)
         name = stream.hexdigest()
-        n = self.counters[name] = self.counters.get(name, 0) + 1
+        with self.counting:
+            n = self.counters[name] = self.counters.get(name, 0) + 1
         return f"{self.retries}:{name}:{n}"
 
 

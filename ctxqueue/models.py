@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, T
 import msgspec
 
 from ctxqueue import codec
+from ctxqueue.clock import EPOCH
 from ctxqueue.errors import AccessDenied, InvalidName, UnknownPriority, UnknownScope
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
 T = TypeVar("T")
 
@@ -229,6 +231,49 @@ class ContextEntry:
             return codec.unpack(self.packed)
         return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed))
 
+    @classmethod
+    def of(
+        cls,
+        key: str,
+        value: Any,
+        agent_id: str,
+        scope: str | ContextScope = ContextScope.WORKFLOW,
+        priority: str | ContextPriority = ContextPriority.MEDIUM,
+        *,
+        owner: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        version: int = 1,
+        expires_at: datetime | None = None,
+        dependencies: Sequence[str] = (),
+        pinned: bool = False,
+        sensitive: bool = False,
+    ) -> ContextEntry:
+        """Make an entry for a `ContextStorage` to write. Raises InvalidInput."""
+        where = ContextScope.parse(scope)
+        return cls(
+            key=checked_name(key, "key"),
+            scope=where,
+            owner=owner or (agent_id if where is ContextScope.PRIVATE else ""),
+            agent_id=checked_name(agent_id, "agent_id"),
+            created_by=agent_id,
+            priority=ContextPriority.parse(priority),
+            version=version,
+            revision=0,
+            timestamp=datetime.now(UTC),
+            expires_at=expires_at,
+            metadata=dict(metadata or {}),
+            dependencies=tuple(dependencies),
+            pinned=pinned,
+            sensitive=sensitive,
+            disclosure="clear",
+            packed=codec.pack(value),
+        )
+
+    @property
+    def place(self) -> str:
+        """What it is called among all entries of its workflow: the key, after its owner's name if it has one."""
+        return f"{self.owner}/{self.key}" if self.owner else self.key
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave a sensitive value behind: a pickled entry may lie in a broker or a result backend."""
         state = dict(self.__dict__)
@@ -270,12 +315,26 @@ class Put(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowContext:
-    """What is known of a workflow besides its entries."""
+    """What is known of a workflow; a `ContextStorage` fills in its entries and agents' states too."""
 
     workflow_id: str
-    revision: int
-    created_at: datetime
-    metadata: Mapping[str, Any]
+    revision: int = 0
+    created_at: datetime = EPOCH
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    context_entries: dict[str, ContextEntry] = field(default_factory=dict)
+    """By key; those of one agent or group by ``owner/key``, those of the global context are not among them."""
+    agent_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    updated_at: datetime = EPOCH
+    etag: str = ""
+    """Of the state that was read; empty for one that is made here."""
+
+    def add_entry(self, entry: ContextEntry) -> None:
+        """Add or replace an entry in this copy; a storage writes it."""
+        self.context_entries[entry.place] = entry
+
+    def get_entry(self, key: str) -> ContextEntry | None:
+        """Return an entry of this copy."""
+        return self.context_entries.get(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,21 @@ class Header(NamedTuple):
     meta_end: int
 
 
+class Standing(NamedTuple):
+    """What an update needs of the record that stands somewhere."""
+
+    stamp: Stamp
+    meta: bytes
+    value: bytes
+    """Packed."""
+
+    @classmethod
+    def of(cls, record: bytes) -> Standing:
+        """Return it for a record; raises RecordTooNew."""
+        header = decode_header(record)
+        return cls(header.stamp, record[header.agent_end : header.meta_end], record[header.meta_end :])
+
+
 class Meta(msgspec.Struct, frozen=True, array_like=True):
     """What is known of an entry besides its value. New fields go to the end, with a default."""
 
@@ -55,7 +70,7 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
-_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+decode_meta = msgspec.msgpack.Decoder(Meta).decode
 
 
 def encode_meta(
@@ -116,7 +131,7 @@ def encode_record(
 
 def meta_of(record: bytes, header: Header) -> Meta:
     """Return the decoded meta part."""
-    return _decode_meta(record[header.agent_end : header.meta_end])
+    return decode_meta(record[header.agent_end : header.meta_end])
 
 
 def value_of(record: bytes, header: Header) -> bytes:

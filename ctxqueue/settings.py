@@ -45,13 +45,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_life: float = 24 * 3600.0
     """How long a workflow stays after its last commit; one with a parked task stays."""
     needs_timeout: float = 3600.0
+    wait_replicas: int = 0
+    """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
     inbox_limit: int = 10_000
     """Updates that wait in one workflow's inbox, dead letters among them."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
             value = getattr(self, field.name)
-            least = 0 if field.name == "history" else 1
+            least = 0 if field.name in ("history", "wait_replicas") else 1
             if field.type is int and not (type(value) is int and value >= least):
                 raise ConfigurationError(
                     f"ctxqueue_{field.name} is {value!r}: it must be a whole number, at least {least}"

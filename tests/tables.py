@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import delete, func, select
@@ -18,8 +19,8 @@ from ctxqueue.stores.sql.schema import (
     history,
     log,
     metadata,
-    outbox,
     parked,
+    ready,
     runs,
     updates,
     waiters,
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 
+@lru_cache(maxsize=8)
 def _engine(url: str) -> Engine:
+    """Return an engine; one that is disposed of keeps what it has compiled, and serves again."""
     return connecting.blocking_engine(connecting.checked_url(url))
 
 
@@ -43,14 +46,6 @@ def emptied(url: str) -> None:
         for table in metadata.sorted_tables:
             connection.execute(delete(table))
     engine.dispose()
-
-
-def outbox_is_empty(url: str) -> bool:
-    engine = _engine(url)
-    with engine.connect() as connection:
-        found = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
-    engine.dispose()
-    return not found
 
 
 def objections(url: str) -> list[str]:
@@ -112,6 +107,14 @@ def _of_parked(connection: Connection) -> Iterator[str]:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
 
 
+def _of_ready(connection: Connection) -> Iterator[str]:
+    kept = {(row.namespace, row.workflow_id, row.run_id) for row in connection.execute(select(ready))}
+    rows = connection.execute(select(due).where(due.c.kind == "ready"))
+    again = {(row.namespace, row.workflow_id, row.detail) for row in rows}
+    if kept != again:
+        yield f"messages of {kept - again} are never sent again; {again - kept} have none"
+
+
 def _of_histories(connection: Connection) -> Iterator[str]:
     there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
     for table in (log, history, guards, entries, parked, waiters, updates):
@@ -134,9 +137,9 @@ def _of_histories(connection: Connection) -> Iterator[str]:
 def _of_due(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
     for row in connection.execute(select(due)):
-        if row.kind not in {"expiry", "deadline", "standby", "fan_out", "idle", "end", "inbox", "updates"}:
+        if row.kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
             yield f"{row.kind} is due, which nobody knows"
-        elif row.kind != "standby" and row.workflow_id not in there:
+        elif row.kind not in {"standby", "ready"} and row.workflow_id not in there:
             yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"
 
 
@@ -175,4 +178,4 @@ def _of_inboxes(connection: Connection) -> Iterator[str]:
             yield f"{place}: the first stored update is not due in time"
 
 
-CHECKS = (_of_inboxes, _of_workflows, _of_parked, _of_histories, _of_due, _of_calls)
+CHECKS = (_of_inboxes, _of_workflows, _of_parked, _of_ready, _of_histories, _of_due, _of_calls)

@@ -9,12 +9,11 @@ import argparse
 import math
 import os
 import secrets
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
 
@@ -24,6 +23,7 @@ from ctxqueue.testing.servers import EmbeddedServer
 from workers.progress import Progress, RunFailedError
 from workers.revenue import RevenueFileError
 from workers.services import services
+from workers.stopping import heed_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; return the exit status: 0, 1 if it failed, 2 for bad input or no usable server, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    _heed_signals()
+    heed_signals()
     try:
         return _run(options.input.resolve(), options.output.resolve(), options.redis_url, options.timeout)
     except KeyboardInterrupt:
@@ -65,22 +65,6 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(seconds) and seconds > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
     return seconds
-
-
-def _heed_signals() -> None:
-    """Let the first signal that asks us to end break the run off, and nothing break off the cleaning up after it."""
-    # SIGINT is named too: a shell script starts what runs in the background with that one ignored.
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started to outlive its terminal
-        signals.append(signal.SIGHUP)
-
-    def interrupt(*_signal: object) -> NoReturn:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in signals:
-        signal.signal(number, interrupt)
 
 
 def _run(source: Path, output: Path, redis_url: str | None, timeout: float) -> int:

@@ -1,11 +1,11 @@
-"""The processes of a run, a worker and beat, each with its log in a directory that goes when the run ends."""
+"""The processes of a run, a worker, beat and Flower, each with its log in a directory that goes when the run ends."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,15 +48,21 @@ class Service:
 
 
 @contextmanager
-def services() -> Iterator[tuple[Service, Service]]:
-    """Run a worker and beat, with the settings that the environment has now; ends both and removes their logs."""
+def services(*, flower_port: int | None = None) -> Iterator[tuple[Service, ...]]:
+    """Run a worker and beat, and Flower if it gets a port, with the settings that the environment has now.
+
+    Ends them all and removes their logs.
+    """
     directory = Path(tempfile.mkdtemp(prefix="ctxqueue-run-"))
+    wanted: list[tuple[str, tuple[str, ...]]] = [
+        ("worker", ()),
+        ("beat", (f"--schedule={directory / 'schedule'}", "--pidfile=")),
+    ]
+    if flower_port is not None:
+        wanted.append(("flower", (f"--port={flower_port}",)))
     try:
-        with (
-            _service(directory, "worker") as worker,
-            _service(directory, "beat", f"--schedule={directory / 'schedule'}", "--pidfile=") as beat,
-        ):
-            yield worker, beat
+        with ExitStack() as stack:
+            yield tuple(stack.enter_context(_service(directory, name, *arguments)) for name, arguments in wanted)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

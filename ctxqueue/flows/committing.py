@@ -11,6 +11,7 @@ from ctxqueue.effects import (
     Conflict,
     FanOut,
     Flow,
+    Load,
     LoadGraph,
     Open,
     Outgoing,
@@ -28,11 +29,14 @@ from ctxqueue.errors import (
     InvalidInput,
     OperationDiverged,
     StaleOperation,
+    VersionConflict,
     WorkflowClosed,
     WorkflowNotFound,
 )
 from ctxqueue.identity import new_run_id
-from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.models import GLOBAL_WORKFLOW, Address
+from ctxqueue.records import decode_header, meta_of
+from ctxqueue.rules.access import may_read
 from ctxqueue.rules.graph import circle
 from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
 
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Refused, Settling
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
+    from ctxqueue.models import Agent
     from ctxqueue.rules.graph import Edges
 
 FAN_OUT_PAGE = 200
@@ -68,17 +73,20 @@ def check_size(writes: Sequence[Write]) -> None:
 def commit(
     terms: Terms,
     workflow_id: str,
-    agent_id: str,
+    agent: Agent,
     call: Call,
     digest: bytes,
     writes: tuple[Write, ...],
     edges: Edges | None = None,
+    expected_head: bytes = b"",
     settling: Settling | None = None,
+    *,
+    even_closed: bool = False,
 ) -> Flow[tuple[Committed | Conflict, int]]:
     """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
 
-    ``edges`` are the dependencies that may be new: they must close no circle. ``settling`` is what it does to the
-    workflow's inbox.
+    ``edges`` are the dependencies that may be new: they must close no circle. ``expected_head``: the commit that must
+    still be the workflow's newest. ``settling`` is what it does to the workflow's inbox.
     """
     check_size(writes)
     commit_id = os.urandom(8)
@@ -86,7 +94,7 @@ def commit(
         graph, circular = (yield from _checked_graph(workflow_id, edges)) if edges else (None, [])
         effect = Commit(
             workflow_id=workflow_id,
-            agent_id=agent_id,
+            agent_id=agent.agent_id,
             commit_id=commit_id,
             call=call,
             digest=digest,
@@ -97,6 +105,8 @@ def commit(
             lease_us=terms.lease_us,
             graph=graph,
             settling=settling,
+            expected_head=expected_head,
+            even_closed=even_closed,
         )
         reply = yield from do(effect)
         if isinstance(reply, Conflict):
@@ -104,9 +114,9 @@ def commit(
         if isinstance(reply, Committed):
             return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
+            path = yield from named_circle(workflow_id, agent, circular, edges or {})
             raise CircularDependencyError(
-                f"in workflow {workflow_id!r} {' -> '.join(circular)} would be a circle of dependencies: nothing was"
-                " written"
+                f"in workflow {workflow_id!r} {path} would be a circle of dependencies: nothing was written"
             )
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
@@ -123,6 +133,20 @@ def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]
     head, standing = yield from do(LoadGraph(workflow_id))
     circular = circle(standing | edges, tuple(edges))
     return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
+
+
+def named_circle(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
+    """Return a circle's path; keys that the agent neither gave itself nor may read are left out."""
+    given = {*(address.rpartition("\0")[2] for address in edges), *(key for keys in edges.values() for key in keys)}
+    _, records = yield from do(Load(workflow_id, tuple(dict.fromkeys(circular))))
+    path = []
+    for encoded in circular:
+        address = Address.decode(encoded, of_global=workflow_id == GLOBAL_WORKFLOW)
+        record = records.get(encoded)
+        sensitive = record is None or meta_of(record, decode_header(record)).sensitive
+        named = address.key in given or may_read(agent, address, sensitive=sensitive)
+        path.append(address.key if named else "...")
+    return " -> ".join(path)
 
 
 def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
@@ -147,7 +171,7 @@ def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow
             yield from do(Settle(terms.shard_of(workflow_id), taken))
 
 
-def refusal(  # noqa: C901, PLR0911 - one answer a reason
+def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
     refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
 ) -> CtxqueueError | MergeInClient:
     """Return the error for a commit that was refused."""
@@ -184,6 +208,11 @@ def refusal(  # noqa: C901, PLR0911 - one answer a reason
             return MergeInClient(int(refused.detail))
         case "closed":
             return closed_workflow(workflow_id)
+        case "moved":
+            return VersionConflict(
+                f"workflow {workflow_id!r} is at revision {refused.detail} and has changed since it was read: nothing"
+                " was written. Read it again and decide"
+            )
         case "not_the_drain":
             return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
         case "graph_moved" | "answered":

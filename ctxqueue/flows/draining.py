@@ -28,11 +28,11 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import CircularDependencyError, CtxqueueError, RecordTooNew, VersionConflict
 from ctxqueue.flows import stored, updating
-from ctxqueue.flows.committing import NO_GRAPH, closed_workflow, follow_up, refusal
+from ctxqueue.flows.committing import NO_GRAPH, closed_workflow, follow_up, named_circle, refusal
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
 from ctxqueue.identity import Call, Identified
-from ctxqueue.models import Agent
+from ctxqueue.models import OPERATOR, Agent
 from ctxqueue.rules.graph import circle
 
 if TYPE_CHECKING:
@@ -193,10 +193,13 @@ class _Batch:
             circular = circle(standing | fold.edges, tuple(fold.edges))
             graph = NO_GRAPH if circular else head.graph if head else 0
             if circular:
+                made = self._outcomes[self._updates[0].update_id]
+                agent = made.agent if isinstance(made, Made) else OPERATOR
+                path = yield from named_circle(self._workflow_id, agent, circular, fold.edges)
                 self._fail_first(
                     CircularDependencyError(
-                        f"in workflow {self._workflow_id!r} {' -> '.join(circular)} would be a circle of dependencies:"
-                        " nothing was written"
+                        f"in workflow {self._workflow_id!r} {path} would be a circle of dependencies: nothing was"
+                        " written"
                     )
                 )
         agent_id = next((write.steps[-1].agent_id for write in writes if write.steps), "")

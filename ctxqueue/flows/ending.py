@@ -39,10 +39,12 @@ def close(terms: Terms, workflow_id: str) -> Flow[None]:
     yield from go_on_ending(terms, workflow_id)
 
 
-def remove(terms: Terms, workflow_id: str) -> Flow[None]:
-    """Remove a workflow with all that belongs to it; one that is not there is as wanted."""
-    if (yield from do(_close(terms, workflow_id, remove=True))) != "no_workflow":
-        yield from go_on_ending(terms, workflow_id)
+def remove(terms: Terms, workflow_id: str) -> Flow[bool]:
+    """Remove a workflow with all that belongs to it; False if there is none."""
+    if (yield from do(_close(terms, workflow_id, remove=True))) == "no_workflow":
+        return False
+    yield from go_on_ending(terms, workflow_id)
+    return True
 
 
 def remove_if_idle(terms: Terms, workflow_id: str) -> Flow[bool]:

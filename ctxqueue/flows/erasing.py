@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctxqueue.codec import unpack
-from ctxqueue.effects import Batch, Flow, Forget, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
-from ctxqueue.errors import InvalidInput
+from ctxqueue.effects import Batch, Flow, Forget, Load, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
+from ctxqueue.errors import InvalidInput, VersionConflict, WorkflowNotFound
 from ctxqueue.flows.writing import delete
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
 from ctxqueue.records import HEADER, decode_header, meta_of
@@ -67,9 +67,26 @@ def _of_workflow(terms: Terms, workflow_id: str, subject: Subject) -> Flow[tuple
             return 0, 0
         for encoded, record in pairs:
             address = Address.decode(encoded, of_global=of_global)
-            if subject.left(address, record):
-                removed += yield from delete(terms, workflow_id, OPERATOR, address, purge=True)
+            removed += yield from _of_entry(terms, workflow_id, address, record, subject)
     return removed, (yield from _of_history(workflow_id, subject))
+
+
+def _of_entry(terms: Terms, workflow_id: str, address: Address, record: bytes | None, subject: Subject) -> Flow[bool]:
+    """Remove the entry if it is theirs, and still is: what others have written meanwhile stays."""
+    while record is not None and subject.left(address, record):
+        version = decode_header(record).stamp.version
+        try:
+            return (
+                yield from delete(
+                    terms, workflow_id, OPERATOR, address, expected_version=version, purge=True, even_closed=True
+                )
+            )
+        except VersionConflict:
+            _, records = yield from do(Load(workflow_id, (address.encode(),)))
+            record = records.get(address.encode())
+        except WorkflowNotFound:
+            break  # removed meanwhile, with all that was in it
+    return False
 
 
 def _of_history(workflow_id: str, subject: Subject) -> Flow[int]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
 
 LOG_PAGE = 1_000
+LAST_REVISION = 2**53
+"""Above any; what every store can count to."""
 HISTORY_BATCH = 50
 """Addresses whose kept values are read in one round trip."""
 
@@ -74,6 +76,8 @@ def _versions(
     workflow_id: str, agent: Agent, address: Address, limit: int, *, reveal: bool
 ) -> Flow[list[ContextEntry]]:
     found: list[ContextEntry] = []
+    read: set[int] = set()
+    """Versions: what is written between two pages moves all that is kept."""
     skip, more = 0, True
     while more and len(found) < limit:
         effect = LoadHistory(workflow_id or GLOBAL_WORKFLOW, address.encode(), skip)
@@ -85,7 +89,8 @@ def _versions(
         records = ([record] if record and not skip else []) + [each.record for each in kept]
         for each in records:
             entry = shown(agent, address, each, reveal=reveal) if _fresh(each, head.now_us) else None
-            if entry is not None:
+            if entry is not None and entry.version not in read:
+                read.add(entry.version)
                 found.append(entry)
         skip += len(kept)
     return found[:limit]
@@ -105,8 +110,8 @@ def changes(workflow_id: str, agent: Agent, from_revision: int, limit: int, curs
     Raises RevisionTrimmed, HistoryDiverged.
     """
     checked_count("limit", limit, MAX_PAGE)
-    if isinstance(from_revision, bool) or not isinstance(from_revision, int) or from_revision < 0:
-        raise InvalidInput(f"from_revision is {from_revision!r}: give a revision, 0 for the beginning")
+    if isinstance(from_revision, bool) or not isinstance(from_revision, int) or not 0 <= from_revision <= LAST_REVISION:
+        raise InvalidInput(f"from_revision is {from_revision!r:.60}: give a revision, 0 for the beginning")
     after = _Cursor.parse(cursor) if cursor is not None else _Cursor(from_revision, 0, "")
     found: list[tuple[Change, _Cursor]] = []
     # Of a revision that was read in part, and to see that it is still the one that was read.
@@ -155,9 +160,12 @@ class _Cursor:
         """Undo `text`; raises InvalidInput."""
         try:
             revision, read, commit = urlsafe_b64decode(cursor).decode().split(".")
-            return cls(int(revision), int(read), bytes.fromhex(commit).hex())
+            found = cls(int(revision), int(read), bytes.fromhex(commit).hex())
+            if 0 <= found.revision <= LAST_REVISION and found.read >= 0 and found.commit and found.text() == cursor:
+                return found
         except (ValueError, TypeError):
-            raise InvalidInput(f"cursor {cursor!r:.60} is not one that changes() returned") from None
+            pass
+        raise InvalidInput(f"cursor {cursor!r:.60} is not one that changes() returned")
 
 
 def _read(agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str) -> Iterator[tuple[Change, _Cursor]]:
@@ -245,7 +253,7 @@ def _standing(workflow_id: str, agent: Agent, revision: int, stood: Mapping[str,
             elif more:
                 skips[address] += len(kept)
                 continue
-            elif may_read(agent, Address.decode(address, of_global=False), sensitive=change.sensitive):
+            elif may_read(agent, Address.decode(address, of_global=False), sensitive=_was_sensitive(change)):
                 key = address.rpartition("\0")[2]
                 raise RevisionTrimmed(
                     f"version {change.before} of {key!r} in workflow {workflow_id!r}, which stood at revision"
@@ -253,6 +261,10 @@ def _standing(workflow_id: str, agent: Agent, revision: int, stood: Mapping[str,
                 )
             del wanted[address]
     return found
+
+
+def _was_sensitive(change: Logged) -> bool:
+    return change.was_sensitive if change.kind == "put" else change.sensitive
 
 
 def _of_version(kept: list[Kept], version: int) -> bytes | None:

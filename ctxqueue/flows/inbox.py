@@ -163,7 +163,7 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
 
 def _settle(terms: Terms, ref: UpdateRef, settled: Settled) -> Flow[None]:
     with Identified("settle", ref.home, ref.agent_id, [ref.update_id], None) as call:
-        yield from commit(terms, ref.home, ref.agent_id, call, b"", (), settling=Settling((settled,)))
+        yield from commit(terms, ref.home, Agent(ref.agent_id), call, b"", (), settling=Settling((settled,)))
 
 
 def _result(outcome: Outcome) -> CommitResult:

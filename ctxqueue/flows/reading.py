@@ -48,6 +48,11 @@ def etag(workflow_id: str) -> Flow[str]:
     head, _ = yield from do(Load(workflow_id, ()))
     if head is None:
         raise unknown_workflow(workflow_id)
+    return etag_of(head)
+
+
+def etag_of(head: Head) -> str:
+    """Return the etag of a head."""
     return f"{head.incarnation}.{head.revision}.{head.commit_id.hex()}"
 
 

@@ -75,8 +75,13 @@ def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]
     if due.kind in ("inbox", "updates"):
         sent = yield from do(Remind(due, REMINDERS_A_STEP, terms.lease_us))
         return 0, 0 if sent else 1, True
-    released = yield from do(Release(due, terms.bounds.horizon_us))
-    return 0, 0 if released else 1, True
+    released = yield from do(Release(due, terms.lease_us, terms.bounds.horizon_us))
+    if released == "given_up":
+        logger.error(
+            "run %s in workflow %r was released and nobody has claimed it for %g s: its message is dropped",
+            *(due.detail, due.workflow_id, terms.settings.horizon),
+        )
+    return 0, 1 if released == "kept" else 0, True
 
 
 def _expire(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:

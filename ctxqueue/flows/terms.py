@@ -14,42 +14,55 @@ from ctxqueue.rules.visibility import ContextFilterRegistry
 from ctxqueue.settings import MAX_SCRIPT_MERGE, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ctxqueue.records import Standing
 
 
 SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
-"""Bytes of a record."""
+"""Bytes of a value with what is known of it."""
+OVERHEAD = 500
+"""Bytes of memory, about, that each takes beside these, its place among them."""
 
 
 class Seen:
-    """The records that this process wrote last, so that its next update of them need not read first."""
+    """What this process wrote last, so that its next update of it need not read first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._records: OrderedDict[tuple[str, str], Standing] = OrderedDict()
         self._bytes = 0
 
-    def get(self, place: tuple[str, str]) -> bytes | None:
-        """Return the record last written at (workflow, address), if it is kept."""
+    def get(self, place: tuple[str, str]) -> Standing | None:
+        """Return what was last written at (workflow, address), if it is kept."""
         return self._records.get(place)
 
-    def put(self, place: tuple[str, str], record: bytes) -> None:
-        """Keep a record, unless it is large; those that were written longest ago go."""
-        if len(record) > LARGEST_SEEN:
-            return
+    def put(self, workflow_id: str, written: Iterable[tuple[str, Standing]]) -> None:
+        """Keep what was written at some addresses, unless it is large; what was written longest ago goes."""
         with self._lock:
-            self._bytes += len(record) - len(self._records.pop(place, b""))
-            self._records[place] = record
+            for address, record in written:
+                size = _size(record)
+                if size > LARGEST_SEEN:
+                    continue
+                place = workflow_id, address
+                before = self._records.pop(place, None)
+                self._bytes += size - (_size(before) if before else 0)
+                self._records[place] = record
             while self._bytes > SEEN_BYTES:
                 _, oldest = self._records.popitem(last=False)
-                self._bytes -= len(oldest)
+                self._bytes -= _size(oldest)
 
     def forget(self, place: tuple[str, str]) -> None:
-        """Drop a record that others have written over."""
+        """Drop what others have written over."""
         with self._lock:
-            self._bytes -= len(self._records.pop(place, b""))
+            before = self._records.pop(place, None)
+            self._bytes -= _size(before) if before else 0
+
+
+def _size(record: Standing) -> int:
+    return len(record.value) + len(record.meta) + OVERHEAD
 
 
 @dataclass(slots=True)

@@ -11,10 +11,19 @@ from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, W
 from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
 from ctxqueue.flows.committing import MergeInClient, commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.writing import Change, checked, described, digest_of, home_of, new_edges, version_conflict
+from ctxqueue.flows.writing import (
+    Change,
+    checked,
+    described,
+    digest_of,
+    home_of,
+    new_edges,
+    version_conflict,
+    written,
+)
 from ctxqueue.identity import Identified
 from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
-from ctxqueue.records import Stamp, decode_header, encode_record, meta_of, value_of
+from ctxqueue.records import Stamp, Standing, decode_meta
 from ctxqueue.rules import merging
 
 if TYPE_CHECKING:
@@ -72,7 +81,7 @@ def merged(
             rounds += 1
             try:
                 writes = merge.writes(home)
-                reply, fired = yield from commit(terms, home, agent.agent_id, call, digest, writes, edges, settling)
+                reply, fired = yield from commit(terms, home, agent, call, digest, writes, edges, settling=settling)
             except (MergeInClient, ValueTooLarge, CommitTooLarge) as refusal:
                 if not merge.can_do_otherwise(refusal):
                     raise
@@ -157,7 +166,7 @@ class _Merge:
         self._changes = changes
         self._here = {change.encoded for change in changes if not self._merges_in_server(change)}
         self._known: dict[str, bytes | None] = {}
-        self._guessed: dict[str, bytes | None] = {}
+        self._guessed: dict[str, Standing | None] = {}
         self._written: dict[str, Write] = {}
 
     def suppose(self, known: Records) -> None:
@@ -175,14 +184,18 @@ class _Merge:
         """
         unseen = []
         for change in self._changes:
-            if change.encoded in self._here and change.put.expected_version is None:
-                record = self._terms.seen.get((workflow_id, change.encoded))
-                if record is None:
-                    unseen.append(change.encoded)
-                self._guessed[change.encoded] = record
+            if change.encoded not in self._here:
+                continue
+            wanted = change.put.expected_version
+            standing = self._terms.seen.get((workflow_id, change.encoded))
+            if wanted is not None and (standing is None or standing.stamp.version != wanted):
+                continue  # the commit's refusal brings what stands there
+            if standing is None:
+                unseen.append(change.encoded)
+            self._guessed[change.encoded] = standing
         if unseen:
             _, records = yield from do(Load(workflow_id, tuple(unseen)))
-            self._guessed.update(records)
+            self._guessed.update((encoded, Standing.of(record)) for encoded, record in records.items())
 
     def can_do_otherwise(self, refusal: MergeInClient | ValueTooLarge | CommitTooLarge) -> bool:
         """Prepare another try; return False if it would be no other one."""
@@ -198,19 +211,16 @@ class _Merge:
         """Keep what was written, for the next guess."""
         if committed.replayed:
             return
-        agent = self._agent.agent_id.encode()
-        for change, version in zip(self._changes, committed.versions, strict=True):
-            write = self._written.get(change.encoded)
-            if write is not None:
-                expires_us = committed.now_us + write.ttl_us if write.ttl_us else 0
-                stamp = Stamp(version, committed.commit_id)
-                record = encode_record(
-                    stamp, committed.revision, committed.now_us, expires_us, agent, write.meta, write.value
-                )
-                self._terms.seen.put((workflow_id, change.encoded), record)
+        written = [
+            (change.encoded, Standing(Stamp(version, committed.commit_id), write.meta, write.value))
+            for change, version in zip(self._changes, committed.versions, strict=True)
+            if (write := self._written.get(change.encoded)) is not None
+        ]
+        if written:
+            self._terms.seen.put(workflow_id, written)
 
     def _merges_in_server(self, change: Change) -> bool:
-        if change.put != Put(change.put.value):
+        if not change.bare:
             return False  # options of its own are laid over those that stand there
         if self._strategy in ("append", "keep"):
             return True
@@ -245,31 +255,30 @@ class _Merge:
 
     def _for_server(self, change: Change) -> Write:
         operation = IN_STORE.get(self._strategy, "set")
-        what = described(self._agent, change)
-        return Write(operation, change.encoded, change.packed, keep_expiry=True, **what._asdict())
+        return written(operation, change, change.packed, described(self._agent, change), keep_expiry=True)
 
     def _merged(self, workflow_id: str, change: Change) -> Write:
         wanted = change.put.expected_version
         known = change.encoded in self._known
-        record = self._known[change.encoded] if known else self._guessed.get(change.encoded)
-        header = decode_header(record) if record is not None else None
-        if known and wanted is not None and wanted != (header.stamp.version if header else 0):
+        record = self._known.get(change.encoded)
+        standing = Standing.of(record) if record is not None else None if known else self._guessed.get(change.encoded)
+        if known and wanted is not None and wanted != (standing.stamp.version if standing else 0):
             raise version_conflict(workflow_id, change, wanted, shown(self._agent, change.address, record))
-        if record is None or header is None:
-            return Write(
+        if standing is None:
+            return written(
                 "put",
-                change.encoded,
+                change,
                 change.packed,
+                described(self._agent, change),
                 expected_version=wanted or 0,
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
-                **described(self._agent, change)._asdict(),
             )
-        existing = meta_of(record, header)
+        existing = decode_meta(standing.meta)
         try:
             # Both sides in their stored form: the result does not depend on whether a value was read or given.
             merged = merging.strategy(self._strategy).merge(
-                codec.unpack(value_of(record, header)), codec.unpack(change.packed), BY_RANK[existing.rank]
+                codec.unpack(standing.value), codec.unpack(change.packed), BY_RANK[existing.rank]
             )
         except InvalidInput as error:
             if known:
@@ -283,15 +292,15 @@ class _Merge:
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
                 f" at most {self._terms.settings.max_value}; nothing was written"
             )
-        return Write(
+        return written(
             "put",
-            change.encoded,
+            change,
             packed,
-            expected_version=header.stamp.version,
-            expected_commit=header.stamp.commit_id,
+            described(self._agent, change, existing, standing.meta),
+            expected_version=standing.stamp.version,
+            expected_commit=standing.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
-            **described(self._agent, change, existing)._asdict(),
         )
 
 

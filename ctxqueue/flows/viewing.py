@@ -33,7 +33,13 @@ CATCH_UP = 100
 KEPT_BYTES = 32 * 1024 * 1024
 """What a manager keeps of snapshots at most."""
 LARGEST_KEPT = KEPT_BYTES // 4
-KEPT_SIGHTS = 256
+KEPT_SIGHTS_BYTES = 64 * 1024 * 1024
+"""What a manager keeps at most of what agents saw, unpacked, and of the snapshots that they saw it in."""
+LARGEST_SIGHT = KEPT_SIGHTS_BYTES // 4
+SNAPSHOT_OVERHEAD = 1_000
+RECORD_OVERHEAD = 200
+ENTRY_OVERHEAD = 1_000
+"""Bytes of memory, about, beside those that are stored."""
 NEVER_US = 2**62
 
 
@@ -44,6 +50,7 @@ class Snapshot:
     head: Head
     records: dict[str, bytes]
     size: int
+    """Bytes of memory that it takes, about."""
     changed: frozenset[str]
     """The addresses in which it differs from ``before``."""
     before: Snapshot | None
@@ -63,6 +70,16 @@ class Seen:
     until_us: int
     """From then on some of it has expired."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about, with its snapshots, which nobody else may keep any more."""
+        return (
+            self.inner.size
+            + (self.outer.size if self.outer else 0)
+            + SNAPSHOT_OVERHEAD
+            + ENTRY_OVERHEAD * len(self.by_key)
+        )
+
 
 @dataclass(slots=True)
 class Views:
@@ -72,10 +89,14 @@ class Views:
     _snapshots: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _seen: OrderedDict[tuple[object, ...], Seen] = field(default_factory=OrderedDict)
+    _seen_bytes: int = 0
 
     def snapshot(self, workflow_id: str) -> Snapshot | None:
         """Return the newest one of a workflow that is kept."""
-        return self._snapshots.get(workflow_id)
+        with self._lock:
+            if workflow_id in self._snapshots:
+                self._snapshots.move_to_end(workflow_id)
+            return self._snapshots.get(workflow_id)
 
     def keep(self, workflow_id: str, snapshot: Snapshot | None) -> None:
         """Replace a workflow's snapshot; None: it is gone."""
@@ -94,13 +115,16 @@ class Views:
         return self._seen.get(place)
 
     def note(self, place: tuple[object, ...], seen: Seen) -> None:
-        """Keep what was seen, as long as its snapshot is kept."""
+        """Keep what was seen."""
         with self._lock:
-            self._seen.pop(place, None)
-            if seen.inner.size <= LARGEST_KEPT:
+            old = self._seen.pop(place, None)
+            self._seen_bytes -= old.size if old else 0
+            if seen.size <= LARGEST_SIGHT:
                 self._seen[place] = seen
-            while len(self._seen) > KEPT_SIGHTS:
-                self._seen.popitem(last=False)
+                self._seen_bytes += seen.size
+            while self._seen_bytes > KEPT_SIGHTS_BYTES:
+                _, oldest = self._seen.popitem(last=False)
+                self._seen_bytes -= oldest.size
 
 
 def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) -> Flow[AgentContext]:
@@ -171,7 +195,8 @@ def _looked_again(
         return _looked(terms, agent, inner, outer, needed, reveal=reveal)
     now_us = max(inner.head.now_us, outer.head.now_us if outer else 0)
     by_key = dict(seen.by_key)
-    for key in {address.rpartition("\0")[2] for addresses in changes for address in addresses or ()}:
+    keys = {address.rpartition("\0")[2] for addresses in changes for address in addresses or ()}
+    for key in keys:
         within = [address.encode() for address in inner_addresses(agent, key)]
         found = visible(
             agent,
@@ -182,7 +207,24 @@ def _looked_again(
         )
         by_key.pop(key, None)
         by_key.update(found)
-    return _judged(terms, agent, inner, outer, needed, by_key)
+    if terms.filters.narrows(agent) or seen.sight.hidden:
+        return _judged(terms, agent, inner, outer, needed, by_key)
+    # All that it may read is relevant, so only what has changed needs a look.
+    entries = dict(seen.sight.entries)
+    until_us = seen.until_us
+    for key in keys:
+        entries.pop(key, None)
+        if key in by_key and not is_reserved(key):
+            entries[key] = by_key[key][0]
+            until_us = min(until_us, _until(by_key[key]))
+    sight = Sight(entries=entries, hidden=seen.sight.hidden, by_key=by_key)
+    return Seen(inner, outer, terms.filters.generation, by_key, sight, until_us)
+
+
+def _until(standing: Iterable[ContextEntry]) -> int:
+    """Return when the first of some entries has expired."""
+    expiries = [entry.expires_at for entry in standing if entry.expires_at]
+    return since_epoch(min(expiries)) if expiries else NEVER_US
 
 
 def _changes(now: Snapshot | None, then: Snapshot | None) -> frozenset[str] | None:
@@ -209,8 +251,7 @@ def _judged(
         hidden=innermost.keys() - relevant,
         by_key=by_key,
     )
-    expiries = [entry.expires_at for standing in by_key.values() for entry in standing if entry.expires_at]
-    until_us = since_epoch(min(expiries)) if expiries else NEVER_US
+    until_us = _until(chain.from_iterable(by_key.values()))
     return Seen(inner, outer, terms.filters.generation, by_key, sight, until_us)
 
 
@@ -248,8 +289,10 @@ def _answered(workflow_id: str, kept: Snapshot | None, answer: object) -> Flow[S
         if answer.head is None:
             return None
         if answer.answer == "same":
-            # The clock goes on; replacing the head only would make it another snapshot.
-            kept.head = answer.head
+            # The clock goes on, also by what another thread has read meanwhile; a new head in a new snapshot would have
+            # all looked at again.
+            if answer.head.now_us > kept.head.now_us:
+                kept.head = answer.head
             return kept
         if answer.answer == "changed":
             return _updated(kept, answer.head, answer.records)
@@ -264,7 +307,7 @@ def _updated(kept: Snapshot, head: Head, changed: Mapping[str, bytes | None]) ->
             records.pop(address, None)
     size = kept.size
     for address, record in changed.items():
-        size += len(record or b"") - len(kept.records.get(address, b""))
+        size += _size(record) - _size(kept.records.get(address))
     kept.before = None  # one step back is enough; a chain of them would keep every value that ever stood there
     return Snapshot(head, records, size, frozenset(changed), kept)
 
@@ -289,7 +332,12 @@ def _all(workflow_id: str, first_page: object) -> Flow[Snapshot | None]:
 
 
 def _snapshot(head: Head | None, records: dict[str, bytes]) -> Snapshot | None:
-    return Snapshot(head, records, sum(map(len, records.values())), frozenset(), None) if head else None
+    size = SNAPSHOT_OVERHEAD + sum(map(_size, records.values()))
+    return Snapshot(head, records, size, frozenset(), None) if head else None
+
+
+def _size(record: bytes | None) -> int:
+    return 0 if record is None else len(record) + RECORD_OVERHEAD
 
 
 def _same(first: Head | None, now: Head | None) -> bool:

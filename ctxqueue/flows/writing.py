@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import Conflict, Flow, Load, Write, do
+from ctxqueue.effects import Conflict, Flow, Load, Operation, Write, do
 from ctxqueue.errors import (
     AccessDenied,
     EntryExists,
@@ -35,6 +37,7 @@ from ctxqueue.models import (
 from ctxqueue.records import (
     Meta,
     Stamp,
+    Standing,
     decode_entry,
     decode_header,
     encode_meta,
@@ -48,8 +51,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.graph import Edges
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One key of a call, checked: where it goes, and its value's bytes."""
 
     address: Address
@@ -57,6 +59,16 @@ class Change:
     put: Put
     packed: bytes
     ttl_us: int | None
+    bare: bool
+    """Nothing is given but the value."""
+
+
+@lru_cache(maxsize=4_096)
+def _by_rule(key: str) -> tuple[Address, str] | None:
+    """Return the address, and its stored form, of a key that goes to the workflow's own scope by rule."""
+    checked_name(key, "key")
+    address = Address(scope_of(key), "", key)
+    return (address, address.encode()) if address.scope is ContextScope.WORKFLOW else None
 
 
 def target(agent: Agent, key: str, scope: str | ContextScope | None, group: str | None) -> Address:
@@ -80,10 +92,14 @@ def home_of(workflow_id: str, scope: ContextScope) -> str:
 
 def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     """Return the change that a key and its options ask for; raises InvalidInput before anything is written."""
+    if put.scope is None and put.group is None and type(key) is str:
+        place = _by_rule(key)
+        if place is not None:
+            return checked_at(terms, place[0], put, place[1])
     return checked_at(terms, target(agent, key, put.scope, put.group), put)
 
 
-def checked_at(terms: Terms, address: Address, put: Put) -> Change:
+def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> Change:
     """Return the change at an address that is settled; raises InvalidInput."""
     key = address.key
     try:
@@ -95,6 +111,9 @@ def checked_at(terms: Terms, address: Address, put: Put) -> Change:
             f"the value of {key!r} takes {len(packed)} bytes: at most {terms.settings.max_value};"
             " split it over several keys, or raise ctxqueue_max_value"
         )
+    encoded = encoded or address.encode()
+    if _is_bare(put):
+        return Change(address, encoded, put, packed, None, bare=True)
     if put.priority is not None:
         ContextPriority.parse(put.priority)
     _check_flags(key, put)
@@ -102,7 +121,19 @@ def checked_at(terms: Terms, address: Address, put: Put) -> Change:
         raise InvalidInput(f"metadata of {key!r} is a {type(put.metadata).__name__}: give a mapping")
     _check_version(key, put.expected_version)
     ttl_us = None if put.ttl is None else microseconds(put.ttl, f"ttl of {key!r}")
-    return Change(address, address.encode(), put, packed, ttl_us)
+    return Change(address, encoded, put, packed, ttl_us, bare=False)
+
+
+def _is_bare(put: Put) -> bool:
+    return (
+        put.expected_version is None
+        and put.ttl is None
+        and put.scope is None
+        and put.group is None
+        and put.pinned is None
+        and put.depends_on is None
+        and _says_nothing(put)
+    )
 
 
 def _check_flags(key: str, put: Put) -> None:
@@ -130,10 +161,15 @@ class Described(NamedTuple):
     depends_on: tuple[str, ...]
 
 
-def described(agent: Agent, change: Change, existing: Meta | None = None) -> Described:
-    """Return what was given, else what stands there, else as by rule."""
+def described(agent: Agent, change: Change, existing: Meta | None = None, encoded: bytes = b"") -> Described:
+    """Return what was given, else what stands there (also in its ``encoded`` form), else as by rule."""
     put = change.put
     key = change.address.key
+    if existing is not None and change.bare:
+        evictable = 0 if existing.pinned else EVICTABLE.get(BY_RANK[existing.rank], 0)
+        return Described(encoded, evictable, existing.sensitive, existing.depends_on)
+    if existing is None and _says_nothing(put):
+        return _described_by_rule(agent.agent_id, key)
     if put.priority is not None:
         priority = ContextPriority.parse(put.priority)
     else:
@@ -161,7 +197,52 @@ def described(agent: Agent, change: Change, existing: Meta | None = None) -> Des
     return Described(meta, 0 if pinned else EVICTABLE.get(priority, 0), sensitive, depends_on)
 
 
+def _says_nothing(put: Put) -> bool:
+    """Whether a new entry's priority and the like are as by rule."""
+    return (
+        put.priority is None
+        and put.metadata is None
+        and put.sensitive is None
+        and not put.pinned
+        and (put.depends_on is None or put.depends_on == ())
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _described_by_rule(agent_id: str, key: str) -> Described:
+    priority, sensitive = priority_of(key), is_sensitive_name(key)
+    meta = encode_meta(agent_id, priority, pinned=False, sensitive=sensitive, depends_on=(), metadata=None)
+    return Described(meta, EVICTABLE.get(priority, 0), sensitive, ())
+
+
 EVICTABLE = {ContextPriority.LOW: 1, ContextPriority.MEDIUM: 2}
+
+
+def written(
+    operation: Operation,
+    change: Change,
+    value: bytes,
+    what: Described,
+    *,
+    expected_version: int | None = None,
+    expected_commit: bytes = b"",
+    ttl_us: int | None = None,
+    keep_expiry: bool = False,
+) -> Write:
+    """Return the write of a value at a change's address."""
+    return Write(
+        operation,
+        change.encoded,
+        value,
+        what.meta,
+        expected_version,
+        expected_commit,
+        ttl_us,
+        keep_expiry,
+        what.evictable,
+        what.sensitive,
+        what.depends_on,
+    )
 
 
 def new_edges(changes: list[Change]) -> Edges:
@@ -171,13 +252,16 @@ def new_edges(changes: list[Change]) -> Edges:
 
 def digest_of(call: Call, kind: str, changes: list[Change]) -> bytes:
     """Return the digest of what the caller gave, before any merging."""
-    options = repr([_given(change) for change in changes])
-    return input_digest(call.owner, [kind.encode(), options.encode(), *(change.packed for change in changes)])
+    options = ", ".join(map(_given, changes))
+    return input_digest(call.owner, [kind.encode(), f"[{options}]".encode(), *[change.packed for change in changes]])
 
 
-def _given(change: Change) -> tuple[object, ...]:
+def _given(change: Change) -> str:
+    """Return the options in the form that journals have digests of: another one would look like another input."""
+    if change.bare:
+        return f"({change.encoded!r}, None, None, None, None, None, None, None)"
     put = change.put
-    return (
+    given = (
         change.encoded,
         change.ttl_us,
         put.priority and ContextPriority.parse(put.priority).value,
@@ -187,6 +271,7 @@ def _given(change: Change) -> tuple[object, ...]:
         put.expected_version,
         put.metadata and codec.pack(dict(put.metadata)),
     )
+    return repr(given)
 
 
 def put(
@@ -204,12 +289,10 @@ def put(
     workflow_id = home_of(workflow_id, change.address.scope)
     what = described(agent, change)
     expected = 0 if create else options.expected_version
-    write = Write(
-        "put", change.encoded, change.packed, expected_version=expected, ttl_us=change.ttl_us, **what._asdict()
-    )
+    write = written("put", change, change.packed, what, expected_version=expected, ttl_us=change.ttl_us)
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
-        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, (write,), new_edges([change]))
+        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), new_edges([change]))
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)
         if create:
@@ -234,7 +317,7 @@ def put(
         stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, change.packed
     )
     if not reply.replayed:
-        terms.seen.put((workflow_id, change.encoded), record)
+        terms.seen.put(workflow_id, [(change.encoded, Standing(stamp, what.meta, change.packed))])
     return decode_entry(change.address, record)
 
 
@@ -247,17 +330,18 @@ def delete(
     expected_version: int | None = None,
     operation_id: str | None = None,
     purge: bool = False,
+    even_closed: bool = False,
 ) -> Flow[bool]:
     """Remove one entry; False if it was not there. ``purge`` forgets its earlier values too."""
     _check_version(address.key, expected_version)
     workflow_id = home_of(workflow_id, address.scope)
     encoded = address.encode()
-    change = Change(address, encoded, Put(None), b"", None)
+    change = Change(address, encoded, Put(None), b"", None, bare=True)
     operation: Literal["delete", "purge"] = "purge" if purge else "delete"
     with Identified(operation, workflow_id, agent.agent_id, [encoded], operation_id) as call:
         digest = digest_of(call, operation, [change])
         writes = (Write(operation, encoded, expected_version=expected_version),)
-        reply, _ = yield from commit(terms, workflow_id, agent.agent_id, call, digest, writes)
+        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, writes, even_closed=even_closed)
     if isinstance(reply, Conflict):
         current = yield from _current(workflow_id, agent, change, reply, 0)
         raise version_conflict(workflow_id, change, expected_version, current)

@@ -6,7 +6,7 @@ and body of a chord, retries. A header that is there already stays, so that retr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from celery import current_task
 from celery.signals import before_task_publish
@@ -20,6 +20,10 @@ WORKFLOW = "ctxqueue_workflow"
 NAMESPACE = "ctxqueue_namespace"
 RUN = "ctxqueue_run"
 LEG = "ctxqueue_leg"
+SHOWN = "ctxqueue_shown"
+"""The publisher chose what is shown of the arguments. Without it the text may be Celery's own, which is all of them."""
+
+HIDDEN_ARGS, HIDDEN_KWARGS = "(...)", "{...}"
 
 OUR_TASKS = "ctxqueue."
 
@@ -57,9 +61,20 @@ def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: ob
         headers.setdefault(WORKFLOW, request.get(WORKFLOW))
         headers.setdefault(NAMESPACE, request.get(NAMESPACE))
     if WORKFLOW in headers or sender.startswith(OUR_TASKS):
-        parent = request.get(RUN) if request is not None else None
+        parent = _parent(request, headers["id"]) if request is not None else None
         # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.
         headers.setdefault(RUN, derived_run_id(parent, headers["id"]) if parent else new_run_id())
+
+
+def _parent(request: Context, task_id: str) -> str | None:
+    """Return what the run of a message is derived from: the run that publishes it.
+
+    For the body of a chord it is the group of its members: after a crash another one of them may send it again.
+    """
+    if request.chord and request.group and cast("dict[str, Any]", request.chord)["options"].get("task_id") == task_id:
+        return str(request.group)
+    run: str | None = request.get(RUN)
+    return run
 
 
 def connect_signal() -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from ctxqueue.clock import microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import enqueuing, events, headers, schedule
+from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
+from ctxqueue.integration.on_commit import CarriedOnCommit
+from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
 from ctxqueue.rules.dependencies import as_condition
@@ -24,15 +31,16 @@ from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
 from ctxqueue.tasks.context_updates import UpdateSignatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from celery import Celery, Task
     from celery.result import AsyncResult
 
+    from ctxqueue.integration.aio import AsyncContextQueue
     from ctxqueue.models import DeadLetter, Page
     from ctxqueue.pending import PendingUpdate
+    from ctxqueue.stores.base import Store
 
-CELERY_SCHEMES = {"redis://": "redis://", "rediss://": "rediss://", "redis+socket://": "unix://"}
 """How Celery spells a Redis, and how redis-py does."""
 
 
@@ -56,6 +64,20 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
         return queue
 
 
+def installed(app: Celery) -> ContextQueue | None:
+    """Return what `install` put into an app; None if it did not."""
+    with _installing:
+        return _installed.get(app)
+
+
+class Watcher(Protocol):
+    """What a test hangs in to see which tasks ran and which lacked keys."""
+
+    def needs_looked_at(self, task: str, workflow_id: str, needed: tuple[str, ...], missing: tuple[str, ...]) -> None:
+        """Take note of an eager task that has ``needs``."""
+        ...
+
+
 class ContextQueue:
     """ctxqueue in one Celery app."""
 
@@ -65,6 +87,9 @@ class ContextQueue:
         self.given_namespace = given_namespace
         self._opening = threading.RLock()
         self._manager: tuple[int, SharedContextManager] | None = None
+        self._aio: AsyncContextQueue | None = None
+        self.watcher: Watcher | None = None
+        """Told of eager tasks with ``needs``."""
 
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
@@ -95,27 +120,52 @@ class ContextQueue:
         """This process's manager; made when first used, again after a fork."""
         with self._opening:
             if self._manager is None or self._manager[0] != os.getpid():
-                self._manager = (os.getpid(), self._open())
+                self._manager = (os.getpid(), self._managing())
+                self._aio = None
             return self._manager[1]
 
-    def _open(self) -> SharedContextManager:
+    @property
+    def aio(self) -> AsyncContextQueue:
+        """The same for event loops, also of this process; see `AsyncContextQueue`."""
+        with self._opening:
+            _ = self.manager  # after a fork both are new
+            if self._aio is None:
+                from ctxqueue.integration.aio import AsyncContextQueue  # noqa: PLC0415 - only who awaits needs it
+
+                self._aio = AsyncContextQueue(self)
+            return self._aio
+
+    @contextmanager
+    def on_store(self, store: Store, watcher: Watcher | None = None) -> Iterator[None]:
+        """Let this process use another store for a while, and tell ``watcher`` of eager tasks: for tests."""
+        with self._opening:
+            kept = self._manager, self._aio, self.watcher
+            self._manager, self._aio, self.watcher = (os.getpid(), self._managing(store)), None, watcher
+        try:
+            yield
+        finally:
+            with self._opening:
+                self._manager, self._aio, self.watcher = kept
+
+    def _managing(self, store: Store | None = None) -> SharedContextManager:
         conf = self.app.conf
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
-        manager = SharedContextManager(open_store(self._url(), namespace), {"namespace": namespace})
-        manager.terms = replace(manager.terms, settings=settings, app=self.app.main or "celery")
+        config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
+        manager = SharedContextManager(store or open_store(self.url, namespace), config)
+        manager.terms = replace(manager.terms, app=self.app.main or "celery")
         manager.driver = Driver(manager.store, partial(publish, self.app))
         return manager
 
-    def _url(self) -> str:
+    @property
+    def url(self) -> str:
+        """The store's; raises ConfigurationError if there is none."""
         conf = self.app.conf
         url = self.given_url or conf.get("ctxqueue_backend_url") or os.environ.get(ENVIRONMENT_URL)
         if url:
             return str(url)
-        for candidate in (conf.result_backend, conf.broker_url):
-            if isinstance(candidate, str) and candidate.startswith(tuple(CELERY_SCHEMES)):
-                scheme, _, rest = candidate.partition("://")
-                return f"{CELERY_SCHEMES[f'{scheme}://']}{rest}".replace("virtual_host=", "db=")
+        if url := celerys_url(conf):
+            return url
         raise ConfigurationError(
             "ctxqueue has no store: set ctxqueue_backend_url = 'redis://...' in the app's configuration,"
             f" or {ENVIRONMENT_URL} in the environment"
@@ -126,10 +176,17 @@ class ContextQueue:
         """The app's own task class with our attempts laid over it."""
         return self._over(self.app.Task)
 
+    @property
+    def PlainTask(self) -> type[Any]:  # noqa: N802 - as Celery names its own
+        """The app's own task class for what is no agent's: only the arguments are hidden."""
+        base: type[Any] = self.app.Task
+        return base if issubclass(base, PrivateTask) else type("PlainTask", (PrivateTask, base), {"abstract": True})
+
     def _over(self, base: type[Any]) -> type[Any]:
         if issubclass(base, ContextTask):
             return base
-        return type("ContextTask", (ContextTask, base), {"abstract": True, "context_queue": self})
+        layers = (ContextTask, CarriedOnCommit) if hasattr(base, "apply_async_on_commit") else (ContextTask,)
+        return type("ContextTask", (*layers, base), {"abstract": True, "context_queue": self})
 
     def workflow(
         self,
@@ -160,7 +217,7 @@ class ContextQueue:
         needs_timeout: float | None = None,
         **celery_options: Any,
     ) -> Callable[[Callable[..., Any]], Any]:
-        """Declare a Celery task that acts as an agent; it is always bound.
+        """Declare a Celery task that acts as an agent; it is always bound, and may be a coroutine (`self.acontext`).
 
         ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
         with DependencyTimeout; a callable gets the task's arguments and returns the condition. Celery's options go
@@ -174,10 +231,11 @@ class ContextQueue:
             "needs": _checked(needs),
             "needs_timeout": _checked_timeout(needs_timeout),
         }
-        return cast(
+        declare = cast(
             "Callable[[Callable[..., Any]], Any]",
             self.app.task(**{**options, "base": base, "bind": True, **attributes}),
         )
+        return lambda body: declare(_called(body))
 
     @overload
     def enqueue_update(
@@ -264,6 +322,14 @@ class ContextQueue:
     def drop_dead_letter(self, letter_id: str) -> bool:
         """Remove a dead letter; see `SharedContextManager.drop_dead_letter`."""
         return self.manager.drop_dead_letter(letter_id)
+
+
+def _called(body: Callable[..., Any]) -> Callable[..., Any]:
+    if not iscoroutinefunction(body):
+        return body
+    from ctxqueue.integration.loops import blocking  # noqa: PLC0415 - only who awaits needs it
+
+    return blocking(body)
 
 
 def _checked(needs: Any) -> Any:

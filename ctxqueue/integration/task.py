@@ -24,32 +24,32 @@ from ctxqueue.errors import (
     WorkflowClosed,
 )
 from ctxqueue.flows import attempts
+from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration import events
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import stored
+from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 from ctxqueue.settings import MAX_SAVED_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.effects import Claimed
+    from ctxqueue.handles import Handle
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import Agent
-
-    TaskBase = Task[..., Any]
-else:
-    TaskBase = object
 
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_SECONDS = 1.0
 
 
-class ContextTask(TaskBase):
+class ContextTask(PrivateTask):
     """What `ContextQueue.task` lays over the app's own task class."""
 
     abstract = True
@@ -74,13 +74,24 @@ class ContextTask(TaskBase):
 
         Raises ConfigurationError if the task was published outside any workflow.
         """
+        return self.context_queue.handle(self._workflow_id(), self.agent)
+
+    @property
+    def acontext(self) -> AsyncWorkflowHandle:
+        """The same for a coroutine: its calls are awaited. Raises ConfigurationError likewise."""
+        return self.context_queue.aio.handle(self._workflow_id(), self.agent)
+
+    def _workflow_id(self) -> str:
         reference = current_workflow.get()
         if reference is None:
             raise ConfigurationError(
                 f"task {self.name} belongs to no workflow: publish it inside 'with ctx.workflow(id):'"
             )
         self._check_namespace(reference.namespace)
-        return self.context_queue.handle(reference.workflow_id, self.agent)
+        return reference.workflow_id
+
+    def _context_here(self, in_loop: bool) -> Handle:  # noqa: FBT001 - `ctxqueue.current` calls it
+        return self.acontext if in_loop else self.context
 
     def _check_namespace(self, namespace: str) -> None:
         ours = self.context_queue.manager.terms.namespace
@@ -119,9 +130,16 @@ class ContextTask(TaskBase):
         if condition is not None:
             handle = self.context
             missing = self.context_queue.manager.driver.run(attempts.missing(handle.workflow_id, self.agent, condition))
+            watcher = self.context_queue.watcher
+            if watcher is not None:
+                watcher.needs_looked_at(self.name, handle.workflow_id, tuple(keys_of(condition)), missing)
             if missing:
                 raise DependencyNotReady(f"task {self.name} needs {', '.join(missing)}")
-        return self._run_body(args, kwargs)
+        holding = current_handle.set(self._context_here if current_workflow.get() else None)
+        try:
+            return self._run_body(args, kwargs)
+        finally:
+            current_handle.reset(holding)
 
     def _run_body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the body, by way of ``__call__`` where the app's task class has its own."""
@@ -209,9 +227,11 @@ class ContextTask(TaskBase):
         reference = WorkflowRef(carried.namespace, carried.workflow_id, self.agent) if carried.workflow_id else None
         workflow = current_workflow.set(reference)
         making = current_attempt.set(attempt)
+        holding = current_handle.set(self._context_here if reference else None)
         try:
             yield
         finally:
+            current_handle.reset(holding)
             current_attempt.reset(making)
             current_workflow.reset(workflow)
 

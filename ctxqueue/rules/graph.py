@@ -29,7 +29,7 @@ def _targets(address: str, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def circle(edges: Edges, begin: tuple[str, ...]) -> list[str]:
-    """Return the keys along a circle that can be reached from some addresses, its first key again at its end."""
+    """Return the addresses along a circle that can be reached from some, its first one again at its end."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     ahead, seen = list(begin), set(begin)
     while ahead:
@@ -42,7 +42,7 @@ def circle(edges: Edges, begin: tuple[str, ...]) -> list[str]:
         sorter.prepare()
     except CycleError as error:
         # Each one is there before the next; the one that depends comes first to a reader.
-        return [address.rpartition("\0")[2] for address in reversed(error.args[1])]
+        return list(reversed(error.args[1]))
     return []
 
 

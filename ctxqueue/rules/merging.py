@@ -33,9 +33,12 @@ def smart_merge(existing: Any, new: Any, priority: ContextPriority) -> Any:
     out by writing it again.
     """
     if isinstance(existing, dict) and isinstance(new, dict):
-        merged = dict(existing)
+        merged = {**existing, **new}
+        registered = codec.registered_types()
         for key, value in new.items():
-            merged[key] = smart_merge(existing[key], value, priority) if key in existing else value
+            kind = type(value)
+            if key in existing and (kind not in NEVER_MERGED or kind in registered):
+                merged[key] = smart_merge(existing[key], value, priority)
         return merged
     if isinstance(existing, list) and isinstance(new, list) and priority in UNION_PRIORITIES:
         known = {codec.pack(item) for item in existing}

@@ -105,6 +105,10 @@ class ContextFilterRegistry:
         self.role_filters[checked_name(role, "role")] = _checked(entry_filter)
         self.generation += 1
 
+    def narrows(self, agent: Agent) -> bool:
+        """Whether a filter says what is relevant for the agent."""
+        return agent.agent_type in self.filters or (agent.agent_role or "") in self.role_filters
+
     def relevant_keys(self, entries: list[ContextEntry], agent: Agent, *, needed: frozenset[str]) -> frozenset[str]:
         """Return the keys that pass; what a task needs, or a passing entry depends on, always does."""
         filters = (self.filters.get(agent.agent_type), self.role_filters.get(agent.agent_role or ""))

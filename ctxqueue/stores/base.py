@@ -138,6 +138,11 @@ def open_async_store(url: str, namespace: str) -> AsyncStore:
     return AsyncRedisStore(url, namespace)
 
 
+def is_sql(url: str) -> bool:
+    """Whether a URL names an SQL database; raises ConfigurationError for one that names no store."""
+    return _kind(url) == "sql"
+
+
 def _kind(url: str) -> str:
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError(f"the backend URL has no scheme: use one of {', '.join(SCHEMES)}")

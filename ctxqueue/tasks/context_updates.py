@@ -40,7 +40,7 @@ OPTIONS: dict[str, Any] = {
 def register(queue: ContextQueue) -> None:
     """Add the tasks to the queue's app."""
 
-    @queue.app.task(name=NAME, **OPTIONS)
+    @queue.app.task(name=NAME, base=queue.PlainTask, **OPTIONS)
     def context_update(
         self: Task[..., Any], home: str, agent_id: str, update_id: str, purpose: str = ""
     ) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def register(queue: ContextQueue) -> None:
             _again(self, error)
         return shown(result, replayed=result.replayed and purpose != REPORT)
 
-    @queue.app.task(name=WITH_RESULT, **OPTIONS)
+    @queue.app.task(name=WITH_RESULT, base=queue.PlainTask, **OPTIONS)
     def update_with_result(
         self: Task[..., Any], value: Any, workflow_id: str, agent_id: str, key: str, merge_strategy: str
     ) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def register(queue: ContextQueue) -> None:
 
     @queue.app.task(
         name=NAME,
+        base=queue.PlainTask,
         shared=False,
         ignore_result=True,
         acks_late=True,

@@ -26,6 +26,7 @@ def register(queue: ContextQueue) -> None:
 
     @queue.app.task(
         name=NAME,
+        base=queue.PlainTask,
         bind=True,
         shared=False,
         ignore_result=True,

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 SLOTS: Final = 16_384
 POLL_INTERVAL: Final = 0.01
 """Seconds."""
+JOINING: Final = 1.0
+"""Seconds. The node timeout while the cluster forms: nodes get to know each other at its pace."""
 BUS: Final = 10_000
 """From a node's port to the port that it talks to the other nodes on."""
 PORTS: Final = range(20_000, 32_000)
 """Below what the kernel gives out by itself, so that the second port of a node is not taken in between."""
+TIMEOUT: Final = "cluster-node-timeout"
 MIGRATE_TIMEOUT: Final = 5_000
 """Milliseconds."""
 
@@ -51,11 +54,12 @@ class EmbeddedCluster:
         self.masters = masters
         self.replicas = replicas
         self.password = password
+        self.node_timeout = node_timeout
         self.start_timeout = start_timeout
         settings = {
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
-            "cluster-node-timeout": str(int(node_timeout * 1_000)),
+            TIMEOUT: str(int(JOINING * 1_000)),
             "cluster-replica-validity-factor": "0",
             "repl-diskless-sync-delay": "0",
             **(config or {}),
@@ -93,6 +97,9 @@ class EmbeddedCluster:
         for number, node in enumerate(replicas):
             self.ask(node, "CLUSTER", "REPLICATE", self.id_of(masters[number % self.masters]))
         self._until(self.is_whole, deadline)
+        for node in self.nodes:
+            node.config[TIMEOUT] = str(int(self.node_timeout * 1_000))  # for a restart
+            self.ask(node, "CONFIG", "SET", TIMEOUT, node.config[TIMEOUT])
         return self
 
     def close(self) -> None:

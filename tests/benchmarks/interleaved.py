@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import os
-import platform
 import random
 import statistics
 import sys
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import redis
-
-REPORTS = Path(__file__).parents[2] / "out" / "benchmarks"
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -31,77 +25,58 @@ class Timing:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, taken: Sequence[float]) -> Timing:
+        """Return the timing of some samples."""
+        tenths = statistics.quantiles(taken, n=10, method="inclusive")
+        return cls(statistics.median(taken), tenths[0], tenths[-1])
 
-def measure(calls: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 50) -> dict[str, Timing]:
+
+class Prepared(NamedTuple):
+    """A call that something must happen before, each time; only the call is timed."""
+
+    before: Callable[[], object]
+    call: Callable[[], object]
+
+
+def measure(
+    calls: Mapping[str, Callable[[], object] | Prepared], *, rounds: int, warm_up: int = 50
+) -> dict[str, Timing]:
     """Make each call once a round, in a new order each time."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls.items())
+    order = [(name, call if isinstance(call, Prepared) else Prepared(_nothing, call)) for name, call in calls.items()]
     gc.collect()
     gc.disable()
     try:
         for number in range(warm_up + rounds):
             random.shuffle(order)
-            for name, call in order:
+            for name, (before, call) in order:
+                before()
                 began = time.perf_counter_ns()
                 call()
                 if number >= warm_up:
                     samples[name].append((time.perf_counter_ns() - began) / 1_000)
     finally:
         gc.enable()
-    return {name: _timing(taken) for name, taken in samples.items()}
+    return {name: Timing.of(taken) for name, taken in samples.items()}
 
 
-def _timing(taken: list[float]) -> Timing:
-    tenths = statistics.quantiles(taken, n=10)
-    return Timing(statistics.median(taken), tenths[0], tenths[-1])
+def _nothing() -> None:
+    pass
 
 
-def pin_apart(server_pid: int) -> str:
-    """Give client and server a core each, where that is possible; return what was done, for the report."""
+@contextlib.contextmanager
+def pinned_apart(*server_pids: int) -> Iterator[str]:
+    """Give client and servers a core each, where that is possible; yield what was done, for the report."""
     cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
     if len(cores) < 2:
-        return "not pinned"
+        yield "not pinned"
+        return
     os.sched_setaffinity(0, {cores[0]})
-    for task in Path(f"/proc/{server_pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {cores[1]})
-    return f"client on core {cores[0]}, server on core {cores[1]}"
-
-
-def durability(client: redis.Redis) -> str:
-    """Say what the server keeps over a crash, which is part of any comparison."""
-    info: Any = client.info()
-    config: Any = client.config_get("appendfsync")
-    kept = f"AOF {config['appendfsync']}" if info["aof_enabled"] else "nothing on disk"
-    name = info.get("server_name", "redis")
-    number = info.get("valkey_version", info["redis_version"])
-    return f"{name} {number}, {kept}"
-
-
-def table(timings: Mapping[str, Timing], unit: str) -> str:
-    """Return the timings as text, with the ratio to the call named ``unit``."""
-    lines = [f"{'':<44} {'median us':>10} {'8 in 10 within':>18} {'ratio':>7}"]
-    for name, timing in timings.items():
-        within = f"{timing.low:.0f} - {timing.high:.0f}"
-        lines.append(f"{name:<44} {timing.median:>10.1f} {within:>18} {timing.median / timings[unit].median:>7.2f}")
-    return "\n".join(lines)
-
-
-def write_report(name: str, circumstances: Mapping[str, str], timings: Mapping[str, Timing], unit: str) -> Path:
-    """Write all of it as JSON; return where."""
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    path = REPORTS / f"{name}.json"
-    report = {
-        "circumstances": {
-            "python": platform.python_version(),
-            "redis-py": version("redis"),
-            "hiredis": version("hiredis"),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            **circumstances,
-        },
-        "microseconds": {
-            each: {"median": timing.median, "low": timing.low, "high": timing.high} for each, timing in timings.items()
-        },
-        f"ratios to {unit}": {each: timing.median / timings[unit].median for each, timing in timings.items()},
-    }
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return path
+    try:
+        for pid in server_pids:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), {cores[1]})
+        yield f"client on core {cores[0]}, server on core {cores[1]}"
+    finally:
+        os.sched_setaffinity(0, set(cores))

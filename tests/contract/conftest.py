@@ -9,15 +9,21 @@ from tests.contract.matrix import is_core, missing, started
 
 __all__ = ["started", "tidy_redis"]
 
+VARIANTS = {
+    *("test_server_matrix.py", "test_cluster.py", "test_cluster_async.py", "test_sentinel.py"),
+    *("test_postgres_async.py", "test_sqlite_async.py"),
+}
+"""Stores that share their scripts, or their statements, with one that ``./dev test`` runs the whole contract on."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to ``./dev test-matrix`` the tests that go over each server, but hardly to its commands.
+    """Leave to ``./dev test-matrix`` what of the contract depends little on how a store is reached.
 
     Raises UsageError there for a missing one.
     """
     if config.getoption("--every-server") and (reasons := missing()):
         raise pytest.UsageError(*reasons)
     for item in items:
-        if isinstance(item, pytest.Function) and item.path.name == "test_server_matrix.py" and not is_core(item):
+        if isinstance(item, pytest.Function) and item.path.name in VARIANTS and not is_core(item):
             item.add_marker(pytest.mark.matrix)

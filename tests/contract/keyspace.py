@@ -4,7 +4,8 @@ Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
 - ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d``, ``:h:<address>``: parts of a workflow, as long as its
-  ``m`` is there; it is due as idle or for its end, unless it is the global context;
+  ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
+  expires;
 - ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
 
 Everything else (attempts, journals, operations, lanes) must expire.
@@ -75,10 +76,12 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
     tag, _, quoted = prefix.rpartition(":")
     name = unquote(quoted)
     head: Any = client.hgetall(f"{prefix}:m")
+    due = dict(_zset(client, f"{tag}:due"))
+    yield from _of_released(client, prefix, name, due)
     records: Any = client.hgetall(f"{prefix}:e")
     expiries = dict(_zset(client, f"{prefix}:x"))
     if not head:
-        yield "parts without a head"
+        yield from _of_remains(client, prefix, kept)
         return
     if not set(records) == set(client.hkeys(f"{prefix}:v")) == {member for member, _ in _zset(client, f"{prefix}:k")}:
         yield "entries, versions and their order are not of the same addresses"
@@ -90,7 +93,6 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
     if any(header.revision > int(head[b"r"]) for header in headers.values()):
         yield "a record of a later revision than the workflow's"
     yield from _of_indexes(client, prefix, kept, int(head[b"r"]))
-    due = dict(_zset(client, f"{tag}:due"))
     if name != GLOBAL_WORKFLOW:
         if not {f"idle\0\0{name}\0\0".encode(), f"end\0\0{name}\0\0".encode()} & due.keys():
             yield "it is never looked at for its end"
@@ -100,6 +102,15 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
         yield "the first expiry is not due in time"
     yield from _of_parked(client, prefix, name, due)
     yield from _of_inbox(client, prefix, name, due)
+
+
+def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
+    """Of a workflow that is not there."""
+    fields: Any = client.hkeys(f"{prefix}:t")
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqind"):
+        yield "parts without a head"
+    elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
+        yield "messages without a workflow never expire, or there is something else"
 
 
 def _of_indexes(client: Client, prefix: str, kept: set[bytes], revision: int) -> Iterator[str]:
@@ -147,14 +158,24 @@ def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) ->
             yield f"the deadline of {run!r} is not due"
 
 
+def _of_released(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
+    fields: Any = client.hkeys(f"{prefix}:t")
+    for run in (field[2:] for field in fields if field.startswith(b"n:")):
+        if f"ready\0\0{name}\0\0".encode() + run not in due:
+            yield f"the message of {run!r} is never sent again"
+
+
 def _of_shard(client: Client, tag: str) -> Iterator[str]:
     items = {member for member, _ in _zset(client, f"{tag}:out")}
     if items != set(client.hkeys(f"{tag}:msg")):
         yield "outbox items and their messages do not match"
     for member, _ in _zset(client, f"{tag}:due"):
-        kind, workflow, _detail = member.decode().split("\0\0", 2)
-        if kind not in {"expiry", "deadline", "standby", "fan_out", "idle", "end", "inbox", "updates"}:
+        kind, workflow, detail = member.decode().split("\0\0", 2)
+        if kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
             yield f"{kind} is due, which nobody knows"
+        elif kind == "ready":
+            if not client.hexists(f"{tag}:{quote(workflow, safe=' ')}:t", f"n:{detail}"):
+                yield f"a message of {detail!r} is due, which is not there"
         elif kind != "standby" and not client.exists(f"{tag}:{quote(workflow, safe=' ')}:m"):
             yield f"{kind} is due in {workflow!r}, which is not there"
 

@@ -16,28 +16,14 @@ from packaging.requirements import Requirement
 
 from ctxqueue.testing import EmbeddedServer
 from ctxqueue.testing.binaries import server_version
-from ctxqueue.testing.contract import (
-    attempts,
-    calls,
-    endings,
-    entries,
-    eviction,
-    expiry,
-    graph,
-    histories,
-    merges,
-    parking,
-    updates,
-    views,
-)
+from ctxqueue.testing.contract import attempts, endings, eviction, histories, parking, updates
 from tests.contract.keyspace import objections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-PARTS = (attempts, calls, endings, entries, eviction, expiry, graph, histories, merges, parking, updates, views)
-CORE = {part.__name__ for part in PARTS}
+CORE = {part.__name__ for part in (attempts, endings, eviction, histories, parking, updates)}
 """The parts of the contract that run every script and command there is."""
 
 

@@ -10,14 +10,13 @@ import pytest
 
 from ctxqueue import connect
 from ctxqueue.identity import Attempt, current_attempt
-from tests.faults.writers import EACH, WORK, WORKFLOW, write
+from tests.faults.writers import WORK, WORKFLOW, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ctxqueue.context import WorkflowHandle
-
-pytestmark = pytest.mark.usefixtures("tidy_redis")
+    from tests.faults.places import Place
 
 PROCESSES = 8
 THREADS = 8
@@ -25,8 +24,8 @@ BY_THREADS = 40
 
 
 @pytest.fixture
-def wf(redis_url: str) -> Iterator[WorkflowHandle]:
-    with connect(redis_url) as manager:
+def wf(place: Place) -> Iterator[WorkflowHandle]:
+    with connect(place.url) as manager:
         handle = manager.workflow(WORKFLOW, agent_id="analyst_001")
         handle.open()
         handle.put("united", [], priority="high")
@@ -41,26 +40,27 @@ def check_lists(wf: WorkflowHandle, writers: int, each: int) -> None:
             assert [number for who, number in items if who == writer] == list(range(each)), key
 
 
-def test_eight_processes(wf: WorkflowHandle, redis_url: str) -> None:
+def test_eight_processes(wf: WorkflowHandle, place: Place) -> None:
+    each = 200 if place.url.startswith("redis") else 100
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(PROCESSES)
-    processes = [context.Process(target=write, args=(redis_url, writer, start)) for writer in range(PROCESSES)]
+    processes = [context.Process(target=write, args=(place.url, writer, each, start)) for writer in range(PROCESSES)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(250)
     assert [process.exitcode for process in processes] == [0] * PROCESSES
-    check_lists(wf, PROCESSES, EACH)
-    expected = {f"{writer}.{number}": number for writer in range(PROCESSES) for number in range(EACH)}
+    check_lists(wf, PROCESSES, each)
+    expected = {f"{writer}.{number}": number for writer in range(PROCESSES) for number in range(each)}
     merged = wf["merged"]
-    assert merged.pop("of") == {str(writer): EACH - 1 for writer in range(PROCESSES)}
+    assert merged.pop("of") == {str(writer): each - 1 for writer in range(PROCESSES)}
     assert merged == expected
     view = wf.view()
     for writer in range(PROCESSES):
-        for number in range(EACH):
+        for number in range(each):
             assert view[f"{writer}.{number:03}"] == [writer, number]
-    assert view.revision == PROCESSES * EACH * len(WORK) + 1
-    assert [view.entry(key).version for key in ("appended", "merged", "united")] == [1600, 1600, 1601]
+    assert view.revision == PROCESSES * each * len(WORK) + 1
+    assert [view.entry(key).version for key in ("appended", "merged", "united")] == [8 * each, 8 * each, 8 * each + 1]
 
 
 def test_threads_that_share_one_handle(wf: WorkflowHandle) -> None:
@@ -153,14 +153,14 @@ def test_a_counter_by_expected_version(wf: WorkflowHandle) -> None:
     assert wf["n"] == 100
 
 
-def test_a_view_is_of_one_revision(wf: WorkflowHandle, redis_url: str) -> None:
+def test_a_view_is_of_one_revision(wf: WorkflowHandle, place: Place) -> None:
     """While somebody moves a sum between two entries far apart, no view sees it twice or not at all."""
     wf.update({f"k{number:04}": "x" * 3_000 for number in range(200)})
     wf.update({"a": 100, "z": 0})
     stop = threading.Event()
 
     def move() -> None:
-        with connect(redis_url) as manager:
+        with connect(place.url) as manager:
             mover = manager.workflow(WORKFLOW, agent_id="mover_1")
             amount = 0
             while not stop.is_set():

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from ctxqueue import connect
 from ctxqueue import effects as fx
@@ -14,13 +13,13 @@ from ctxqueue.flows import attempts, ending, erasing, reading, sweeping, updatin
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
 from ctxqueue.rules.dependencies import all_of, as_condition
-from ctxqueue.stores.redis.keys import shard_keys
 from ctxqueue.testing.contract.runs import AGENT, Worker
-from tests.contract.keyspace import objections
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.faults.places import Place
 
 WORKFLOW = "q3-close"
 LEASE = 0.05
@@ -28,18 +27,30 @@ LEASE = 0.05
 MOST_EFFECTS = 60
 
 
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
+class Noting:
+    """A store that notes which runs' messages it has sent again because nobody had claimed them in time."""
+
+    def __init__(self, store: Any) -> None:
+        self.inner = store
+        self.again: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def perform(self, effect: fx.Effect[Any]) -> Any:
+        reply = self.inner.perform(effect)
+        if isinstance(effect, fx.Release) and effect.due.kind == "ready" and reply == "sent":
+            self.again[effect.due.detail] += 1
+        return reply
 
 
 @pytest.fixture
-def worker(redis_url: str, client: redis.Redis) -> Iterator[Worker]:
-    worker = Worker(redis_url, lease=LEASE)
+def worker(place: Place) -> Iterator[Worker]:
+    worker = Worker(place.url, lease=LEASE)
+    noting: Any = Noting(worker.manager.store)
+    worker.manager.store = worker.manager.driver.store = noting
     worker.manager.workflow(WORKFLOW).open()
     yield worker
-    assert objections(client) == []
     worker.manager.close()
 
 
@@ -75,22 +86,34 @@ def at_each_point(worker: Worker, begin: Callable[[], fx.Flow[Any]], check: Call
     raise AssertionError("the flow has no end")
 
 
-def all_delivered(worker: Worker, client: redis.Redis) -> Counter[bytes]:
-    """Sweep and send again until the outbox is empty; return how often each message came."""
-    outbox = shard_keys("default", worker.manager.store.shard_of(WORKFLOW)).out
-    seen: Counter[bytes] = Counter(worker.published)
-    worker.published.clear()
+def all_delivered(worker: Worker, place: Place, workflow_id: str = WORKFLOW) -> Counter[bytes]:
+    """Sweep, send again and carry out what comes until the outbox is empty; return how often each message came."""
+    seen: Counter[bytes] = Counter()
 
     def empty() -> bool:
         worker.sweep()
-        seen.update(worker.deliver())
-        return not client.exists(outbox)
+        delivered = worker.deliver()
+        seen.update(delivered)
+        for message in delivered:
+            run, _, position = message.decode().partition("/")
+            answer = worker.claim(run, leg=int(position.partition(".")[2]), needs="never", workflow_id=workflow_id)
+            if answer.attempt.epoch:
+                worker.finish(answer, outcome=answer.word.encode())
+        return place.outbox_is_empty()
 
     wait_until(empty, "the outbox is empty")
     return seen
 
 
-def test_a_commit_that_fires_one_run(worker: Worker, client: redis.Redis) -> None:
+def check_sent(worker: Worker, seen: Counter[bytes], expected: set[bytes], times: int) -> None:
+    """Each came, at most so often and once more each time that it was not claimed within a lease."""
+    store: Any = worker.manager.store
+    assert set(seen) == expected
+    for message, count in seen.items():
+        assert count <= times + store.again[message.decode().partition("/")[0]], message
+
+
+def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
     runs: list[str] = []
 
     def begin() -> fx.Flow[Any]:
@@ -100,14 +123,14 @@ def test_a_commit_that_fires_one_run(worker: Worker, client: redis.Redis) -> Non
 
     def check(effects: int) -> None:
         message = f"{runs[-1]}/0.1".encode()
-        seen = all_delivered(worker, client)
-        assert seen == {message: 2 if effects == 2 else 1}  # published, and not yet settled
-        assert worker.claim(runs[-1], leg=1, needs=runs[-1]).missing == ()
+        seen = all_delivered(worker, place)
+        check_sent(worker, seen, {message}, 2 if effects == 2 else 1)  # published, and not yet settled
+        assert worker.claim(runs[-1], leg=1).claimed.outcome == b"run"
 
     assert at_each_point(worker, begin, check) == 3
 
 
-def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, client: redis.Redis) -> None:
+def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, place: Place) -> None:
     rounds: list[set[bytes]] = []
 
     def begin() -> fx.Flow[Any]:
@@ -119,15 +142,14 @@ def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, clien
         return updating.update(worker.manager.terms, WORKFLOW, AGENT, {key: 1}, "replace")
 
     def check(_effects: int) -> None:
-        seen = all_delivered(worker, client)
-        assert set(seen) == rounds[-1]
-        assert max(seen.values()) <= 2
+        seen = all_delivered(worker, place)
+        check_sent(worker, seen, rounds[-1], 2)
 
     assert at_each_point(worker, begin, check) == 7
 
 
-def test_an_update_of_what_somebody_else_wrote(worker: Worker, redis_url: str) -> None:
-    elsewhere = connect(redis_url)
+def test_an_update_of_what_somebody_else_wrote(worker: Worker, place: Place) -> None:
+    elsewhere = connect(place.url)
     handle = elsewhere.workflow(WORKFLOW, agent_id="other_1")
     state: dict[str, int] = {}
 
@@ -144,11 +166,12 @@ def test_an_update_of_what_somebody_else_wrote(worker: Worker, redis_url: str) -
         assert handle["k"] == ({"a": 1, "b": 2, "c": 3} if applied else {"a": 1, "c": 3})
 
     assert at_each_point(worker, begin, check) == 2
+    elsewhere.close()
 
 
-def test_the_first_entry_of_the_global_context(worker: Worker, client: redis.Redis) -> None:
+def test_the_first_entry_of_the_global_context(worker: Worker, place: Place) -> None:
     def begin() -> fx.Flow[Any]:
-        client.delete(*client.keys("*global*") or ["none"])
+        place.forget_global()
         return writing.put(worker.manager.terms, WORKFLOW, AGENT, "global_k", Put(1))
 
     def check(effects: int) -> None:
@@ -159,7 +182,7 @@ def test_the_first_entry_of_the_global_context(worker: Worker, client: redis.Red
     assert at_each_point(worker, begin, check) == 3
 
 
-def test_a_claim_and_a_parking(worker: Worker, client: redis.Redis) -> None:
+def test_a_claim_and_a_parking(worker: Worker, place: Place) -> None:
     needs = as_condition(all_of("a", "b"))
     runs: list[str] = []
 
@@ -176,8 +199,8 @@ def test_a_claim_and_a_parking(worker: Worker, client: redis.Redis) -> None:
         assert worker.claim(run, needs=needs).word == "parked"
         handle.update({"a": 1, "b": 1})
         message = f"{run}/0.1".encode()
-        seen = all_delivered(worker, client)
-        assert seen[message] == 1
+        seen = all_delivered(worker, place)
+        check_sent(worker, Counter({message: seen[message]}), {message}, 1)  # a standby of before may come too
         handle.delete("a")
         handle.delete("b")
 
@@ -201,7 +224,7 @@ def test_the_end_of_an_attempt(worker: Worker) -> None:
     assert worker.claim("r").word == "done"
 
 
-def test_a_sweep(worker: Worker, client: redis.Redis) -> None:
+def test_a_sweep(worker: Worker, place: Place) -> None:
     rounds: list[str] = []
     handle = worker.manager.workflow(WORKFLOW)
     second = worker.manager.workflow("second")
@@ -220,16 +243,16 @@ def test_a_sweep(worker: Worker, client: redis.Redis) -> None:
 
     def check(_effects: int) -> None:
         expected = {f"{rounds[-1]}late/0.1".encode(), f"{rounds[-1]}twice/0.0".encode()}
-        seen = all_delivered(worker, client)
-        assert seen == dict.fromkeys(expected, 1)
+        seen = all_delivered(worker, place)
+        check_sent(worker, seen, expected, 1)
         worker.sweep()
         assert worker.manager.cleanup_expired_contexts().scanned == 0
-        assert worker.claim(f"{rounds[-1]}late", leg=1, needs="never").word == "timeout"
+        assert worker.claim(f"{rounds[-1]}late", leg=1).claimed.outcome == b"timeout"
 
-    assert at_each_point(worker, begin, check) > 8
+    assert at_each_point(worker, begin, check) >= 6
 
 
-def test_sending_again(worker: Worker, client: redis.Redis) -> None:
+def test_sending_again(worker: Worker, place: Place) -> None:
     rounds: list[set[bytes]] = []
 
     def begin() -> fx.Flow[Any]:
@@ -247,9 +270,8 @@ def test_sending_again(worker: Worker, client: redis.Redis) -> None:
         return sweeping.resend(worker.manager.terms, 1_000)
 
     def check(_effects: int) -> None:
-        seen = all_delivered(worker, client)
-        assert set(seen) == rounds[-1]
-        assert max(seen.values()) <= 2
+        seen = all_delivered(worker, place)
+        check_sent(worker, seen, rounds[-1], 2)
 
     assert at_each_point(worker, begin, check) >= 3
 
@@ -267,7 +289,7 @@ def test_reading_leaves_nothing(worker: Worker) -> None:
     assert handle.open() == before
 
 
-def test_the_end_of_a_workflow(worker: Worker, client: redis.Redis) -> None:
+def test_the_end_of_a_workflow(worker: Worker, place: Place) -> None:
     """Closed or removed, it lets all its runs go and, once removed, leaves nothing."""
     names: list[str] = []
 
@@ -284,24 +306,14 @@ def test_the_end_of_a_workflow(worker: Worker, client: redis.Redis) -> None:
     def check(_effects: int) -> None:
         seen: Counter[bytes] = Counter()
 
-        outbox = shard_keys("default", worker.manager.store.shard_of(names[-1])).out
-
         def gone() -> bool:
-            worker.sweep()
-            seen.update(worker.deliver())
-            return not client.exists(outbox) and not any(name.startswith(f":{names[-1]}:") for name in parts(client))
+            seen.update(all_delivered(worker, place, names[-1]))
+            return not place.has_parts(names[-1])
 
         wait_until(gone, "all are sent and nothing is left of it")
-        assert set(seen) == {f"{names[-1]}r{number}/0.1".encode() for number in range(120)}
-        assert max(seen.values()) <= 2
+        check_sent(worker, seen, {f"{names[-1]}r{number}/0.1".encode() for number in range(120)}, 2)
 
     assert at_each_point(worker, begin, check) >= 6
-
-
-def parts(client: redis.Redis) -> list[str]:
-    """Names of keys behind their shard, of workflows' parts only: runs and lanes end by themselves."""
-    names = [name.decode().partition("}")[2] for name in client.scan_iter(count=1_000)]
-    return [name for name in names if name.count(":") > 1 and name.split(":")[2] not in ("r", "c")]
 
 
 def test_an_erasure(worker: Worker) -> None:

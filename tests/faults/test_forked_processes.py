@@ -14,19 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ctxqueue.context import WorkflowHandle
+    from tests.faults.places import Place
 
-pytestmark = [
-    pytest.mark.usefixtures("tidy_redis"),
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 CHILDREN = 4
 EACH = 50
 
 
 @pytest.fixture
-def wf(redis_url: str) -> Iterator[WorkflowHandle]:
-    with connect(redis_url) as manager:
+def wf(place: Place) -> Iterator[WorkflowHandle]:
+    with connect(place.url) as manager:
         handle = manager.workflow("q3-close", agent_id="analyst_001")
         handle.open()
         handle.put("k", ["parent"])

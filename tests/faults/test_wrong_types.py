@@ -99,13 +99,29 @@ def expire(worker: Worker) -> fx.Effect[Any]:
 
 def due(worker: Worker, kind: Any) -> fx.Effect[Any]:
     shard = worker.manager.store.shard_of(WORKFLOW)
-    return fx.Release(fx.Due(shard, kind, WORKFLOW, "r", 0), HORIZON)
+    return fx.Release(fx.Due(shard, kind, WORKFLOW, "r", 0), LEASE, HORIZON)
 
 
 def release_deadline(worker: Worker) -> fx.Effect[Any]:
     parked(worker, "x", timeout=0.01)
     waited(worker)
     return due(worker, "deadline")
+
+
+def release_again(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x")
+    worker.manager.workflow(WORKFLOW).put("x", 1)
+    waited(worker)
+    return due(worker, "ready")
+
+
+def claim_of_a_released_run(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x")
+    worker.manager.workflow(WORKFLOW).put("x", 1)
+    tree = resolve(as_condition("x"), AGENT)
+    return fx.Claim(
+        WORKFLOW, "r", fx.Position(0, 1), tree, "app\0item\0r\x000.1", b"message", LEASE, HORIZON, b"claim id"
+    )
 
 
 def release_standby(worker: Worker) -> fx.Effect[Any]:
@@ -289,8 +305,8 @@ def remind(worker: Worker, kind: Any) -> fx.Effect[Any]:
 
 SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     # scene, number of keys, those that it has no business with
-    "open": (open_again, 3, set()),
-    "open anew": (open_anew, 3, set()),
+    "open": (open_again, 4, set()),
+    "open anew": (open_anew, 4, set()),
     "load": (read, 2, set()),
     "page": (page, 3, set()),
     "since": (since, 3, set()),
@@ -305,13 +321,15 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "commit that evicts": (evicting, 22, INBOX | {7, 8, 9, 10, 14, 22}),
     "purge": (purge, 22, INBOX | {7, 8, 9, 10, 17}),
     "commit of a drain": (drain_commit, 24, {4, 5, 7, 17}),
-    "claim": (claim, 4, set()),
+    "claim": (claim, 5, set()),
+    "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),
     "renew": (renew, 1, set()),
     "finish": (finish, 1, set()),
     "expire": (expire, 9, set()),
     "release at the deadline": (release_deadline, 7, {7}),
-    "release of a standby": (release_standby, 7, {3}),
+    "release of a standby": (release_standby, 7, set()),
+    "release once more": (release_again, 7, {7}),
     "fan out": (fan_out, 8, set()),
     "close": (lambda _worker: fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON), 4, set()),
     "end that releases": (end_of_parked, 21, {2, 3, 4, 5, 8, 10, 11, *range(17, 22)}),

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
 
 WORKFLOW = "q3-close"
-EACH = 200
-"""Items that one writer adds."""
 
 
 def append(wf: WorkflowHandle, writer: int, number: int) -> None:
@@ -41,11 +39,11 @@ WORK: dict[str, Callable[[WorkflowHandle, int, int], None]] = {
 }
 
 
-def write(url: str, writer: int, start: Barrier) -> None:
-    """Do all of it, each kind together with the other writers."""
+def write(url: str, writer: int, each: int, start: Barrier) -> None:
+    """Add so many items in each way, each way together with the other writers."""
     with connect(url) as manager:
         wf = manager.workflow(WORKFLOW, agent_id=f"writer_{writer}")
         for add in WORK.values():
             start.wait()
-            for number in range(EACH):
+            for number in range(each):
                 add(wf, writer, number)

@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
+import urllib.request
 import uuid
 from importlib import import_module
 from pathlib import Path
@@ -34,10 +36,12 @@ _numbers = itertools.count(1)
 class Deployment:
     """One sample app on a server of its own; ``close()`` ends everything that was started here."""
 
-    def __init__(self, sample: str, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, sample: str, folder: Path, settings: dict[str, Any], server: EmbeddedServer | None = None
+    ) -> None:
         """Build the app of ``tests.integration.apps.<sample>``; URLs that ``settings`` leaves out are the server's."""
         self.folder = folder
-        self.server = EmbeddedServer().start()
+        self.server = (server or EmbeddedServer()).start()
         self.url = self.server.url()
         urls = {"broker_url": self.url, "result_backend": self.url, "sample_url": self.url}
         self.settings = {**urls, **settings}
@@ -146,9 +150,7 @@ class Deployment:
 
     def worker(self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any) -> KeptProcess:
         """Start a worker, with settings of its own laid over the app's, and return once it answers."""
-        name = f"worker{next(_numbers)}@here"
-        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *QUIET, *options]
-        process = self._celery(arguments, settings)
+        name, process = self.starting_worker(*options, slots=slots, pool=pool, **settings)
 
         def answers() -> bool:
             if process.ended.is_set():
@@ -158,15 +160,45 @@ class Deployment:
         wait_until(answers, f"{name} answers")
         return process
 
+    def starting_worker(
+        self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any
+    ) -> tuple[str, KeptProcess]:
+        """Start a worker as `worker` does; return its name and process, without waiting for it."""
+        name = f"worker{next(_numbers)}@here"
+        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *QUIET, *options]
+        return name, self._celery(arguments, settings)
+
     def stop(self, process: KeptProcess, signal_number: int = signal.SIGTERM) -> None:
         """End a process and wait until it has ended."""
         process.send(signal_number)
         assert process.ended.wait(SECONDS), "the process does not end"
 
-    def beat(self, **settings: Any) -> KeptProcess:
-        """Start a beat with the default scheduler."""
+    def flower(self) -> str:
+        """Start Flower, and return its address once it answers."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = self._celery(
+            ["flower", "--address=127.0.0.1", f"--port={port}"], {}, {"FLOWER_UNAUTHENTICATED_API": "true"}
+        )
+        address = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            if process.ended.is_set():
+                raise RuntimeError(f"Flower ended:\n{self.log()}")
+            try:
+                with urllib.request.urlopen(f"{address}/healthcheck", timeout=ANSWER_SECONDS):  # noqa: S310 - its own
+                    return True
+            except OSError:
+                return False
+
+        wait_until(answers, "Flower answers")
+        return address
+
+    def beat(self, *options: str, **settings: Any) -> KeptProcess:
+        """Start a beat, with the default scheduler unless the options name one."""
         schedule = self.folder / f"schedule{next(_numbers)}"
-        return self._celery(["beat", "-s", str(schedule), "-l", "info"], settings)
+        return self._celery(["beat", "-s", str(schedule), "-l", "info", *options], settings)
 
     def log(self) -> str:
         """Return what all processes have written."""
@@ -190,9 +222,12 @@ class Deployment:
         self.redis.close()
         self.server.close()
 
-    def _celery(self, arguments: list[str], settings: dict[str, Any]) -> KeptProcess:
+    def _celery(
+        self, arguments: list[str], settings: dict[str, Any], variables: dict[str, str] | None = None
+    ) -> KeptProcess:
         environment = {
             **os.environ,
+            **(variables or {}),
             "SAMPLE_APP": self.module,
             "SAMPLE_SETTINGS": json.dumps({**self.settings, **settings}),
         }

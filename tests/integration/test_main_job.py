@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import uuid
 import zipfile
 from collections import defaultdict
 from datetime import date, timedelta
@@ -23,6 +22,7 @@ import pytest
 import redis
 
 from ctxqueue.testing.servers import EmbeddedServer
+from tests.integration.marks import Mark
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ class Job:
     """One run of the command; whatever it starts can be told by a mark in its environment."""
 
     def __init__(self, *arguments: str, **options: Any) -> None:
-        self.mark = f"CTXQUEUE_TEST_RUN={uuid.uuid4()}"
-        name, value = self.mark.split("=")
+        self.mark = Mark()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "workers.run", *arguments],
             cwd=ROOT,
-            env={**os.environ, name: value, **options.pop("env", {})},
+            env={**os.environ, **self.mark.environment, **options.pop("env", {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -60,14 +59,7 @@ class Job:
 
     def processes(self) -> dict[int, str]:
         """Return this run's processes that are there: process id to command."""
-        found = {}
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in environment.read_bytes():
-                    found[int(environment.parent.name)] = (environment.parent / "cmdline").read_text()
-            except OSError:
-                continue  # it ended meanwhile, or is another user's
-        return found
+        return self.mark.processes()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -206,6 +207,36 @@ def test_a_chord_counts_a_member_that_is_delivered_twice_once(site: Deployment, 
         site.deliver(message)
     until_idle(site)
     assert attempts(site, body_id) == 1
+
+
+def test_the_body_of_a_chord_runs_once_whichever_member_sends_it(site: Deployment, workflow: WorkflowHandle) -> None:
+    body = site.task("gather").s()
+    body_id = body.freeze().id
+    with workflow:
+        chord([site.task("extract").s(name).set(queue=ASIDE) for name in "ab"], body).delay()
+    first, second = site.all_intercepted()
+    group = json.loads(first)["headers"]["group"]
+    size = f"celery-taskset-meta-{group}.s"
+    counted: Any = site.redis.dump(size)
+    for message in (first, second):
+        site.deliver(message)
+        until_idle(site)
+    answers = result_of(site, body_id).get(SECONDS)
+    # As if Celery had counted neither of them: it dies before it cleans up, and what it keeps is for a while only.
+    site.redis.delete(f"celery-taskset-meta-{group}.c")
+    site.redis.restore(size, 0, counted, replace=True)
+
+    def pushes() -> int:
+        return int(site.redis.info("commandstats")["cmdstat_lpush"]["calls"])
+
+    published = pushes()
+    for message in (second, first):
+        site.deliver(message)
+        until_idle(site)
+    wait_until(lambda: pushes() == published + 3, "the body is sent again")
+    until_idle(site)
+    assert attempts(site, body_id) == 1
+    assert result_of(site, body_id).get(SECONDS) == answers
 
 
 def test_a_task_that_another_one_takes_the_place_of_runs_once(site: Deployment, workflow: WorkflowHandle) -> None:

@@ -126,10 +126,20 @@ class Parked(RuleBasedStateMachine):
         self.released.clear()
 
 
-@pytest.mark.usefixtures("tidy_redis")
-def test_every_run_is_released_by_the_commit_that_makes_its_need_true(redis_url: str) -> None:
+def run(url: str, *, examples: int) -> None:
     class OnThisServer(Parked):
         def __init__(self) -> None:
-            super().__init__(redis_url)
+            super().__init__(url)
 
-    run_state_machine_as_test(OnThisServer, settings=settings(max_examples=12, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(
+        OnThisServer, settings=settings(max_examples=examples, stateful_step_count=15, deadline=None)
+    )
+
+
+@pytest.mark.usefixtures("tidy_redis")
+def test_every_run_is_released_by_the_commit_that_makes_its_need_true(redis_url: str) -> None:
+    run(redis_url, examples=12)
+
+
+def test_so_it_is_in_tables(sqlite_url: str) -> None:
+    run(sqlite_url, examples=6)

@@ -1,4 +1,4 @@
-"""Random operations on the in-process store, on Redis and on a dict: the same values, versions and errors."""
+"""Random operations on the in-process store, on another one and on a dict: the same values, versions and errors."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def comparable(result: Any) -> Any:
 class Stores(RuleBasedStateMachine):
     """The same calls on both stores; ``model`` says what they should have done."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, other_url: str) -> None:
         super().__init__()
         options = {"namespace": f"n{uuid.uuid4().hex}"}
-        self.managers = [SharedContextManager(url, options) for url in ("memory://", redis_url)]
+        self.managers = [SharedContextManager(url, options) for url in ("memory://", other_url)]
         self.handles = [{agent: manager.workflow("w", agent_id=agent) for agent in AGENTS} for manager in self.managers]
         for handles in self.handles:
             handles["ann_1"].open()
@@ -238,10 +238,10 @@ class Stores(RuleBasedStateMachine):
             self.both(agent, lambda wf: [comparable(entry) for entry in wf.list(limit=2)])
 
 
-def run(redis_url: str, *, examples: int, steps: int) -> None:
+def run(url: str, *, examples: int, steps: int) -> None:
     class OnThisServer(Stores):
         def __init__(self) -> None:
-            super().__init__(redis_url)
+            super().__init__(url)
 
     run_state_machine_as_test(
         OnThisServer, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
@@ -251,6 +251,14 @@ def run(redis_url: str, *, examples: int, steps: int) -> None:
 @pytest.mark.usefixtures("tidy_redis")
 def test_both_stores_do_what_a_dict_would(redis_url: str) -> None:
     run(redis_url, examples=40, steps=30)
+
+
+def test_sqlite_does_what_a_dict_would(sqlite_url: str) -> None:
+    run(sqlite_url, examples=12, steps=25)
+
+
+def test_postgres_does_what_a_dict_would(postgres_url: str) -> None:
+    run(postgres_url, examples=12, steps=25)
 
 
 @pytest.mark.long

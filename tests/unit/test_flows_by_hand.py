@@ -402,12 +402,14 @@ class TestSweeps:
         assert (report.scanned, report.expired, report.complete) == (1, 100, False)
 
     def test_deadlines_and_standbys_are_released(self, terms: Terms) -> None:
-        dues = [fx.Due(0, "deadline", "w", "r", 1), fx.Due(0, "standby", "w", "s", 1)]
+        kinds: tuple[Any, ...] = ("deadline", "standby", "ready")
+        dues = [fx.Due(0, kind, "w", "r", 1) for kind in kinds]
         flow, effect = self.flow_of(terms, dues)
-        assert effect == fx.Release(dues[0], terms.bounds.horizon_us)
-        assert flow.send(True) == fx.Release(dues[1], terms.bounds.horizon_us)  # noqa: FBT003 - a reply
-        report = finished(flow, False)  # noqa: FBT003
-        assert (report.scanned, report.kept) == (2, 1)
+        assert effect == fx.Release(dues[0], terms.lease_us, terms.bounds.horizon_us)
+        assert flow.send("sent") == fx.Release(dues[1], terms.lease_us, terms.bounds.horizon_us)
+        assert flow.send("given_up") == fx.Release(dues[2], terms.lease_us, terms.bounds.horizon_us)
+        report = finished(flow, "kept")
+        assert (report.scanned, report.kept) == (3, 1)
 
     def test_fan_out_is_published(self, terms: Terms) -> None:
         flow, effect = self.flow_of(terms, [fx.Due(0, "fan_out", "w", ADDRESS, 1)])

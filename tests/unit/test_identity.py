@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -158,3 +159,20 @@ def test_a_digest_tells_every_two_inputs_apart(first: list[bytes], second: list[
 def test_a_digest_is_keyed_and_short() -> None:
     assert input_digest("a", [b"x"]) != input_digest("b", [b"x"])
     assert len(input_digest("a" * 1_000, [b"x" * 10_000])) == 16
+
+
+class Contended(dict[str, int]):
+    """Counters that let every other thread go first between a look and what follows."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        time.sleep(0)  # lets go of the interpreter, and takes no time
+        return found
+
+
+def test_tools_in_threads_of_one_run_never_get_the_same_call() -> None:
+    attempt = Attempt("run", 0, "w", 1, counters=Contended())
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(attempt.next_call, "put", "w", ["a"]) for _ in range(2_000)]
+    assert len({call.result() for call in calls}) == len(calls)
+    assert attempt.next_call("put", "w", ["a"]).endswith(":2001")

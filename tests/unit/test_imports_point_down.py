@@ -15,7 +15,7 @@ FLOORS = (
     {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "views"},
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
-    {"handles", "context", "aio", "pending", "after_commit", "memories"},
+    {"handles", "context", "aio", "pending", "after_commit", "storages", "memories"},
     {"integration", "tasks", "inspector", "observability", "adapters", "testing"},
 )
 """Rooms of ctxqueue, from the ground up; those of one floor may import each other, except siblings."""
@@ -30,6 +30,8 @@ HOMES = {
     "kombu": ("ctxqueue.integration", "ctxqueue.tasks", "ctxqueue.testing.plugin", "workers"),
     "redis": ("ctxqueue.stores.redis",),
     "sqlalchemy": ("ctxqueue.stores.sql",),
+    "alembic": ("ctxqueue.stores.sql",),
+    "psycopg": ("ctxqueue.stores.sql",),
 }
 OURS = {"ctxqueue", "workers", "config", "tests"}
 

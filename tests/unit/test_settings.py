@@ -27,6 +27,7 @@ DOCUMENTED = {
     "idle_life": 86_400.0,
     "needs_timeout": 3_600.0,
     "inbox_limit": 10_000,
+    "wait_replicas": 0,
 }
 NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]
 
@@ -45,14 +46,14 @@ def test_what_the_configuration_says_is_honoured() -> None:
 @pytest.mark.parametrize("value", [0, -1, "10", None, math.nan, math.inf, True, [1]], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
-    if (name, value) == ("history", 0) and value is not False:
-        assert Settings(history=0).history == 0  # it turns history off
+    if name in ("history", "wait_replicas") and value == 0 and value is not False:
+        assert getattr(Settings(**{name: 0}), name) == 0  # it turns history off, or the wait
         return
     with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number"):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["max_value", "max_entries", "max_bytes", "history", "log_limit"])
+@pytest.mark.parametrize("name", ["max_value", "max_entries", "max_bytes", "history", "log_limit", "wait_replicas"])
 def test_a_size_is_a_whole_number(name: str) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         Settings.read({f"ctxqueue_{name}": 1.5}.get)
@@ -62,6 +63,13 @@ def test_a_size_is_a_whole_number(name: str) -> None:
 def test_the_way_of_divergence_is_one_of_three(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="it is one of first, apply, error"):
         Settings(on_divergence=value)
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///w.db", "postgresql://here/w", "redis+cluster://here"])
+@pytest.mark.parametrize("manager", [SharedContextManager, AsyncSharedContextManager])
+def test_a_store_without_replicas_to_wait_for_says_so(url: str, manager: Any) -> None:
+    with pytest.raises(ConfigurationError, match="ctxqueue_wait_replicas is 1, but the store at"):
+        manager(url, {"wait_replicas": 1})
 
 
 def test_an_unknown_setting_of_a_manager() -> None:
@@ -105,5 +113,5 @@ def test_instants_are_exact() -> None:
 @pytest.mark.parametrize("storage", [5, None, b"memory://", ["memory://"]])
 @pytest.mark.parametrize("manager", [SharedContextManager, AsyncSharedContextManager])
 def test_what_is_no_store_is_refused(manager: Any, storage: Any) -> None:
-    with pytest.raises(ConfigurationError, match="give a URL or an open store"):
+    with pytest.raises(ConfigurationError, match="give a URL, a ContextStorage or an open store"):
         manager(storage)

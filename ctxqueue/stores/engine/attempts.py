@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
-from ctxqueue.stores.engine import waiters
+from ctxqueue.stores.engine import released, waiters
 from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     """Begin an attempt at a run, or say why not."""
     asked = tuple(dict.fromkeys(addresses_of(effect.condition))) if effect.condition else ()
-    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
+    held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id, ready=True))
     run, now = held.run, held.now_us
+    takes_over = False
     if run.state:
         earlier = _not_to_run(state, effect, held)
         if earlier is not None:
             return earlier
+        takes_over = _is_anothers(effect, held)
     if not run.state or run.position.retries != effect.position.retries:
         run.deadline_us = run.parked_us = None
     missing: tuple[int, ...] = ()
@@ -33,7 +35,12 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     run.claim_id = effect.claim_id
     run.lease_us = now + effect.lease_us
     run.ends_us = max(now, run.deadline_us or 0) + effect.horizon_us
+    if takes_over:
+        # The attempt before may only stand still: when it wakes it acknowledges its delivery, which may be this
+        # one's too.
+        _stand_by(state, effect, held)
     state.save_run(effect.workflow_id, effect.run_id, run)
+    released.claimed(state, effect, held)
     parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
     return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for)
 
@@ -58,12 +65,21 @@ def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None
         return fx.Claimed("parked" if run.state == "parked" else "stale")
     if run.state in ("done", "failed") and run.outcome:
         return fx.Claimed("done" if run.state == "done" else "failed", outcome=run.outcome)
-    if run.state == "running" and run.lease_us > held.now_us and run.claim_id != effect.claim_id:
-        run.standby = Standby(effect.item_id, effect.message)
+    if _is_anothers(effect, held) and run.lease_us > held.now_us:
+        _stand_by(state, effect, held)
         state.save_run(effect.workflow_id, effect.run_id, run)
-        state.set_due({Due("standby", effect.workflow_id, effect.run_id): run.lease_us})
         return fx.Claimed("standby")
     return None
+
+
+def _is_anothers(effect: fx.Claim, held: Held) -> bool:
+    run = held.run
+    return run.state == "running" and run.position == effect.position and run.claim_id != effect.claim_id
+
+
+def _stand_by(state: State, effect: fx.Claim, held: Held) -> None:
+    held.run.standby = Standby(effect.item_id, effect.message)
+    state.set_due({Due("standby", effect.workflow_id, effect.run_id): held.run.lease_us})
 
 
 def renew(state: State, effect: fx.Renew) -> bool:
@@ -129,14 +145,18 @@ def finish(state: State, effect: fx.Finish) -> bool:
     return True
 
 
-def release(state: State, effect: fx.Release) -> bool:
-    """Send on its way, by the outbox: a parked run past its deadline, or the standby of an attempt that is dead."""
+def release(state: State, effect: fx.Release) -> Literal["sent", "kept", "given_up"]:
+    """Send on its way, by the outbox, what is due."""
     name = Due(effect.due.kind, effect.due.workflow_id, effect.due.detail)
-    held = state.hold(name.workflow_id, Wanted(run=name.detail))
-    return _release_late(state, name, held) if name.kind == "deadline" else _release_standby(state, name, held)
+    held = state.hold(name.workflow_id, Wanted(run=name.detail, ready=name.kind == "ready"))
+    if name.kind == "ready":
+        return released.send_again(state, effect, held)
+    if name.kind == "deadline":
+        return "sent" if _release_late(state, name, held, effect.lease_us) else "kept"
+    return "sent" if _release_standby(state, name, held) else "kept"
 
 
-def _release_late(state: State, name: Due, held: Held) -> bool:
+def _release_late(state: State, name: Due, held: Held, lease_us: int) -> bool:
     workflow = held.workflow
     parked = state.parked(name.workflow_id, [name.detail]) if workflow is not None else {}
     if workflow is None or not parked:
@@ -146,7 +166,7 @@ def _release_late(state: State, name: Due, held: Held) -> bool:
     if deadline > held.now_us:
         state.set_due({name: deadline})
         return False
-    waiters.fire(state, workflow, parked, held.now_us)
+    waiters.fire(state, workflow, parked, held.now_us, lease_us)
     state.save(workflow)
     return True
 

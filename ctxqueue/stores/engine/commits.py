@@ -50,7 +50,9 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
     return _committed(effect, workflow, now, decided, considered, outgoing, left)
 
 
-def _answered(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed | fx.Refused | None:
+def _answered(  # noqa: PLR0911 - one answer a reason
+    effect: fx.Commit, held: Held, workflow: Workflow
+) -> fx.Committed | fx.Refused | None:
     """Return the answer to a commit of which the writes need not be looked at."""
     call = effect.call
     if call.run_id and held.run.epoch > call.epoch:
@@ -58,8 +60,10 @@ def _answered(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed
     earlier = _earlier(effect, held, workflow)
     if earlier is not None:
         return earlier
-    if workflow.closed_us and effect.writes:
+    if workflow.closed_us and not effect.even_closed and (effect.writes or effect.settling is None):
         return fx.Refused("closed")
+    if effect.expected_head and effect.expected_head != workflow.commit_id:
+        return fx.Refused("moved", str(workflow.revision))
     if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
         return fx.Refused("calls", str(MAX_RUN_CALLS))
     if effect.graph is not None and effect.graph != workflow.graph:

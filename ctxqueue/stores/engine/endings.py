@@ -21,8 +21,8 @@ def close(state: State, effect: fx.Close) -> Literal["closed", "kept", "no_workf
         state.clear_due([idle])
         return "no_workflow"
     if effect.idle_us is not None:
-        waiting = workflow.parked or inbox.of(workflow).stored
-        idle_at = (max(workflow.clock_us, now) if waiting else workflow.clock_us) + effect.idle_us
+        awaited = workflow.parked or inbox.of(workflow).stored or state.any_ready(effect.workflow_id)
+        idle_at = (max(workflow.clock_us, now) if awaited else workflow.clock_us) + effect.idle_us
         if idle_at > now:
             state.set_due({idle: idle_at})
             return "kept"
@@ -44,7 +44,7 @@ def end(state: State, effect: fx.End) -> fx.Ended:
         return fx.Ended("done")
     if workflow.parked:
         runs = state.some_parked(effect.workflow_id, effect.limit)
-        outgoing = waiters.fire(state, workflow, runs, now, effect.app, effect.lease_us)
+        outgoing = waiters.fire(state, workflow, runs, now, effect.lease_us, effect.app)
         state.save(workflow)
         return fx.Ended("more", outgoing)
     if not workflow.removing:

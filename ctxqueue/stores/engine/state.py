@@ -89,6 +89,17 @@ class Parked(msgspec.Struct, array_like=True):
     witness: list[str]
 
 
+class Ready(msgspec.Struct, frozen=True, array_like=True):
+    """A message to be sent again until its run is claimed. New fields go to the end, with a default."""
+
+    item_id: str
+    message: bytes
+    first_us: int
+    """When it was first sent."""
+    again: int = 0
+    """How often it was sent again."""
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What a call was answered, and the digest of its input. New fields go to the end, with a default."""
 
@@ -128,6 +139,8 @@ class Wanted(NamedTuple):
     present: Sequence[str] = ()
     """Whether an entry stands there, no more."""
     run: str = ""
+    ready: bool = False
+    """With ``run``: the message that is sent again until it is claimed."""
     call: Entry | None = None
 
 
@@ -147,6 +160,7 @@ class Held:
     """Those of the addresses asked for that hold a fresh entry."""
     run: Run = field(default_factory=Run)
     """A new one if there is none, or the last one has ended."""
+    ready: Ready | None = None
     journaled: Journaled | None = None
 
 
@@ -293,7 +307,7 @@ class State(Protocol):
         ...
 
     def drop(self, workflow_id: str) -> None:
-        """Remove a workflow, its entries and log; not its runs and their journals, which end by themselves."""
+        """Remove a workflow, its entries and log; not its runs with journals and messages, which end by themselves."""
         ...
 
     # Runs and what they waited for ---------------------------------------------------------------------------------
@@ -332,6 +346,22 @@ class State(Protocol):
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
         """Let runs wait no more."""
+        ...
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        ...
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        ...
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        ...
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
         ...
 
     # The inbox -------------------------------------------------------------------------------------------------------

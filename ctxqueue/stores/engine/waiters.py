@@ -15,6 +15,7 @@ import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, witness
+from ctxqueue.stores.engine import released
 from ctxqueue.stores.engine.state import Due
 
 if TYPE_CHECKING:
@@ -102,22 +103,26 @@ def carry_out(
         state.park(workflow_id, considered.moves)
     if considered.pending:
         state.set_due({Due("fan_out", workflow_id, address): now_us for address in considered.pending})
-    return fire(state, workflow, considered.fires, now_us, app, lease_us) if considered.fires else ()
+    if not considered.fires:
+        return ()
+    # What they waited for is not evicted until they have had time to read it.
+    state.guard(workflow_id, considered.fires, now_us, now_us + GUARDED_LEASES * lease_us)
+    return fire(state, workflow, considered.fires, now_us, lease_us, app)
 
 
 def fire(
-    state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, app: str = "", lease_us: int = 0
+    state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, lease_us: int, app: str = ""
 ) -> tuple[fx.Outgoing, ...]:
-    """Put the messages of parked runs in the outbox; the caller saves the workflow.
+    """Put the messages of parked runs in the outbox, and keep them until they are claimed.
 
-    With a lease, what the runs waited for is not evicted until they have had time to read it.
+    The caller saves the workflow.
     """
-    if lease_us:
-        state.guard(workflow.workflow_id, runs, now_us, now_us + GUARDED_LEASES * lease_us)
     state.unpark(workflow.workflow_id, runs.keys())
     state.clear_due(Due("deadline", workflow.workflow_id, run) for run in runs)
     workflow.parked -= len(runs)
-    items = [fx.Outgoing(parked.item_id, parked.message) for parked in runs.values()]
+    sent = {run: fx.Outgoing(parked.item_id, parked.message) for run, parked in runs.items()}
+    released.keep(state, workflow.workflow_id, sent, now_us, lease_us)
+    items = sent.values()
     ours = [item for item in items if app and item.item_id.startswith(f"{app}\0")]
     others = [item for item in items if item not in ours]
     if ours:

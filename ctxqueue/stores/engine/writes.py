@@ -118,8 +118,11 @@ class Decision:
             decided.kept_bytes += len(here.fresh)
             decided.kept[write.address] = fx.Kept(self._workflow.revision + 1, here.fresh)
 
-    def _log(self, kind: str, address: str, version: int, before: int, *, sensitive: bool) -> None:
-        self.decided.logged.append(fx.Logged(kind, address, version, before, sensitive))  # type: ignore[arg-type]
+    def _log(
+        self, kind: str, address: str, version: int, before: int, *, sensitive: bool, was_sensitive: bool = False
+    ) -> None:
+        logged = fx.Logged(kind, address, version, before, sensitive, was_sensitive)  # type: ignore[arg-type]
+        self.decided.logged.append(logged)
 
     def _remove(self, write: fx.Write, here: Standing) -> None:
         decided = self.decided
@@ -152,10 +155,12 @@ class Decision:
             self._log("expired", write.address, standing.version, standing.version, sensitive=standing.sensitive)
         steps = write.steps or (fx.Step(self._effect.agent_id, written.sensitive),)
         before = here.version
+        was_sensitive = standing is not None and here.fresh is not None and standing.sensitive
         for version, step in enumerate(steps, start=first_version):
             author = step.agent_id if step.agent_id != self._effect.agent_id else ""
-            decided.logged.append(fx.Logged("put", write.address, version, before, step.sensitive, author))
-            before = version
+            change = fx.Logged("put", write.address, version, before, step.sensitive, was_sensitive, author)
+            decided.logged.append(change)
+            before, was_sensitive = version, step.sensitive
         if written.depends_on and written.depends_on != (standing.depends_on if standing else ()):
             decided.new_edges = True
         decided.versions.append(stamp.version)

@@ -21,6 +21,7 @@ from ctxqueue.stores.engine.state import (
     Held,
     Journaled,
     Parked,
+    Ready,
     Removable,
     Run,
     StoredUpdate,
@@ -30,7 +31,7 @@ from ctxqueue.stores.engine.state import (
 from ctxqueue.stores.inprocess.inbox import StoredUpdates
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from ctxqueue.rules.dependencies import Tree
 
@@ -94,23 +95,30 @@ class Contents:
                 del self.waiting[address]
 
 
+def machine_clock() -> int:
+    """Return this machine's time in microseconds."""
+    return time.time_ns() // 1_000
+
+
 class MemoryState:
     """A `State` over this process's memory; whoever uses it holds the store's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
         self._workflows: dict[str, Contents] = {}
         self._runs: dict[tuple[str, str], Run] = {}
         self._calls: dict[tuple[str, str], dict[str, Journaled]] = {}
         self._places: dict[tuple[str, str], tuple[Journaled, int]] = {}
         """Lanes and named operations, with when they are forgotten."""
+        self._ready: dict[str, dict[str, Ready]] = {}
         self._due: dict[Due, int] = {}
         self._outbox: dict[str, tuple[int, bytes]] = {}
 
     # Looking -----------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Return this machine's clock."""
-        return time.time_ns() // 1_000
+        """Return the clock's time."""
+        return self._clock()
 
     def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
         """Return workflow and records."""
@@ -152,6 +160,8 @@ class MemoryState:
             held.present = self.present(workflow_id, wanted.present, now)
         if wanted.run:
             held.run = self._live_run(workflow_id, wanted.run, now)
+        if wanted.ready:
+            held.ready = self._ready.get(workflow_id, {}).get(wanted.run)
         if wanted.call is not None:
             held.journaled = self._journaled(workflow_id, wanted.call, now)
         return held
@@ -324,6 +334,25 @@ class MemoryState:
         """Let runs wait no more."""
         for run in runs:
             self._workflows[workflow_id].stop_waiting(run)
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        ready = self._ready.get(workflow_id, {})
+        return {run: ready[run] for run in runs if run in ready}
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        return workflow_id in self._ready
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        self._ready.setdefault(workflow_id, {}).update(runs)
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
+        self._ready[workflow_id].pop(run, None)
+        if not self._ready[workflow_id]:
+            del self._ready[workflow_id]
 
     # The inbox -------------------------------------------------------------------------------------------------------
 

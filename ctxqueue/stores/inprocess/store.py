@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ctxqueue.effects import Batch
 from ctxqueue.stores.engine.handlers import HANDLERS
-from ctxqueue.stores.inprocess.state import MemoryState
+from ctxqueue.stores.inprocess.state import MemoryState, machine_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.effects import Effect
 
 T = TypeVar("T")
@@ -24,9 +26,10 @@ class InprocessStore:
     shards = range(1)
     where = "this process"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = machine_clock) -> None:
+        """Make an empty store; ``clock`` gives its time, in microseconds since 1970."""
         self._lock = threading.RLock()
-        self._state = MemoryState()
+        self._state = MemoryState(clock)
 
     def verify(self) -> None:
         """Nothing to reach."""

@@ -17,11 +17,12 @@ SENTINELS: Final = "sentinel://host-1:26379;sentinel://host-2:26379?master_name=
 OPTIONS: Final = frozenset(
     {
         *("username", "password", "client_name", "socket_timeout", "socket_connect_timeout", "socket_keepalive"),
-        *("health_check_interval", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
-        *("ssl_check_hostname", "ssl_password"),
+        "health_check_interval",
     }
 )
 """Of a connection, as redis-py names them: what a query may set. Others could change what a reply looks like."""
+OF_TLS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
+"""Those that both of redis-py's cluster clients take."""
 OF_SENTINELS: Final = frozenset({"master_name", "min_other_sentinels", "sentinel_username", "sentinel_password"})
 
 
@@ -61,8 +62,8 @@ def cluster_address(url: str) -> ClusterAddress:
     options = _options(login, with_login.path, with_login.query, CLUSTER)
     if options.pop("db", 0):
         raise ConfigurationError(f"a Redis Cluster has only database 0: name it as {CLUSTER}")
-    _refuse_others(options, OPTIONS, CLUSTER)
     tls = with_login.scheme == "rediss+cluster"
+    _refuse_others(options, OPTIONS | OF_TLS if tls else OPTIONS, CLUSTER)
     return ClusterAddress(tuple(_host(node, REDIS_PORT, CLUSTER) for node in nodes.split(",")), options, tls)
 
 

@@ -11,15 +11,17 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.redis import connection, scripts
+from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ctxqueue.effects import Effect
-    from ctxqueue.stores.redis.requests import Request
+    from ctxqueue.stores.redis.requests import Sendable
 
 T = TypeVar("T")
 
@@ -31,6 +33,8 @@ class AsyncRedisStore:
     """Carries out effects without blocking the event loop; may be used from several loops."""
 
     shards = range(SHARDS)
+    wait_replicas = 0
+    """How many replicas must have a commit before it counts as done."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -85,14 +89,17 @@ class AsyncRedisStore:
         client = await self._client()
         encode, decode = CODECS[type(effect)]
         requests = encode(self.namespace, effect)
+        fence = replicas.fence(effect, self.wait_replicas)
         try:
-            replies = await self._replies(client, requests)
+            replies = await self._replies(client, [*requests, *fence])
         except RedisError as error:
             raise our_error(error, self.where) from error
-        result: T = decode(effect, replies)
+        if fence:
+            replicas.check(replies[-1], self.wait_replicas, self.where)
+        result: T = decode(effect, replies[: len(requests)])
         return result
 
-    async def _replies(self, client: Any, requests: list[Request]) -> list[Any]:
+    async def _replies(self, client: Any, requests: Sequence[Sendable]) -> list[Any]:
         for _ in range(MOST_LOADS):
             try:
                 return await _sent(client, requests)
@@ -113,7 +120,7 @@ class AsyncRedisStore:
             await (await opening).aclose()
 
 
-async def _sent(client: Redis, requests: list[Request]) -> list[Any]:
+async def _sent(client: Redis, requests: Sequence[Sendable]) -> list[Any]:
     if len(requests) == 1:
         return [await client.execute_command(*requests[0].words())]
     pipeline = client.pipeline(transaction=False)

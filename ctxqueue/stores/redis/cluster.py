@@ -20,9 +20,8 @@ from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send
 from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
-    from ctxqueue.stores.redis.requests import Request
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
@@ -32,6 +31,7 @@ class RedisClusterStore(RedisStore):
     """Carries out effects on a Redis Cluster, in one namespace. Thread-safe."""
 
     retries = RETRIES
+    wait_replicas: Any = None
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -66,7 +66,14 @@ class RedisClusterStore(RedisStore):
         except (RedisClusterException, RedisError, OSError) as error:
             raise contact_error(error, self.where) from error
 
-    def _replies(self, requests: list[Request]) -> list[Any]:
+    def servers_info(self) -> list[dict[str, Any]]:
+        """Return what each master says of itself, as INFO answers; raises StoreError."""
+        self.verify()
+        cluster: Any = self._client_now()
+        with translated(self.where):
+            return [cluster.info(target_nodes=node) for node in cluster.get_primaries()]
+
+    def _replies(self, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return self._run(routed(self._client_now(), commands, self.retries))
 

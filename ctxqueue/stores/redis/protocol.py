@@ -71,7 +71,7 @@ def _encode_open(namespace: str, effect: fx.Open) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     idle = "" if effect.workflow_id == GLOBAL_WORKFLOW else effect.idle_us
     args = (effect.workflow_id, effect.incarnation, effect.metadata, idle)
-    return [Request(scripts.OPEN, (keys.m, keys.due, keys.all), args)]
+    return [Request(scripts.OPEN, (keys.m, keys.due, keys.all, keys.t), args)]
 
 
 def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head | None]:
@@ -143,6 +143,7 @@ def _revision_of(stream_id: bytes) -> int:
 
 
 SENSITIVE_FLAG = 4
+WAS_SENSITIVE_FLAG = 8
 
 
 def _logged(flat: list[Any]) -> Iterator[fx.Logged]:
@@ -152,8 +153,8 @@ def _logged(flat: list[Any]) -> Iterator[fx.Logged]:
         if kind == "@":
             agent_id = address
         else:
-            sensitive = flags >= SENSITIVE_FLAG
-            yield fx.Logged(KINDS[kind], address, int(version), int(before), sensitive, agent_id)
+            sensitive, was_sensitive = bool(flags & SENSITIVE_FLAG), bool(flags & WAS_SENSITIVE_FLAG)
+            yield fx.Logged(KINDS[kind], address, int(version), int(before), sensitive, was_sensitive, agent_id)
 
 
 def _log_record(stream_id: bytes, commit_id: bytes, packed: bytes) -> fx.LogRecord:
@@ -264,6 +265,8 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
         effect.bounds.history,
         effect.bounds.log_limit,
         "" if effect.graph is None else effect.graph,
+        effect.expected_head,
+        1 if effect.even_closed else 0,
         len(effect.writes),
     ]
     settling = effect.settling or NOTHING_SETTLED
@@ -347,7 +350,7 @@ def _encode_claim(namespace: str, effect: fx.Claim) -> list[Request]:
         pack(effect.condition) if effect.condition else "",
         *(effect.message, effect.item_id, effect.claim_id),
     )
-    return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due), args)]
+    return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due, keys.t), args)]
 
 
 def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
@@ -416,7 +419,8 @@ def _encode_release(namespace: str, effect: fx.Release) -> list[Request]:
     due = effect.due
     keys = workflow_keys(namespace, due.workflow_id)
     all_keys = (keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.run(due.detail))
-    return [Request(scripts.RELEASE, all_keys, (due.workflow_id, due.detail, due.kind))]
+    args = (due.workflow_id, due.detail, due.kind, effect.lease_us, effect.horizon_us)
+    return [Request(scripts.RELEASE, all_keys, args)]
 
 
 def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
@@ -439,10 +443,6 @@ def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:
     idle = "" if effect.idle_us is None else effect.idle_us
     args = (effect.workflow_id, 1 if effect.remove else 0, idle, effect.horizon_us)
     return [Request(scripts.CLOSE, (keys.m, keys.t, keys.due, keys.u), args)]
-
-
-def _decode_close(_effect: fx.Close, replies: list[Any]) -> Any:
-    return replies[0].decode()
 
 
 def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
@@ -483,6 +483,10 @@ def _encode_settle(namespace: str, effect: fx.Settle) -> list[Request]:
     return [Request(scripts.SETTLE, outbox_keys(shard_keys(namespace, effect.shard)), effect.item_ids)]
 
 
+def _decode_word(_effect: fx.Effect[Any], replies: list[Any]) -> Any:
+    return replies[0].decode()
+
+
 CODECS.update(
     {
         fx.Batch: Codec(_encode_batch, _decode_batch),
@@ -503,9 +507,9 @@ CODECS.update(
         fx.Finish: Codec(_encode_finish, truth),
         fx.PeekDue: Codec(_encode_peek, _decode_peek),
         fx.Expire: Codec(_encode_expire, _decode_expire),
-        fx.Release: Codec(_encode_release, truth),
+        fx.Release: Codec(_encode_release, _decode_word),
         fx.FanOut: Codec(_encode_fan_out, _decode_fan_out),
-        fx.Close: Codec(_encode_close, _decode_close),
+        fx.Close: Codec(_encode_close, _decode_word),
         fx.End: Codec(_encode_end, _decode_end),
         fx.TakeOutgoing: Codec(_encode_take, _decode_take),
         fx.Settle: Codec(_encode_settle, nothing),

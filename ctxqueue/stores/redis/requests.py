@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
+
+
+class Sendable(Protocol):
+    """What becomes a command of the server."""
+
+    def words(self) -> tuple[str | bytes | int, ...]:
+        """Return it as it is sent."""
+        ...
 
 
 class Request(NamedTuple):

@@ -35,7 +35,7 @@ def _load(name: str, keys: int) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), keys)
 
 
-OPEN = _load("open", keys=3)
+OPEN = _load("open", keys=4)
 LOAD = _load("load", keys=2)
 PAGE = _load("page", keys=3)
 SINCE = _load("since", keys=3)
@@ -46,7 +46,7 @@ FORGET = _load("forget", keys=2)
 GRAPH = _load("graph", keys=2)
 CATALOGUE = _load("catalogue", keys=1)
 COMMIT = _load("commit", keys=21)
-CLAIM = _load("claim", keys=4)
+CLAIM = _load("claim", keys=5)
 ARM = _load("arm", keys=6)
 RENEW = _load("renew", keys=1)
 FINISH = _load("finish", keys=1)

@@ -10,14 +10,16 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.redis import connection, scripts
+from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ctxqueue.effects import Effect
-    from ctxqueue.stores.redis.requests import Request
+    from ctxqueue.stores.redis.requests import Sendable
 
 T = TypeVar("T")
 
@@ -30,6 +32,8 @@ class RedisStore:
     """Carries out effects on one Redis or Valkey, in one namespace. Thread-safe."""
 
     shards = range(SHARDS)
+    wait_replicas = 0
+    """How many replicas must have a commit before it counts as done."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -58,20 +62,28 @@ class RedisStore:
     def _check_server(self) -> None:
         check_server({**self._client.info("server"), **self._client.info("memory")}, self.where)
 
+    def servers_info(self) -> list[dict[str, Any]]:
+        """Return what each server says of itself, as INFO answers; raises StoreError."""
+        with translated(self.where):
+            return [self._client.info()]
+
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
         if not self._verified:
             self.verify()
         encode, decode = CODECS[type(effect)]
         requests = encode(self.namespace, effect)
+        fence = replicas.fence(effect, self.wait_replicas)
         try:
-            replies = self._replies(requests)
+            replies = self._replies([*requests, *fence])
         except RedisError as error:
             raise our_error(error, self.where) from error
-        result: T = decode(effect, replies)
+        if fence:
+            replicas.check(replies[-1], self.wait_replicas, self.where)
+        result: T = decode(effect, replies[: len(requests)])
         return result
 
-    def _replies(self, requests: list[Request]) -> list[Any]:
+    def _replies(self, requests: Sequence[Sendable]) -> list[Any]:
         for _ in range(MOST_LOADS):
             try:
                 return self._sent(requests)
@@ -82,7 +94,7 @@ class RedisStore:
                     self._client.script_load(script.source)
         return self._sent(requests)
 
-    def _sent(self, requests: list[Request]) -> list[Any]:
+    def _sent(self, requests: Sequence[Sendable]) -> list[Any]:
         replies = connection.exchange(self._pool, [request.words() for request in requests])
         for reply in replies:
             if isinstance(reply, ResponseError):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ctxqueue.effects import Batch
+from ctxqueue.effects import Batch, Commit
 from ctxqueue.stores.engine.handlers import SEVERAL_READS, SINGLE_READS
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
-from ctxqueue.stores.sql.store import carried_out, looked
+from ctxqueue.stores.sql.hopeful import Contended, GivenUp
+from ctxqueue.stores.sql.store import committed, hoped, looked
 from ctxqueue.stores.sql.writing import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy import URL
 
     from ctxqueue.effects import Effect
 
@@ -29,14 +31,20 @@ T = TypeVar("T")
 class Opened:
     """What one event loop has: its connections, and where it has one writer at a time the lock for that."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self.once = engine.execution_options(**connecting.looking_once(engine.sync_engine))
+    def __init__(self, url: URL) -> None:
+        self.engine = engine = connecting.async_engine(url)
+        self.once = connecting.async_engine(url, once=True)
         self.moment = engine.execution_options(**connecting.looking_at_one_moment(engine.sync_engine))
-        one_writer = engine.dialect.name == "sqlite"
+        self.postgres = engine.dialect.name == "postgresql"
+        self.contended = Contended()
         self.writing: contextlib.AbstractAsyncContextManager[object] = (
-            asyncio.Lock() if one_writer else contextlib.nullcontext()
+            contextlib.nullcontext() if self.postgres else asyncio.Lock()
         )
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.engine.dispose()
+        await self.once.dispose()
 
 
 class AsyncSqlStore:
@@ -68,7 +76,7 @@ class AsyncSqlStore:
         return await asyncio.shield(opening)
 
     async def _open(self) -> Opened:
-        opened = Opened(connecting.async_engine(self._url))
+        opened = Opened(self._url)
 
         async def check() -> None:
             async with opened.engine.begin() as connection:
@@ -77,7 +85,7 @@ class AsyncSqlStore:
         try:
             await self._trying(check, errors.FIRST_CONTACT_TRIES)
         except BaseException:
-            await opened.engine.dispose()
+            await opened.close()
             raise
         return opened
 
@@ -93,17 +101,26 @@ class AsyncSqlStore:
             if engine is not None:
                 async with engine.connect() as connection:
                     return await connection.run_sync(looked, self.namespace, self._statements, effect)
+            if isinstance(effect, Commit) and opened.postgres and opened.contended.hopeful(effect.workflow_id):
+                try:
+                    async with opened.once.connect() as connection:
+                        return cast("T", await connection.run_sync(hoped, self.namespace, self._statements, effect))
+                except GivenUp as given_up:
+                    if given_up.overtaken:
+                        opened.contended.note(effect.workflow_id)
             async with opened.writing, opened.engine.connect() as connection:
-                return await connection.run_sync(carried_out, self.namespace, self._statements, effect)
+                return await connection.run_sync(committed, self.namespace, self._statements, effect)
 
         return await self._trying(attempt)
 
     async def _trying(self, attempt: Callable[[], Awaitable[T]], most: int = errors.TRIES) -> T:
+        begun = time.monotonic()
         for tries in range(most):
             try:
                 return await attempt()
             except SQLAlchemyError as error:
-                if tries == most - 1 or not errors.is_passing(error):
+                tired = tries == most - 1 or time.monotonic() - begun > errors.PATIENCE
+                if tired or not errors.is_passing(error):
                     raise errors.our_error(error, self.where) from error
             await asyncio.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
@@ -116,4 +133,4 @@ class AsyncSqlStore:
         """Close this loop's connections; the next effect opens new ones."""
         opening = self._opened.pop(asyncio.get_running_loop(), None)
         if opening is not None:
-            await (await opening).engine.dispose()
+            await (await opening).close()

@@ -55,42 +55,47 @@ def address_of(url: URL) -> str:
 def options(url: URL) -> dict[str, Any]:
     """Return what an engine is made with."""
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
-    given = set(url.query)
-    return {
-        "connect_args": {name: value for name, value in POSTGRES_OPTIONS.items() if name not in given},
-        "pool_size": 5,
-        "max_overflow": 15,
-    }
+        wanted: dict[str, Any] = {"timeout": BUSY_SECONDS}
+        more: dict[str, Any] = {}
+    else:
+        wanted = POSTGRES_OPTIONS
+        more = {"pool_size": 5, "max_overflow": 15, "use_native_hstore": False}
+    # What the URL itself says goes first.
+    return {"connect_args": {name: value for name, value in wanted.items() if name not in url.query}, **more}
 
 
-def blocking_engine(url: URL) -> Engine:
-    """Return an engine, not yet connected; raises ConfigurationError where its driver is not installed."""
+def blocking_engine(url: URL, *, once: bool = False) -> Engine:
+    """Return an engine, not yet connected; raises ConfigurationError where its driver is not installed.
+
+    ``once``: its connections carry out single statements, with no transaction around them.
+    """
     try:
-        engine = create_engine(url, **options(url))
+        engine = create_engine(url, **options(url), **(_without_transactions(url) if once else {}))
     except ImportError as error:
         raise ConfigurationError("postgresql:// needs psycopg: pip install 'ctxqueue[postgres]'") from error
     prepare(engine)
     return engine
 
 
-def async_engine(url: URL) -> AsyncEngine:
-    """Return an engine for event loops; raises ConfigurationError where its driver is not installed."""
+def async_engine(url: URL, *, once: bool = False) -> AsyncEngine:
+    """Return the same for event loops; raises ConfigurationError where its driver is not installed."""
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - it loads greenlet, of use here alone
 
     if url.get_backend_name() == "sqlite":
         url = url.set(drivername="sqlite+aiosqlite")
     try:
-        engine = create_async_engine(url, **options(url))
+        engine = create_async_engine(url, **options(url), **(_without_transactions(url) if once else {}))
     except ImportError as error:
         raise ConfigurationError("postgresql:// needs psycopg: pip install 'ctxqueue[postgres]'") from error
     prepare(engine.sync_engine)
     return engine
 
 
-def looking_once(engine: Engine) -> dict[str, Any]:
-    """Return the execution options of connections whose one statement needs no transaction around it."""
-    return {BEGIN: ""} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+def _without_transactions(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"execution_options": {BEGIN: ""}}
+    # A connection that changed back and forth would pay for it in each call.
+    return {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 
 def looking_at_one_moment(engine: Engine) -> dict[str, Any]:

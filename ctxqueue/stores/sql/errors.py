@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TRIES = 8
 """Of one effect; safe, as every commit carries its call's id."""
 FIRST_CONTACT_TRIES = 2
+PATIENCE = 30.0
+"""Seconds after which an effect is not tried again."""
 
 # PostgreSQL's codes, by their meaning or the first two characters of their class.
 AUTHORIZATION = ("28", "42501")

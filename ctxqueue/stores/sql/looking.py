@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, String, bindparam, cast
 
 from ctxqueue.stores.engine.state import Held, Journaled, Workflow
 from ctxqueue.stores.sql import packing
-from ctxqueue.stores.sql.schema import Name, calls, entries, runs, workflows
+from ctxqueue.stores.sql.schema import Name, calls, entries, ready, runs, workflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 NAMESPACE = bindparam("in_namespace", type_=String)
 """Not by its column's name, which an update keeps for itself; likewise elsewhere."""
-WORKFLOW = bindparam("workflow_id", type_=Name)
+WORKFLOW = bindparam("in_workflow", type_=Name)
+
+HELD = "ctxqueue.held"
+"""A setting of PostgreSQL's, for one transaction: the incarnation of the workflow whose row it has locked."""
 
 HEAD = tuple(column for column in workflows.c if not column.primary_key)
 """In the order of `Workflow`'s fields, which begin with the workflow's id."""
@@ -38,27 +41,38 @@ class Look(NamedTuple):
     records: bool = False
     present: bool = False
     run: bool = False
+    ready: bool = False
     call: bool = False
+    held: bool = False
+    """Whether the row was locked; of use on PostgreSQL only."""
 
 
 def _branch(kind: str, key: Any = None, number: Any = None, body: Any = None, head: Sequence[Any] = ()) -> Select[Any]:
-    """Return a branch of the union; what it does not have is null, of the type that the others have."""
-    columns = (
+    """Return a branch of the union; what it does not have is null."""
+    given = (key, number, body)
+    return select(
         literal(kind, String).label("kind"),
-        (cast(null(), Name) if key is None else key).label("key"),
-        (cast(null(), BigInteger) if number is None else number).label("number"),
-        (cast(null(), LargeBinary) if body is None else body).label("body"),
+        *(null() if column is None else column for column in given),
+        *(head or (null() for _ in HEAD)),
     )
-    return select(*columns, *(head or (cast(null(), column.type).label(column.name) for column in HEAD)))
+
+
+def _clock(dialect: str) -> Select[Any]:
+    """Return the first branch: the database's clock, and the names and types of all columns."""
+    clock: Any = literal(0)
+    if dialect == "postgresql":
+        clock = func.extract("epoch", func.clock_timestamp()) * 1_000_000
+    return select(
+        literal("clock", String).label("kind"),
+        cast(null(), Name).label("key"),
+        cast(clock, BigInteger).label("number"),
+        cast(null(), LargeBinary).label("body"),
+        *(cast(null(), column.type).label(column.name) for column in HEAD),
+    )
 
 
 def _first_branches(dialect: str) -> list[Select[Any]]:
-    clock = (
-        cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
-        if dialect == "postgresql"
-        else cast(literal(0), BigInteger)
-    )
-    return [_branch("clock", number=clock), _branch("head", head=HEAD).where(here(workflows))]
+    return [_clock(dialect), _branch("head", head=HEAD).where(here(workflows))]
 
 
 @lru_cache
@@ -85,12 +99,19 @@ def statement(dialect: str, look: Look) -> CompoundSelect[Any]:
                 here(runs), runs.c.run_id == bindparam("run_id", type_=Name)
             )
         )
+    if look.ready:
+        branches.append(
+            _branch("ready", body=ready.c.ready).where(here(ready), ready.c.run_id == bindparam("run_id", type_=Name))
+        )
     if look.call:
         place = (calls.c.owner == bindparam("owner", type_=Name)) & (
             calls.c.call_id == bindparam("call_id", type_=Name)
         )
         branches.append(_branch("answer", number=calls.c.number, body=calls.c.answer).where(here(calls), place))
         branches.append(_branch("ends", number=calls.c.ends_us).where(here(calls), place))
+    if look.held:
+        incarnation = func.coalesce(func.current_setting(HELD, True), "")  # noqa: FBT003 - SQL's; if there is one
+        branches.append(_branch("held", body=func.convert_to(incarnation, "UTF8")))
     return union_all(*branches)
 
 
@@ -135,12 +156,16 @@ class Seen:
         self.held.records = {row.key: row.body for row in by_kind.get("record", ())}
         self.held.present = {row.key for row in by_kind.get("present", ()) if not row.number or row.number > now}
         self.reached: int = by_kind["reached"][0].number if "reached" in by_kind else 0
+        self.locked = any(workflow and row.body.decode() == workflow.incarnation for row in by_kind.get("held", ()))
+        """Whether the transaction had the workflow's row locked before it looked."""
         self.stale_run = False
         """A run's row is there, and its time is over."""
         for run in by_kind.get("run", ()):
             self.stale_run = run.number <= now
             if not self.stale_run:
                 self.held.run = packing.run(run.body)
+        for row in by_kind.get("ready", ()):
+            self.held.ready = packing.ready(row.body)
         for answer, ends in zip(by_kind.get("answer", ()), by_kind.get("ends", ()), strict=True):
             if ends.number is None or ends.number > now:
                 self.held.journaled = Journaled(packing.answer(answer.body), answer.number)

@@ -39,9 +39,10 @@ def together(connection: Connection) -> Iterator[None]:
             with driver.pipeline():
                 yield
     except connection.dialect.loaded_dbapi.Error as error:
-        lost = bool(driver.closed or driver.broken)
+        lost = _lost(driver)
         if lost:
             connection.invalidate(error)
+        _roll_back(connection, driver)
         raise DBAPIError.instance(
             None,
             None,
@@ -50,6 +51,29 @@ def together(connection: Connection) -> Iterator[None]:
             connection_invalidated=lost,
             dialect=connection.dialect,
         ) from error
+    except BaseException:
+        _roll_back(connection, driver)
+        raise
+
+
+def _lost(driver: Any) -> bool:
+    return bool(driver.closed or driver.broken)
+
+
+def _roll_back(connection: Connection, driver: Any) -> None:
+    """End what has failed.
+
+    Where the COMMIT was among the statements SQLAlchemy takes the transaction for ended, whatever has become of it,
+    and gives the connection back as it is: whoever got it next would be in the failed transaction.
+    """
+    if _lost(driver):
+        return
+    if connection.dialect.is_async:
+        from sqlalchemy.util import await_only  # noqa: PLC0415 - as above
+
+        await_only(driver.rollback())
+    else:
+        driver.rollback()
 
 
 def _can(driver: Any) -> bool:

@@ -165,6 +165,15 @@ parked = Table(
     Column("parked", LargeBinary, nullable=False),
 )
 
+ready = Table(
+    "ctxqueue_ready",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("run_id"),
+    Column("ready", LargeBinary, nullable=False),
+)
+
 waiters = Table(
     "ctxqueue_waiters",
     metadata,

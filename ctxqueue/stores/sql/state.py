@@ -13,6 +13,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.inbox import SqlInbox
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Executable
 
-    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Run, Workflow
+    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Ready, Run, Workflow
     from ctxqueue.stores.sql.writing import Statements
 
 NAMES_A_STATEMENT = 5_000
 LOG_RECORDS_A_STATEMENT = 100
+MOST = 2**31 - 2
+"""What stands for everything: PostgreSQL's integers end there."""
 
 
 class SqlState(SqlInbox):
@@ -39,9 +42,18 @@ class SqlState(SqlInbox):
         self._dialect = connection.dialect.name
         self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
         self._stale_runs: set[str] = set()
+        self._guards: dict[str, tuple[Any, ...]] = {}
+        """How the workflows that are held stood."""
 
     def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
-        return self._connection.execute(statement, {"in_namespace": self._namespace, **parameters}).fetchall()
+        return self._connection.execute(statement, self._here(parameters)).fetchall()
+
+    def _here(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Name namespace and workflow as statements do that are no insert: see `looking.NAMESPACE`."""
+        named = {"in_namespace": self._namespace, **parameters}
+        if "workflow_id" in named:
+            named["in_workflow"] = named.pop("workflow_id")
+        return named
 
     def _put(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None:
         written = [{"namespace": self._namespace, **row} for row in rows]
@@ -50,7 +62,7 @@ class SqlState(SqlInbox):
 
     def _change(self, statement: Executable, *rows: dict[str, Any]) -> None:
         if rows:
-            self._writes.append((statement, [{"in_namespace": self._namespace, **row} for row in rows]))
+            self._writes.append((statement, [self._here(row) for row in rows]))
 
     def commit(self) -> None:
         """Carry out the writes, in their order, and end the transaction."""
@@ -68,8 +80,15 @@ class SqlState(SqlInbox):
         clock = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
         return int(self._connection.execute(select(clock)).scalar_one())
 
-    def _look(self, workflow_id: str, wanted: Wanted) -> looking.Seen:
-        look = looking.Look(bool(wanted.addresses), bool(wanted.present), bool(wanted.run), wanted.call is not None)
+    def _look(self, workflow_id: str, wanted: Wanted, *, held: bool = False) -> looking.Seen:
+        look = looking.Look(
+            bool(wanted.addresses),
+            bool(wanted.present),
+            bool(wanted.run),
+            wanted.ready,
+            wanted.call is not None,
+            held=held,
+        )
         parameters: dict[str, Any] = {"workflow_id": workflow_id}
         if wanted.addresses:
             parameters["addresses"] = list(wanted.addresses)
@@ -93,8 +112,8 @@ class SqlState(SqlInbox):
             workflow_id=effect.workflow_id,
             first=effect.after or effect.prefix,
             end=effect.prefix.encode() + b"\xff",
-            rows=effect.limit + 1,
-            bytes=effect.max_bytes,
+            rows=min(effect.limit, MOST) + 1,
+            bytes=min(effect.max_bytes, MOST),
         )
         seen = looking.Seen(effect.workflow_id, rows, time.time_ns() // 1_000)
         seen.held.records = dict(sorted(seen.held.records.items())[: effect.limit])
@@ -102,13 +121,17 @@ class SqlState(SqlInbox):
 
     def hold(self, workflow_id: str, wanted: Wanted = NOTHING) -> Held:
         """Keep everybody else from a workflow, also from one that is not there, and look at it."""
+        several = self._dialect == "postgresql"
         self._lock(workflow_id)
-        seen = self._look(workflow_id, wanted)
-        if seen.held.workflow is None and self._dialect == "postgresql":
-            # No row to lock. Whoever makes the workflow meanwhile holds the same lock; so look again.
+        seen = self._look(workflow_id, wanted, held=several)
+        if several and not seen.locked:
+            # There was no row to lock, even if there is one by now: somebody made the workflow after we had tried.
+            # Whoever makes it holds this lock; so what is there now has a row, and what is not does not come.
             self._connection.execute(select(func.pg_advisory_xact_lock(_lock_of(self._namespace, workflow_id))))
             self._lock(workflow_id)
-            seen = self._look(workflow_id, wanted)
+            seen = self._look(workflow_id, wanted, held=True)
+        if seen.held.workflow is not None:
+            self._guards[workflow_id] = guard_of(seen.held.workflow)
         if seen.stale_run:
             self._stale_runs.add(wanted.run)
         return seen.held
@@ -117,8 +140,7 @@ class SqlState(SqlInbox):
         # SQLite's writer has the whole database already.
         if self._dialect == "postgresql":
             with together(self._connection):  # with the BEGIN
-                parameters = {"in_namespace": self._namespace, "workflow_id": workflow_id}
-                self._connection.execute(writing.LOCK, parameters)
+                self._connection.execute(writing.LOCK, self._here({"workflow_id": workflow_id}))
 
     def expiring(self, workflow_id: str, limit: int) -> Sequence[Removable]:
         """Return the entries that expire first."""
@@ -189,8 +211,13 @@ class SqlState(SqlInbox):
 
     def save(self, workflow: Workflow) -> None:
         """Write where a workflow stands; a new one, too."""
-        row = {column.name: getattr(workflow, column.name) for column in looking.HEAD}
-        self._put(self._statements.workflow, [{"workflow_id": workflow.workflow_id, **row}])
+        place = {"workflow_id": workflow.workflow_id}
+        if workflow.workflow_id in self._guards:
+            changing = {f"new_{name}": getattr(workflow, name) for name in writing.CHANGING}
+            self._change(writing.SAVE, {**place, **changing})
+        else:
+            row = {column.name: getattr(workflow, column.name) for column in looking.HEAD}
+            self._put(self._statements.workflow, [{**place, **row}])
 
     def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
         """Write entries."""
@@ -216,7 +243,7 @@ class SqlState(SqlInbox):
         """Write a log record, and drop those before the last ``most``."""
         row = {"workflow_id": workflow_id, "revision": record.revision, "record": packing.pack_log(record)}
         self._put(self._statements.log, [row])
-        if record.revision > most:
+        if record.revision > most and not record.revision % max(1, most // 10):  # a tenth more may stand there
             self._change(writing.TRIM_LOG, {"workflow_id": workflow_id, "until_revision": record.revision - most})
 
     def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:
@@ -316,6 +343,24 @@ class SqlState(SqlInbox):
         """Let runs wait no more."""
         self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
         self._change(writing.UNPARK, {"workflow_id": workflow_id, "runs": list(runs)})
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        rows = self._rows(writing.READY, workflow_id=workflow_id, runs=list(runs))
+        return {run: packing.ready(packed) for run, packed in rows}
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        return bool(self._rows(writing.ANY_READY, workflow_id=workflow_id))
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        rows = ({"workflow_id": workflow_id, "run_id": run, "ready": packing.pack(kept)} for run, kept in runs.items())
+        self._put(self._statements.ready, rows)
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
+        self._change(writing.DROP_READY, {"workflow_id": workflow_id, "of_run": run})
 
     # What is due, and the outbox -------------------------------------------------------------------------------------
 

@@ -6,14 +6,15 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ctxqueue.effects import Batch
+from ctxqueue.effects import Batch, Commit
 from ctxqueue.stores.engine.handlers import HANDLERS, SEVERAL_READS, SINGLE_READS
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
 from ctxqueue.stores.sql.state import SqlState
 from ctxqueue.stores.sql.writing import Statements
 
@@ -37,30 +38,37 @@ class SqlStore:
         address = connecting.checked_url(url)
         self.where = connecting.address_of(address)
         self._engine = connecting.blocking_engine(address)
-        self._once: Engine = self._engine.execution_options(**connecting.looking_once(self._engine))
+        self._once = connecting.blocking_engine(address, once=True)
         self._moment: Engine = self._engine.execution_options(**connecting.looking_at_one_moment(self._engine))
         self._statements = Statements(self._engine.dialect.name)
         self._process = os.getpid()
         self._verified = False
         self._verifying = threading.Lock()
+        self._postgres = self._engine.dialect.name == "postgresql"
+        self._contended = Contended()
         # SQLite lets one write at a time, and whoever waits for its lock sleeps.
-        one_writer = self._engine.dialect.name == "sqlite"
         self._writing: contextlib.AbstractContextManager[object] = (
-            threading.Lock() if one_writer else contextlib.nullcontext()
+            contextlib.nullcontext() if self._postgres else threading.Lock()
         )
 
     def verify(self) -> None:
         """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
         with self._verifying:
-            if not self._verified:
+            if self._verified:
+                return
+            try:
                 self._trying(lambda: upgrading.check(self._engine, self.where), errors.FIRST_CONTACT_TRIES)
-                self._verified = True
+            except BaseException:
+                self.close()  # nobody will use it, and few would close it
+                raise
+            self._verified = True
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
         if self._process != os.getpid():
             # Connections are the parent's: let go of them without a word to the server.
             self._engine.dispose(close=False)
+            self._once.dispose(close=False)
             self._process = os.getpid()
         if not self._verified:
             self.verify()
@@ -77,15 +85,24 @@ class SqlStore:
             return looked(connection, self.namespace, self._statements, effect)
 
     def _write(self, effect: Effect[T]) -> T:
+        if isinstance(effect, Commit) and self._postgres and self._contended.hopeful(effect.workflow_id):
+            try:
+                with self._once.connect() as connection:
+                    return cast("T", hoped(connection, self.namespace, self._statements, effect))
+            except GivenUp as given_up:
+                if given_up.overtaken:
+                    self._contended.note(effect.workflow_id)
         with self._writing, self._engine.connect() as connection:
-            return carried_out(connection, self.namespace, self._statements, effect)
+            return committed(connection, self.namespace, self._statements, effect)
 
     def _trying(self, attempt: Callable[[], T], most: int = errors.TRIES) -> T:
+        begun = time.monotonic()
         for tries in range(most):
             try:
                 return attempt()
             except SQLAlchemyError as error:
-                if tries == most - 1 or not errors.is_passing(error):
+                tired = tries == most - 1 or time.monotonic() - begun > errors.PATIENCE
+                if tired or not errors.is_passing(error):
                     raise errors.our_error(error, self.where) from error
             time.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
@@ -97,6 +114,7 @@ class SqlStore:
     def close(self) -> None:
         """Close the connections; the next effect opens new ones."""
         self._engine.dispose()
+        self._once.dispose()
 
 
 def looked(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
@@ -104,9 +122,18 @@ def looked(connection: Connection, namespace: str, statements: Statements, effec
     return cast("T", HANDLERS[type(effect)](SqlState(connection, namespace, statements), effect))
 
 
-def carried_out(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
-    """Carry out one effect in a transaction of its own."""
-    state = SqlState(connection, namespace, statements)
+def carried_out(state: SqlState, effect: Effect[T]) -> T:
+    """Carry out one effect, and commit."""
     reply = HANDLERS[type(effect)](state, effect)
     state.commit()
     return cast("T", reply)
+
+
+def committed(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
+    """Carry out one effect in a transaction."""
+    return carried_out(SqlState(connection, namespace, statements), effect)
+
+
+def hoped(connection: Connection, namespace: str, statements: Statements, effect: Any) -> Any:
+    """Carry out a commit without a lock; raises GivenUp."""
+    return carried_out(HopefulState(connection, namespace, statements), effect)

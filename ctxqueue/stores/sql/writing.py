@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, select, update
+from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ctxqueue.models import GLOBAL_WORKFLOW
-from ctxqueue.stores.sql.looking import NAMESPACE, here
+from ctxqueue.stores.sql.looking import HELD, NAMESPACE, here
 from ctxqueue.stores.sql.schema import (
     Name,
     calls,
@@ -19,6 +19,7 @@ from ctxqueue.stores.sql.schema import (
     log,
     outbox,
     parked,
+    ready,
     runs,
     updates,
     waiters,
@@ -46,6 +47,7 @@ class Statements:
         self.run = self._upsert(runs)
         self.call = self._upsert(calls)
         self.parked = self._upsert(parked)
+        self.ready = self._upsert(ready)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
         self.update = self._upsert(updates)
         self.due = self._upsert(due)
@@ -56,6 +58,15 @@ class Statements:
             index_elements=list(due.primary_key),
             set_={"due_us": case((sooner < due.c.due_us, sooner), else_=due.c.due_us)},
         )
+        self.tables: dict[Any, Any] = {
+            self.entry: entries,
+            self.log: log,
+            self.value: history,
+            self.run: runs,
+            self.call: calls,
+            self.due_sooner: due,
+        }
+        """The tables that the statements of a usual commit write."""
         self.takeable = _takeable(lock=dialect == "postgresql")
         self.endings = {table: _ending(table, lock=dialect == "postgresql") for table in (runs, calls)}
 
@@ -65,7 +76,21 @@ class Statements:
         return made.on_conflict_do_update(index_elements=list(table.primary_key), set_=rest)
 
 
-LOCK = select(workflows.c.workflow_id).where(here(workflows)).with_for_update()
+_locked = select(workflows.c.incarnation).where(here(workflows)).with_for_update().subquery()
+LOCK = select(func.set_config(HELD, _locked.c.incarnation, True))  # noqa: FBT003 - SQL's; until the transaction ends
+"""Keeps a workflow's row from others, and notes of which incarnation it was. Nobody looks at its rows."""
+
+CHANGING = tuple(
+    column.name
+    for column in workflows.c
+    if not column.primary_key and column.name not in ("incarnation", "created_us", "metadata")
+)
+"""What changes of a workflow while it lives."""
+SAVE = (
+    update(workflows)
+    .where(here(workflows))
+    .values({name: bindparam(f"new_{name}", type_=workflows.c[name].type) for name in CHANGING})
+)
 
 REMOVE = delete(entries).where(here(entries), entries.c.address.in_(_several("addresses")))
 
@@ -146,6 +171,10 @@ CATALOGUE = (
 DROP = tuple(
     delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, updates, workflows)
 )
+
+READY = select(ready.c.run_id, ready.c.ready).where(here(ready), ready.c.run_id.in_(_several("runs")))
+ANY_READY = select(ready.c.run_id).where(here(ready)).limit(1)
+DROP_READY = delete(ready).where(here(ready), ready.c.run_id == bindparam("of_run", type_=Name))
 
 GUARDED = (
     select(guards.c.condition)

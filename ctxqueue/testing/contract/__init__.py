@@ -18,7 +18,7 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
-    *("listing", "mistakes", "parking", "relevance", "scopes", "updates", "values", "workflows"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "updates", "values", "workflows"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -38,6 +38,7 @@ from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
+from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
@@ -63,6 +64,7 @@ class StoreContract(
     Mistakes,
     Attempts,
     Parking,
+    Released,
     Endings,
     Eviction,
     Graph,

@@ -141,6 +141,25 @@ class Attempts(Contract):
         assert hasty.finish(second) is True
         assert hasty.renew(second) is False
 
+    def test_a_message_that_takes_over_is_kept_too(self, hasty: Worker) -> None:
+        """The attempt before wakes up late and acknowledges the delivery of both; then this one's process dies."""
+        hasty.claim("r")
+        hasty.claim_twice("other")
+
+        def delivered() -> list[bytes]:
+            hasty.sweep()
+            return hasty.deliver()
+
+        assert until(delivered, "the leases have ended") == [b"other/0.0"]
+        assert hasty.claim("r").claimed.epoch == 2
+        assert until(delivered, "it is sent again") == [b"r/0.0"]
+        third = hasty.claim("r")
+        assert (third.word, third.claimed.epoch) == ("run", 3)
+        assert hasty.finish(third) is True
+        assert until(delivered, "the third is kept as well") == [b"r/0.0"]
+        assert hasty.claim("r").word == "done"
+        assert delivered() == []
+
     def test_nothing_is_renewed_that_was_never_claimed(self, worker: Worker) -> None:
         answer = worker.claim("r")
         answer.attempt.run_id = "other"

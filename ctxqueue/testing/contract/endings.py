@@ -202,6 +202,21 @@ class Endings(Limiting, Contract):
             assert manager.workflow(name, agent_id="ann_1").view().agent_state == {}
         assert manager.erase(agent_id="ann_1") == EraseReport(workflows=2, entries=0, values=0)
 
+    def test_what_stands_in_a_closed_workflow_is_erased_too(self, manager: SharedContextManager) -> None:
+        for name in ("w1", "w2"):
+            manager.workflow(name).open()
+            ann = manager.workflow(name, agent_id="ann_1")
+            ann.put("k", 1)
+            ann.put("k", 2)
+            manager.workflow(name, agent_id="bob_1").put("other", 1)
+        manager.workflow("w1").close()
+        assert manager.erase(agent_id="ann_1") == EraseReport(workflows=2, entries=2, values=0)
+        for name in ("w1", "w2"):
+            assert dict(manager.workflow(name).view()) == {"other": 1}
+            assert manager.workflow(name).history("k") == []
+        with pytest.raises(WorkflowClosed):
+            manager.workflow("w1", agent_id="ann_1").put("k", 3)
+
     def test_what_was_written_about_a_user_is_erased(self, wf: WorkflowHandle, manager: SharedContextManager) -> None:
         wf.put("a", 1, metadata={"user_id": "u1"})
         wf.put("b", 1, metadata={"user_id": "u2"})

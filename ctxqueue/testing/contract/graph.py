@@ -32,6 +32,19 @@ class Graph(Contract):
                 wf.create("d", 1, depends_on=["x", "a"])
         assert set(wf.view()) == {"a", "b"}
 
+    def test_the_path_names_no_key_that_the_writer_may_not_read(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        other = manager.workflow(WORKFLOW, agent_id="other_1")
+        other.put("b", 1, depends_on=["db_password"])
+        other.put("db_password", 1, depends_on=["hidden"])
+        other.put("hidden", 1, sensitive=True, depends_on=["c"])
+        other.put("c", 1, depends_on=["a"])
+        with pytest.raises(CircularDependencyError, match=r"a -> b -> \.\.\. -> \.\.\. -> c -> a"):
+            wf.put("a", 1, depends_on=["b"])
+        with pytest.raises(CircularDependencyError, match=r"a -> db_password -> \.\.\. -> c -> a"):
+            wf.put("a", 1, depends_on=["db_password"])  # it said so itself
+
     def test_what_is_no_circle_is_not_refused(self, wf: WorkflowHandle) -> None:
         wf.put("a", 1)
         wf.put("b", 1, depends_on=["a"])

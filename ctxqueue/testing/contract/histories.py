@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,10 @@ from ctxqueue.testing.contract.bounds import Limiting
 if TYPE_CHECKING:
     from ctxqueue.context import SharedContextManager, WorkflowHandle
     from ctxqueue.testing.contract.bounds import Limited
+
+
+def _cursor(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).decode()
 
 
 def values(wf: WorkflowHandle, key: str, **arguments: Any) -> list[tuple[int, Any]]:
@@ -200,7 +205,7 @@ class Histories(Limiting, Contract):
             wf.update({"a": 1, "b": 1})
         with pytest.raises(HistoryDiverged):
             wf.changes(cursor=cursor)
-        for wrong in ("x", "", "MS4y", 7):
+        for wrong in ("x", "", "MS4y", 7, *(_cursor(text) for text in ("-5.0.00", f"{2**63}.0.00", "1.-3.00", "1.0."))):
             with pytest.raises(InvalidInput, match="cursor"):
                 wf.changes(cursor=wrong)  # type: ignore[arg-type]
 
@@ -209,6 +214,13 @@ class Histories(Limiting, Contract):
         for call in (wf.changes, wf.at):
             with pytest.raises(InvalidInput, match="revision"):
                 call(revision)
+
+    @pytest.mark.parametrize("revision", [2**53, 2**63, 2**64, 10**40])
+    def test_a_revision_beyond_what_stores_count_to(self, wf: WorkflowHandle, revision: int) -> None:
+        with pytest.raises((HistoryDiverged, InvalidInput)):
+            wf.changes(revision)
+        with pytest.raises(HistoryDiverged):
+            wf.at(revision)
 
     def test_the_log_shows_only_what_the_agent_may_see(self, wf: WorkflowHandle, manager: SharedContextManager) -> None:
         other = manager.workflow(WORKFLOW, agent_id="web_extractor_1", groups=["audit"])
@@ -277,3 +289,17 @@ class Histories(Limiting, Contract):
             other.at(2)
         assert "private_a" not in str(caught.value)
         assert "password" not in str(caught.value)
+
+    def test_what_became_secret_since_is_missed_where_it_is_not_kept(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        other = manager.workflow(WORKFLOW, agent_id="other_1")
+        wf.update({"was_plain": 1, "was_secret": Put(1, sensitive=True)})
+        wf.update({"was_plain": Put(2, sensitive=True), "was_secret": Put(2, sensitive=False), "c": 1})
+        for number in range(30):
+            wf.update({"was_secret": number})
+        assert dict(other.at(1)) == {"was_plain": 1}
+        for number in range(30):
+            wf.update({"was_plain": number})
+        with pytest.raises(RevisionTrimmed, match="'was_plain'"):
+            other.at(1)

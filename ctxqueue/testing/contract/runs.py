@@ -37,9 +37,18 @@ class Answer(NamedTuple):
 class Worker:
     """One process of an app: claims, parks and finishes runs, and publishes what the outbox holds for its app."""
 
-    def __init__(self, url: str, *, app: str = "app", lease: float = 30.0, broken: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        app: str = "app",
+        lease: float = 30.0,
+        horizon: float = 3_600.0,
+        idle_life: float = 3_600.0,
+        broken: bool = False,
+    ) -> None:
         """``broken``: the broker takes nothing."""
-        self.manager = SharedContextManager(url, {"lease": lease})
+        self.manager = SharedContextManager(url, {"lease": lease, "horizon": horizon, "idle_life": idle_life})
         self.manager.terms = replace(self.manager.terms, app=app)
         self.manager.driver = Driver(self.manager.store, self._publish)
         self.broken = broken

@@ -1,20 +1,29 @@
 -- Begins an attempt at a run, or says why not.
--- KEYS  1 run's record  2 m  3 v  4 due
+-- KEYS  1 run's record  2 m  3 v  4 due  5 t
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
 --       8 message to keep as standby  9 its outbox item id  10 claim id
 -- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}.
 -- Cost  O(leaves)
 -- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, p parked at, o outcome,
 --   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
+-- t, due: see waiters.lua
 --@include clock
 --@include condition
+--@include released
 local record = KEYS[1]
 local found = redis.call('HMGET', record, 's', 'q', 'g', 'e', 'l', 'd', 'p', 'o', 'n')
 local head = redis.call('HMGET', KEYS[2], 'k', 'z')
 local now = clock_now(head[1])
 local retries, leg = tonumber(ARGV[3]), tonumber(ARGV[4])
 local state, deadline, parked_at = found[1], nil, nil
+local takes_over = false
 redis.call('ZCARD', KEYS[4])
+local kept = redis.call('HGET', KEYS[5], 'n:' .. ARGV[2])
+
+local function stand_by(from)
+  redis.call('HSET', record, 'b', ARGV[8], 'i', ARGV[9])
+  redis.call('ZADD', KEYS[4], from, 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
+end
 
 if state then
   local last_retries, last_leg = tonumber(found[2]), tonumber(found[3])
@@ -23,10 +32,12 @@ if state then
     if state == 'parked' then return { 'parked' } end
     if state == 'retried' then return { 'stale' } end
     if (state == 'done' or state == 'failed') and found[8] ~= '' then return { state, found[8] } end
-    if state == 'running' and tonumber(found[5]) > now and found[9] ~= ARGV[10] then
-      redis.call('HSET', record, 'b', ARGV[8], 'i', ARGV[9])
-      redis.call('ZADD', KEYS[4], found[5], 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
-      return { 'standby' }
+    if state == 'running' and found[9] ~= ARGV[10] then
+      if tonumber(found[5]) > now then
+        stand_by(found[5])
+        return { 'standby' }
+      end
+      takes_over = true
     end
   end
   if retries == last_retries then
@@ -43,9 +54,15 @@ if ARGV[7] ~= '' then
 end
 -- The same claim again, its reply was lost: no new attempt.
 local epoch = (tonumber(found[4]) or 0) + (found[9] == ARGV[10] and 0 or 1)
-redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch,
-  'l', digits(now + tonumber(ARGV[5])), 'o', '', 'n', ARGV[10])
+local lease = digits(now + tonumber(ARGV[5]))
+redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch, 'l', lease, 'o', '', 'n', ARGV[10])
+-- The attempt before may only stand still: when it wakes it acknowledges its delivery, which may be this one's too.
+if takes_over then stand_by(lease) end
 if not deadline then redis.call('HDEL', record, 'd') end
+-- The message of this position has come, and so have earlier ones.
+if kept and is_before(cmsgpack.unpack(kept)[1], retries, leg + 1) then
+  keep_no_more(KEYS[5], KEYS[4], ARGV[1], ARGV[2])
+end
 redis.call('PEXPIRE', record, digits((math.max(deadline or now, now) - now + tonumber(ARGV[6])) / 1000))
 local answer = #missing > 0 and deadline and deadline <= now and 'timeout' or 'run'
 -- What it waited for, or would wait for, cannot come any more. It may have come before the end, and is read then.

@@ -6,7 +6,8 @@
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
 --       14 max fields of a run's record and journal  15 max bytes of a merge in here
 --       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
---       19 number of writes  20 drain that must hold the inbox ('' none)  21 updates that leave the queue  22 horizon ms
+--       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
+--       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that leave the queue  24 horizon ms
 --       then for each write 11: operation, address, expected version ('' any), expected commit ('' any),
 --       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys),
 --       steps ('' one, else msgpack list of agent, flags, ...)
@@ -30,18 +31,21 @@
 --@include waiters
 --@include log
 --@include inbox
+local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each time
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local u, q, i_, n_ = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
-local drain, trim = ARGV[20], tonumber(ARGV[21])
+local drain, trim = ARGV[22], tonumber(ARGV[23])
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS, SETTLED = 23, 11, 21, 7
+local FIRST, STEP, HISTORY_KEYS, SETTLED = 25, 11, 21, 7
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
+local UNMEASURED_BYTES = 2097152
+local WAS_SENSITIVE = 8 -- a flag in the log only
 local AFTER_LOW = 2 ^ 52 -- above any instant in microseconds, so that low entries come before medium ones
 
 -- Read ---------------------------------------------------------------------------------------------------------
 
-local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b', 'i', 'z', 'y', 'g', 'qo')
+local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b', 'i', 'z', 'y', 'g', 'c', 'qo')
 if not head[1] or head[7] then return { 'no_workflow', '' } end
 local now = clock_now(head[2])
 
@@ -72,9 +76,10 @@ if first and (first[7] or head[5]) == head[5] then
     return reply
   end
 end
-local count = tonumber(ARGV[19])
-if head[6] and count > 0 then return { 'closed', '' } end
-if drain ~= '' and head[9] ~= drain then return { 'not_the_drain', head[9] or '' } end
+local count, settles = tonumber(ARGV[21]), #ARGV >= FIRST + tonumber(ARGV[21]) * STEP
+if head[6] and ARGV[20] ~= '1' and (count > 0 or not settles) then return { 'closed', '' } end
+if ARGV[19] ~= '' and ARGV[19] ~= head[9] then return { 'moved', head[1] } end
+if drain ~= '' and head[10] ~= drain then return { 'not_the_drain', head[10] or '' } end
 if mode == 'run' and redis.call('HLEN', journal) >= tonumber(ARGV[14]) then return { 'calls', ARGV[14] } end
 
 local addresses = {}
@@ -98,6 +103,39 @@ for at = FIRST + count * STEP, #ARGV, SETTLED do
 end
 if #answered_before > 0 then return { 'answered', table.concat(answered_before, ',') } end
 
+-- What stands there is read in one go where it will be kept or merged. In a workflow that is large enough to hold
+-- many large values each is measured first, and those that will not be kept are left where they are.
+local held, sizes, reading, places, merging, keeping = {}, {}, {}, {}, 0, 0
+local careful = count > 1 and tonumber(head[4]) > UNMEASURED_BYTES
+for i = 1, count do
+  local operation, stamp = ARGV[FIRST + (i - 1) * STEP], stamps[i]
+  local keeps = history > 1 and operation ~= 'keep'
+  local merges = operation ~= 'put' and operation ~= 'delete' and operation ~= 'keep'
+  if stamp and operation ~= 'purge' and (keeps or merges) then
+    local _, expiry = struct.unpack('>dd', stamp)
+    local size = careful and redis.call('HSTRLEN', e, addresses[i]) or 0
+    if expiry ~= 0 and expiry <= now then
+      keeps, merges = false, false
+    elseif merges then
+      merging = merging + size
+      if merging > KEPT_BYTES then return { 'merge_outside', tostring(i - 1) } end
+    elseif keeps then
+      keeps = keeping + size <= KEPT_BYTES
+      if keeps then keeping = keeping + size end
+    end
+    if careful then sizes[i] = size end
+    if keeps or merges then
+      reading[#reading + 1] = addresses[i]
+      places[#places + 1] = i
+    end
+  end
+end
+if #reading > 0 then
+  for n, record in ipairs(redis.call('HMGET', e, unpack(reading))) do held[places[n]] = record end
+else
+  redis.call('HLEN', e)
+end
+
 -- Decide -------------------------------------------------------------------------------------------------------
 
 local revision, base, bytes = tonumber(head[1]) + 1, tonumber(head[3]), tonumber(head[4])
@@ -105,7 +143,7 @@ local floor = base
 local versions, records, deleted, known = {}, {}, {}, {}
 local expires_at, expired_at, flags, expiries_change, earliest = {}, {}, {}, false, nil
 local conflicts, conflict_bytes, changes, added, removed = {}, 0, 0, 0, 0
-local kept, kept_bytes, purged, logged, ours = {}, 0, {}, {}, {}
+local kept, kept_bytes, purged, logged = {}, 0, {}, {}
 
 local function log_change(kind, address, version, before, of)
   local n = #logged
@@ -177,13 +215,15 @@ for i = 1, count do
   if stamp then version, expiry = struct.unpack('>dd', stamp) end
   local fresh = stamp and (expiry == 0 or expiry > now)
   expired_at[i] = expiry
-  ours[address] = true
-  local old = fresh and (history > 1 or operation ~= 'put') and redis.call('HGET', e, address)
+  local old = fresh and held[i]
   if (expected ~= '' and tonumber(expected) ~= (fresh and version or 0))
-    or (expected_commit ~= '' and fresh and string.sub(stamp, -8) ~= expected_commit) then
-    local current = fresh and redis.call('HGET', e, address)
-    if current and conflict_bytes + #current > CONFLICT_BYTES then current = 0 end
-    conflict_bytes = conflict_bytes + (current and current ~= 0 and #current or 0)
+    or (expected_commit ~= '' and fresh and sub(stamp, -8) ~= expected_commit) then
+    local current = false
+    if fresh then
+      local size = old and #old or sizes[i] or redis.call('HSTRLEN', e, address)
+      current = conflict_bytes + size <= CONFLICT_BYTES and (old or redis.call('HGET', e, address)) or 0
+      if current ~= 0 then conflict_bytes = conflict_bytes + size end
+    end
     conflicts[#conflicts + 1] = i - 1
     conflicts[#conflicts + 1] = current
   elseif operation == 'delete' or operation == 'purge' then
@@ -193,10 +233,9 @@ for i = 1, count do
       changes = changes + 1
       removed = removed + 1
       floor = math.max(floor, version)
-      bytes = bytes - redis.call('HSTRLEN', e, address)
+      bytes = bytes - (old and #old or sizes[i] or redis.call('HSTRLEN', e, address))
       expiries_change = expiries_change or expiry > 0
       log_change(fresh and 'd' or 'x', address, version, version, flags_of(stamp))
-      if fresh then known[address] = false end
     end
     if operation == 'purge' then
       purged[#purged + 1] = i
@@ -210,13 +249,13 @@ for i = 1, count do
     local expires = ttl ~= '' and now + tonumber(ttl) or keep and fresh and expiry or 0
     flags[i] = tonumber(ARGV[at + 8])
     if fresh and operation ~= 'put' then
-      local agent_size, meta_size = struct.unpack('>HH', string.sub(old, 34, 37))
+      local agent_size, meta_size = struct.unpack('>HH', old, 34)
       local meta_from = 46 + agent_size
-      meta = string.sub(old, meta_from, meta_from + meta_size - 1)
+      meta = sub(old, meta_from, meta_from + meta_size - 1)
       flags[i] = flags_of(stamp)
       if operation ~= 'set' then
         local why
-        value, why = merged(operation, string.sub(old, meta_from + meta_size), value)
+        value, why = merged(operation, sub(old, meta_from + meta_size), value)
         if not value then return { why, tostring(i - 1) } end
       end
     end
@@ -227,20 +266,20 @@ for i = 1, count do
       .. writer .. meta .. value
     expires_at[i] = expires
     changes = changes + 1
-    bytes = bytes + #records[i] - redis.call('HSTRLEN', e, address)
+    bytes = bytes + #records[i]
+    if stamp then bytes = bytes - (old and #old or sizes[i] or redis.call('HSTRLEN', e, address)) end
     if not stamp then added = added + 1 end
     expiries_change = expiries_change or expires > 0 or expiry > 0
     if expires > 0 and (not earliest or expires < earliest) then earliest = expires end
     log_agent(ARGV[2])
     if stamp and not fresh then log_change('x', address, version, version, flags_of(stamp)) end
-    local before = fresh and version or 0
+    local before, was_sensitive = fresh and version or 0, fresh and flags_of(stamp) >= 4 and WAS_SENSITIVE or 0
     for step = 1, #steps, 2 do
       local made = first_version + (step - 1) / 2
       log_agent(steps[step])
-      log_change('p', address, made, before, steps[step + 1])
-      before = made
+      log_change('p', address, made, before, steps[step + 1] + was_sensitive)
+      before, was_sensitive = made, steps[step + 1] >= 4 and WAS_SENSITIVE or 0
     end
-    known[address] = true
   end
   if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
     kept[i] = old
@@ -258,8 +297,9 @@ local function over()
   if bytes > tonumber(ARGV[13]) and bytes > tonumber(head[4]) then return 'bytes', digits(bytes) end
 end
 
-local victims = {}
+local victims, ours = {}, {}
 if over() then
+  for i = 1, count do ours[addresses[i]] = true end
   local guards = redis.call('ZRANGEBYSCORE', y, digits(now), '+inf', 'LIMIT', 0, MOST_GUARDS + 1)
   local spared, awaited = {}, {}
   for _, guard in ipairs(guards) do addresses_of(cmsgpack.unpack(guard), awaited) end
@@ -294,6 +334,9 @@ end
 local fires, moves, pending = {}, {}, {}
 if redis.call('ZCARD', w) > 0 then
   local looked_at, budget = 0, LEAF_BUDGET
+  for i = 1, count do
+    if records[i] then known[addresses[i]] = true elseif deleted[i] then known[addresses[i]] = false end
+  end
   for i = 1, count do
     if records[i] and budget < 0 then
       pending[#pending + 1] = addresses[i]
@@ -347,10 +390,11 @@ if changes > 0 then
     redis.call('ZREM', s, address)
   end
   local graph_before = graph
+  local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
   for i = 1, count do
     local address = addresses[i]
     if kept[i] then
-      local length = redis.call('LPUSH', KEYS[HISTORY_KEYS + i], struct.pack('>d', revision) .. kept[i])
+      local length = redis.call('LPUSH', KEYS[HISTORY_KEYS + i], until_here .. kept[i])
       if length == 1 then redis.call('ZADD', a, 0, address) end
       if length >= history then redis.call('LTRIM', KEYS[HISTORY_KEYS + i], 0, history - 2) end
     end
@@ -365,7 +409,7 @@ if changes > 0 then
       end
       local evictable = flags[i] % 4
       if evictable > 0 then
-        for_s[#for_s + 1] = digits(now + (evictable == 2 and AFTER_LOW or 0))
+        for_s[#for_s + 1] = when[evictable]
         for_s[#for_s + 1] = address
       elseif stamps[i] and flags_of(stamps[i]) % 4 > 0 then
         redis.call('ZREM', s, address)
@@ -376,9 +420,9 @@ if changes > 0 then
         redis.call('ZREM', x, address)
       end
       local at = FIRST + (i - 1) * STEP
+      local wanted = ARGV[at + 9]
       local fresh = stamps[i] and (expired_at[i] == 0 or expired_at[i] > now)
-      if ARGV[at] == 'put' or not fresh then
-        local wanted = ARGV[at + 9]
+      if (wanted ~= '' or edges[i]) and (ARGV[at] == 'put' or not fresh) then
         if wanted ~= '' and wanted ~= edges[i] then
           redis.call('HSET', g, address, wanted)
           graph = graph_before + 1
@@ -426,7 +470,7 @@ for _, update in ipairs(settled) do
   elseif update.kind == 'failed' then
     redis.call('HSET', its_journal, 'f:', update.failure)
   end
-  if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[22]) end
+  if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[24]) end
   report(update.item, update.message, out, msg, now, ARGV[10], tonumber(ARGV[11]), outgoing)
 end
 take_out(settled, u, i_, n_)
@@ -448,7 +492,7 @@ if epoch ~= '' and seen_epoch ~= epoch then
 end
 
 local reply = { 'ok', digits(revision), digits(now), 0, 0, fired, ARGV[3], left, count }
-for i = 1, count do reply[#reply + 1] = digits(versions[i]) end
+for i = 1, count do reply[9 + i] = versions[i] end
 reply[#reply + 1] = #pending
 for _, address in ipairs(pending) do reply[#reply + 1] = address end
 for _, part in ipairs(outgoing) do reply[#reply + 1] = part end

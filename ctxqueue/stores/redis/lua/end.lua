@@ -21,6 +21,7 @@ redis.call('ZCARD', due)
 redis.call('ZCARD', all)
 redis.call('ZCARD', a)
 redis.call('ZCARD', y)
+redis.call('HLEN', t)
 if not found[1] or not found[3] then
   redis.call('ZREM', due, member)
   return { 'done' }
@@ -54,7 +55,9 @@ for i = HEAD_ARGS + 1, #ARGV do redis.call('ZREM', a, ARGV[i]) end
 local kept = redis.call('ZRANGE', a, 0, limit - 1)
 if #kept > 0 then return { 'more', #kept, unpack(kept) } end
 
-redis.call('UNLINK', m, e, v, x, k, w, t, l, a, s, g, y, KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21])
+redis.call('UNLINK', m, e, v, x, k, w, l, a, s, g, y, KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21])
+-- Messages of released runs outlive it: they are still to be claimed.
+redis.call('PEXPIRE', t, digits(tonumber(ARGV[5]) / 1000))
 for _, kind in ipairs({ 'end', 'expiry', 'idle', 'inbox', 'updates' }) do
   redis.call('ZREM', due, kind .. '\0\0' .. workflow .. '\0\0')
 end

@@ -2,7 +2,8 @@
 --   l  stream  id "<revision>-1", c commit id, d msgpack {agent, now us, then for each change:
 --              kind, address, version, version before, flags}
 -- '@', an agent and three zeros in a change's place: the changes behind it are that agent's.
--- Kinds: p put, d deleted, x expired, e evicted. Flags: those of the entry's stamp, see commit.lua.
+-- Kinds: p put, d deleted, x expired, e evicted. Flags: those of the entry's stamp, see commit.lua; of a put
+-- also 8 if what it was written over was sensitive.
 local function write_log(l, limit, revision, commit_id, agent, now, changes)
   local record = { agent, now }
   for i, part in ipairs(changes) do record[i + 2] = part end -- unpack() has a limit

@@ -1,5 +1,5 @@
 -- Makes a workflow if it is absent.
--- KEYS  1 m  2 due  3 all
+-- KEYS  1 m  2 due  3 all  4 t
 -- ARGV  1 workflow  2 incarnation  3 metadata  4 idle us ('' the global context, which has no idle life)
 -- Returns {1 if made, head...}, or {2} while the workflow is being removed.
 -- Cost  O(log N)
@@ -10,6 +10,7 @@
 local m, due, all = KEYS[1], KEYS[2], KEYS[3]
 redis.call('ZCARD', due)
 redis.call('ZCARD', all)
+redis.call('HLEN', KEYS[4])
 local head = head_of(m)
 if not head and redis.call('EXISTS', m) == 1 then return { 2 } end
 local made = 0
@@ -17,6 +18,8 @@ if not head then
   made = 1
   local now = digits(clock_now(0))
   redis.call('HSET', m, 'i', ARGV[2], 'r', 0, 'c', string.rep('\0', 8), 'n', now, 'd', ARGV[3], 'k', now, 'f', 0, 'b', 0)
+  -- What an earlier workflow of this name left there would take the runs of this one with it.
+  redis.call('PERSIST', KEYS[4])
   head = head_of(m)
 end
 -- Also of one that is there: an earlier version of this store made none.

@@ -5,6 +5,7 @@
 --   false, ...}.
 -- Cost  O(changes since)
 --@include head
+local MOST_BYTES = 1048576 -- beyond, a reload by pages holds the server for less long at a time
 local head = head_of(KEYS[1])
 if not head then return false end
 local revision = tonumber(ARGV[2])
@@ -36,6 +37,14 @@ for i = revision > 0 and 2 or 1, #items do
   end
 end
 if #addresses == 0 or #addresses > 1000 then return head end
+-- A thousand records may be sixty megabytes: where that is possible, they are measured before they are read.
+if tonumber(redis.call('HGET', KEYS[1], 'b')) > MOST_BYTES then
+  local bytes = 0
+  for i, address in ipairs(addresses) do
+    bytes = bytes + redis.call('HSTRLEN', KEYS[2], address)
+    if bytes > MOST_BYTES and i > 1 then return head end
+  end
+end
 head[9] = 'changed'
 local records = redis.call('HMGET', KEYS[2], unpack(addresses))
 for i, address in ipairs(addresses) do

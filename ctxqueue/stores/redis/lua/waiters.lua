@@ -1,10 +1,11 @@
--- Parked runs, in three forms that change together:
+-- Parked and released runs, in forms that change together:
 --   w  zset, all scores 0   member "<address>\0\0<run>" for each address of the run's witness
 --   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
 --                           msgpack {item id, deadline us, condition, witness, parked us}
 --                           "m:<run>" -> the message to send once the condition holds
---   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline
--- and, of those that were released lately:
+--                           "n:<run>" -> of a run that was released and is not claimed yet: see released.lua
+--   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline; "ready...": see released.lua
+-- and, of those whose condition has come true lately:
 --   y  zset                 msgpack condition, scored by until when what it waits for is not evicted
 -- An address ends in a key, which holds no \0, so no address is the beginning of another one's members.
 
@@ -51,6 +52,7 @@ local function consider(runs, known, t, v, now, fires, moves, budget)
   return budget
 end
 
+--@include released
 -- Puts a message in the outbox. An item id begins with the app: "<app>\0<workflow>\0<run>\0<leg>".
 local function send(out, msg, item, message, from)
   redis.call('ZADD', out, from, item)
@@ -74,6 +76,7 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
       outgoing[#outgoing + 1] = message
     end
     send(out, msg, parked[1], message, digits(from))
+    keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
     redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
     redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
     unregister(w, run, parked[4])

@@ -104,6 +104,7 @@ def _make_runs() -> None:
     )
     _index_where("ctxqueue_calls_ending", "ctxqueue_calls", ["namespace", "ends_us"])
     op.create_table("ctxqueue_parked", *_key("workflow_id", "run_id"), *_columns(sa.LargeBinary, "parked"))
+    op.create_table("ctxqueue_ready", *_key("workflow_id", "run_id"), *_columns(sa.LargeBinary, "ready"))
     op.create_table("ctxqueue_waiters", *_key("workflow_id", "address", "run_id"))
     op.create_index("ctxqueue_waiters_of_run", "ctxqueue_waiters", ["namespace", "workflow_id", "run_id"])
 

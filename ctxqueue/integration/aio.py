@@ -1,0 +1,105 @@
+"""The app's store for event loops: ``ctx.aio``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
+from ctxqueue.drivers import AsyncDriver
+from ctxqueue.integration import enqueuing
+from ctxqueue.integration.messages import publish
+from ctxqueue.stores.base import open_async_store
+from ctxqueue.stores.inprocess.aio import AsyncInprocessStore
+from ctxqueue.stores.inprocess.store import InprocessStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery.result import AsyncResult
+
+    from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import Agent
+    from ctxqueue.pending import AsyncPendingUpdate
+
+
+class AsyncContextQueue(AsyncSharedContextManager):
+    """ctxqueue in one Celery app, for event loops: the manager's calls, awaited, and those that publish."""
+
+    def __init__(self, queue: ContextQueue) -> None:
+        manager = queue.manager
+        namespace = manager.terms.namespace
+        # Two stores of one Redis are one; two in memory would be two.
+        store = manager.store
+        same = AsyncInprocessStore(store) if isinstance(store, InprocessStore) else None
+        super().__init__(same or open_async_store(queue.url, namespace), {"namespace": namespace})
+        self.terms = manager.terms
+        self.driver = AsyncDriver(self.store, partial(publish, queue.app))
+        self._queue = queue
+
+    def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:
+        """Return the hold of an agent that is known already."""
+        return AsyncWorkflowHandle(self, workflow_id, agent)
+
+    @overload
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: Literal[False] = False,
+        as_task: bool = False,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool,
+        as_task: Literal[True],
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: Literal[True],
+        as_task: Literal[False] = False,
+        **apply_async_options: Any,
+    ) -> AsyncPendingUpdate: ...
+
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool = False,
+        as_task: bool = False,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]] | AsyncPendingUpdate:
+        """Let a worker do the update; see `ContextQueue.enqueue_update`. The loop goes on while it is published."""
+        update = enqueuing.prepared(
+            *(self._queue, self.terms, workflow_id, agent_id, updates, merge_strategy, operation_id),
+            coalesce=coalesce,
+            as_task=as_task,
+            options=apply_async_options,
+        )
+        return await enqueuing.aenqueue(self._queue, self.driver, update)

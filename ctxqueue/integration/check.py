@@ -1,0 +1,371 @@
+"""What of an app or its servers would break a guarantee: pure rules, from how things are set to findings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from ctxqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Severity = Literal["error", "warning"]
+
+OLDEST = {"celery": (5, 6), "kombu": (5, 6), "redis": (6, 4)}
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+BROKER_DEFAULT_VISIBILITY = 3600.0
+LONG_TIMEOUT = 30.0
+"""Seconds without an answer after which a failover is a stall."""
+RESTORE_SECONDS = 30.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is set up so that something can go wrong."""
+
+    severity: Severity
+    about: str
+    """The setting, task or server."""
+    risk: str
+    """What can happen."""
+    mend: str
+    """What to set."""
+
+
+class TaskSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """One registered task, as far as the rules go by it."""
+
+    name: str
+    is_agent: bool = False
+    time_limit: float | None = None
+    retry_delay: float = 0.0
+    needs_timeout: float | None = None
+    """Of one that can be parked."""
+    acks_late: bool = True
+    reject_on_worker_lost: bool = True
+
+
+class ServerSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """One server that was asked."""
+
+    role: str
+    where: str
+    policy: str = "noeviction"
+    appendonly: bool = True
+    error: str = ""
+    """Why it could not be asked."""
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the rules look at."""
+
+    conf: Mapping[str, Any]
+    broker: str = "redis"
+    """Schemes of the URLs."""
+    backend: str = "redis"
+    store: str = "redis"
+    tasks: tuple[TaskSetup, ...] = ()
+    countdowns: Mapping[str, float] = {}
+    """Of beat entries, in seconds."""
+    servers: tuple[ServerSetup, ...] = ()
+    versions: Mapping[str, str] = {}
+
+    def option(self, name: str) -> Any:
+        """Return one of the broker's transport options."""
+        return (self.conf.get("broker_transport_options") or {}).get(name)
+
+    @property
+    def visibility(self) -> float:
+        """Seconds after which an unacknowledged message is delivered again."""
+        return float(self.option("visibility_timeout") or BROKER_DEFAULT_VISIBILITY)
+
+
+def findings(setup: Setup) -> list[Finding]:
+    """Return what all rules object to, errors first."""
+    found = [finding for rule in RULES for finding in rule(setup)]
+    return sorted(found, key=lambda finding: finding.severity)
+
+
+def versions_are_supported(setup: Setup) -> Iterator[Finding]:
+    """Look at the libraries."""
+    for name, version in setup.versions.items():
+        oldest = OLDEST.get(name)
+        if oldest and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < oldest:
+            needed = ".".join(map(str, oldest))
+            risk = f"version {version} lacks what ctxqueue goes by: tasks can be lost or run twice"
+            yield Finding("error", name, risk, f"pip install '{name}>={needed}'")
+
+
+def servers_keep_what_they_are_given(setup: Setup) -> Iterator[Finding]:
+    """Look at eviction and persistence."""
+    for server in setup.servers:
+        about = f"{server.role} at {server.where}"
+        if server.error:
+            yield Finding("error", about, server.error, "start it, or mend the URL")
+            continue
+        if server.policy != "noeviction":
+            yield Finding(
+                "error",
+                about,
+                f"maxmemory-policy {server.policy} drops keys when memory is short: messages, results or updates go",
+                "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
+            )
+        if not server.appendonly:
+            yield Finding(
+                "warning",
+                about,
+                "a restart loses all that was written since its last snapshot",
+                "appendonly yes and appendfsync everysec in its configuration file",
+            )
+
+
+def the_store_is_shared(setup: Setup) -> Iterator[Finding]:
+    """Look for a store that each process has for itself."""
+    if setup.store == "memory" and not setup.conf.get("task_always_eager"):
+        yield Finding(
+            "error",
+            "ctxqueue_backend_url",
+            "memory:// is one process's own: a worker does not see what another one writes",
+            "ctxqueue_backend_url = 'redis://...'",
+        )
+
+
+def no_task_outlives_the_visibility_timeout(setup: Setup) -> Iterator[Finding]:
+    """Look for tasks that are delivered again while they run."""
+    if setup.broker not in REDIS_SCHEMES:
+        return
+    least = setup.visibility
+    default = _seconds(setup.conf.get("task_time_limit"))
+    limits = {task.name: task.time_limit or default for task in setup.tasks}
+    unlimited = sorted(name for name, limit in limits.items() if not limit)
+    if unlimited:
+        yield Finding(
+            "warning",
+            f"time limit of {_some(unlimited)}",
+            f"it may run for longer than the visibility timeout ({least:g} s), and is then delivered again",
+            f"task_time_limit below {least:g}, and task_soft_time_limit below that",
+        )
+    longest = max(limits, key=lambda name: limits[name] or 0.0, default="")
+    limit = limits.get(longest) or 0.0
+    waiting = int(setup.conf.get("worker_prefetch_multiplier") or 0) or 1
+    if limit >= least:
+        yield Finding(
+            "error",
+            "broker_transport_options['visibility_timeout']",
+            f"{longest} may run {limit:g} s: after {least:g} s its message is delivered again while it runs",
+            f"a visibility_timeout above {2 * limit:g}, the same in every process that uses the broker",
+        )
+    elif limit * waiting >= least:
+        yield Finding(
+            "warning",
+            "worker_prefetch_multiplier",
+            f"a message may wait behind {waiting - 1} tasks of up to {limit:g} s: after {least:g} s it comes again",
+            "worker_prefetch_multiplier = 1",
+        )
+
+
+def no_countdown_outlives_the_visibility_timeout(setup: Setup) -> Iterator[Finding]:
+    """Look for messages that wait in a worker for longer than the broker lets them."""
+    if setup.broker not in REDIS_SCHEMES:
+        return
+    delays = {f"default_retry_delay of {task.name}": task.retry_delay for task in setup.tasks}
+    delays |= {f"countdown of the beat entry {name}": seconds for name, seconds in setup.countdowns.items()}
+    for about, seconds in delays.items():
+        if seconds >= setup.visibility:
+            yield Finding(
+                "error",
+                about,
+                f"{seconds:g} s is beyond the visibility timeout ({setup.visibility:g} s): the task runs several times",
+                "a shorter delay, a longer visibility_timeout, or a task that waits for a key",
+            )
+
+
+def messages_do_not_wait_behind_long_ones(setup: Setup) -> Iterator[Finding]:
+    """Look at the prefetch multiplier."""
+    multiplier = setup.conf.get("worker_prefetch_multiplier")
+    if multiplier == 1:
+        return
+    taken = "every message" if not multiplier else f"{multiplier} messages a process"
+    yield Finding(
+        "warning",
+        "worker_prefetch_multiplier",
+        f"a worker takes {taken}: one waits behind a long task while other workers are idle",
+        "worker_prefetch_multiplier = 1",
+    )
+
+
+def connections_notice_a_dead_server(setup: Setup) -> Iterator[Finding]:
+    """Look at socket timeouts of broker and backend; each reads its own."""
+    places = []
+    if setup.broker in REDIS_SCHEMES:
+        places += [
+            (f"broker_transport_options['{name}']", setup.option(name), setup.broker, seconds)
+            for name, seconds in (("socket_timeout", 3), ("socket_connect_timeout", 1))
+        ]
+    if setup.backend in REDIS_SCHEMES:
+        places += [
+            (name, setup.conf.get(name), setup.backend, seconds)
+            for name, seconds in (("redis_socket_timeout", 3), ("redis_socket_connect_timeout", 1))
+        ]
+    for about, given, scheme, wanted in places:
+        if given is None or float(given) > LONG_TIMEOUT:
+            yield Finding(
+                "error" if scheme == "sentinel" else "warning",
+                about,
+                f"{'none' if given is None else f'{given:g} s'}: publishers and workers hang on a server that has"
+                " stopped answering, and may never come back after a failover",
+                f"{about} = {wanted}",
+            )
+
+
+def idle_connections_are_looked_after(setup: Setup) -> Iterator[Finding]:
+    """Look at the health checks."""
+    places = []
+    if setup.broker in REDIS_SCHEMES:
+        name = "broker_transport_options['health_check_interval']"
+        places.append((name, setup.option("health_check_interval")))
+    if setup.backend in REDIS_SCHEMES:
+        name = "redis_backend_health_check_interval"
+        places.append((name, setup.conf.get(name)))
+    for about, given in places:
+        if not given or float(given) > LONG_TIMEOUT:
+            risk = "a connection that a firewall or failover has cut is found out by the first call that fails"
+            yield Finding("warning", about, risk, f"{about} = 5")
+
+
+def a_dead_workers_messages_come_back_soon(setup: Setup) -> Iterator[Finding]:
+    """Look at how often the broker's unacknowledged messages are looked through."""
+    if setup.broker not in REDIS_SCHEMES:
+        return
+    interval, throttle = (setup.option(f"unacked_restore_{name}") or 10 for name in ("interval", "throttle"))
+    pause = float(interval) * float(throttle)
+    if pause > RESTORE_SECONDS:
+        yield Finding(
+            "warning",
+            "broker_transport_options['unacked_restore_throttle']",
+            f"overdue messages are looked for every {pause:g} s",
+            "unacked_restore_interval = 10 and unacked_restore_throttle = 1",
+        )
+
+
+def a_stopped_worker_gives_its_messages_back(setup: Setup) -> Iterator[Finding]:
+    """Look at the soft shutdown."""
+    if not setup.conf.get("worker_soft_shutdown_timeout"):
+        yield Finding(
+            "warning",
+            "worker_soft_shutdown_timeout",
+            "a worker that is told to stop at once leaves its messages out until the visibility timeout",
+            "worker_soft_shutdown_timeout = 10, REMAP_SIGTERM=SIGQUIT in its environment, and a longer grace period",
+        )
+
+
+def a_chord_outlives_its_parked_members(setup: Setup) -> Iterator[Finding]:
+    """Look at how long results are kept against how long tasks wait."""
+    given = setup.conf.get("result_expires")
+    kept = _seconds(given)
+    settings_default = setup.conf.get("ctxqueue_needs_timeout") or Settings().needs_timeout
+    waits = {task.name: task.needs_timeout for task in setup.tasks if task.needs_timeout is not None}
+    name = max(waits, key=lambda task: waits[task], default="")
+    longest = waits.get(name, float(settings_default))
+    if given is not None and kept and kept <= longest:
+        about = name or "a task that needs keys"
+        yield Finding(
+            "error",
+            "result_expires",
+            f"{about} may wait {longest:g} s, results go after {kept:g} s: a chord with such a member never completes",
+            f"result_expires above {longest:g}, or a shorter needs_timeout",
+        )
+
+
+def results_are_in_redis(setup: Setup) -> Iterator[Finding]:
+    """Look at the result backend."""
+    if setup.backend == "disabled":
+        yield Finding(
+            "warning",
+            "result_backend",
+            "there are no results: WAITING is not shown, chords do not run, get() raises",
+            "result_backend = 'redis://...'",
+        )
+    elif setup.backend not in REDIS_SCHEMES:
+        yield Finding(
+            "warning",
+            "result_backend",
+            f"chords over {setup.backend} poll and count by other means: one with a parked member may not complete",
+            "result_backend = 'redis://...'",
+        )
+
+
+def a_lost_process_loses_no_task(setup: Setup) -> Iterator[Finding]:
+    """Look at when messages are acknowledged."""
+    late = setup.conf.get("task_acks_late")
+    if not late or not setup.conf.get("task_reject_on_worker_lost"):
+        yield Finding(
+            "warning",
+            "task_reject_on_worker_lost" if late else "task_acks_late",
+            "a task of yours that is no agent's is lost, or fails, when the process that runs it is killed",
+            "task_acks_late = True and task_reject_on_worker_lost = True, if your tasks may run twice",
+        )
+    for task in setup.tasks:
+        if task.is_agent and not (task.acks_late and task.reject_on_worker_lost):
+            yield Finding(
+                "warning",
+                f"task {task.name}",
+                "it was declared without acks_late or reject_on_worker_lost: a killed process loses it",
+                "leave both as ctx.task sets them",
+            )
+
+
+def a_sentinel_is_told_its_master(setup: Setup) -> Iterator[Finding]:
+    """Look at the master's name, for broker and backend."""
+    for scheme, name in (
+        (setup.broker, "broker_transport_options"),
+        (setup.backend, "result_backend_transport_options"),
+    ):
+        if scheme == "sentinel" and not (setup.conf.get(name) or {}).get("master_name"):
+            risk = "without master_name no connection can be made"
+            yield Finding("error", name, risk, f"{name} = {{'master_name': 'mymaster', ...}}")
+
+
+def another_beat_takes_over(setup: Setup) -> Iterator[Finding]:
+    """Look at RedBeat's lock."""
+    if "redbeat" not in str(setup.conf.get("beat_scheduler") or ""):
+        return
+    held = setup.conf.get("redbeat_lock_timeout")
+    loop = float(setup.conf.get("beat_max_loop_interval") or 300)
+    seconds = float(held or 5 * loop)
+    if seconds > LONG_TIMEOUT or loop >= seconds:
+        yield Finding(
+            "warning",
+            "redbeat_lock_timeout",
+            f"after a crash of beat nothing is scheduled for {seconds:g} s",
+            "redbeat_lock_timeout = 30 and beat_max_loop_interval = 5",
+        )
+
+
+RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
+    versions_are_supported,
+    servers_keep_what_they_are_given,
+    the_store_is_shared,
+    no_task_outlives_the_visibility_timeout,
+    no_countdown_outlives_the_visibility_timeout,
+    messages_do_not_wait_behind_long_ones,
+    connections_notice_a_dead_server,
+    idle_connections_are_looked_after,
+    a_dead_workers_messages_come_back_soon,
+    a_stopped_worker_gives_its_messages_back,
+    a_chord_outlives_its_parked_members,
+    results_are_in_redis,
+    a_lost_process_loses_no_task,
+    a_sentinel_is_told_its_master,
+    another_beat_takes_over,
+)
+
+
+def _seconds(given: Any) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else float(given or 0.0)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

@@ -1,0 +1,115 @@
+"""How an app is set up: its settings, tasks and servers, as the rules of `check` look at them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import OperationalError
+
+from ctxqueue.errors import CtxqueueError
+from ctxqueue.integration.check import OLDEST, REDIS_SCHEMES, ServerSetup, Setup, TaskSetup
+from ctxqueue.integration.task import ContextTask
+from ctxqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery, Task
+
+    from ctxqueue.integration.install import ContextQueue
+
+CELERYS_OWN = "celery."
+
+
+def look(queue: ContextQueue) -> Setup:
+    """Return how the app is set up; asks the servers of store, broker and result backend."""
+    app = queue.app
+    app.finalize()
+    app.loader.import_default_modules()
+    settings = Settings.read(app.conf.get)
+    return Setup(
+        conf=app.conf,
+        broker=_scheme(app.conf.broker_url or app.conf.broker_read_url or ""),
+        backend=_scheme(app.conf.result_backend or "disabled://"),
+        store=_scheme(queue.url),
+        tasks=tuple(
+            _task(task, settings) for name, task in sorted(app.tasks.items()) if not name.startswith(CELERYS_OWN)
+        ),
+        countdowns={name: delay for name, entry in app.conf.beat_schedule.items() if (delay := _countdown(app, entry))},
+        servers=(*_stores(queue), *_broker(app), *_backend(app)),
+        versions={name: version(name) for name in OLDEST},
+    )
+
+
+def _scheme(url: Any) -> str:
+    first = url[0] if isinstance(url, list | tuple) else str(url).split(";", 1)[0]
+    return str(first).partition("://")[0].partition("+" if "redis+cluster" not in str(first) else "\0")[0]
+
+
+def _task(task: Task[..., Any], settings: Settings) -> TaskSetup:
+    waits = None
+    if isinstance(task, ContextTask) and task.needs is not None:
+        waits = task.needs_timeout or settings.needs_timeout
+    return TaskSetup(
+        name=task.name,
+        is_agent=isinstance(task, ContextTask),
+        time_limit=task.time_limit,
+        retry_delay=float(task.default_retry_delay if task.max_retries != 0 else 0.0),
+        needs_timeout=waits,
+        acks_late=bool(task.acks_late),
+        reject_on_worker_lost=bool(task.reject_on_worker_lost),
+    )
+
+
+def _countdown(app: Celery, entry: dict[str, Any]) -> float:
+    options = entry.get("options") or {}
+    eta = options.get("eta")
+    if isinstance(eta, datetime):
+        now: datetime = app.now()
+        return max(0.0, (eta - now).total_seconds())
+    return float(options.get("countdown") or 0.0)
+
+
+def _stores(queue: ContextQueue) -> list[ServerSetup]:
+    store = queue.manager.store
+    ask = getattr(store, "servers_info", None)
+    if ask is None:  # a database, or this process's memory: nothing of it is evicted
+        return []
+    try:
+        return [_server("store", store.where, info) for info in ask()]
+    except CtxqueueError as error:
+        return [ServerSetup(role="store", where=store.where, error=str(error))]
+
+
+def _broker(app: Celery) -> list[ServerSetup]:
+    with app.connection_for_write() as connection:
+        where = connection.as_uri()
+        if _scheme(where) not in REDIS_SCHEMES:
+            return []
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            channel: Any = connection.channel()
+            return [_server("broker", where, channel.client.info())]
+        except OperationalError as error:
+            return [ServerSetup(role="broker", where=where, error=f"it does not answer: {error}")]
+
+
+def _backend(app: Celery) -> list[ServerSetup]:
+    backend: Any = app.backend
+    client = getattr(backend, "client", None)
+    if client is None or not hasattr(client, "info"):
+        return []
+    where = backend.as_uri()
+    try:
+        return [_server("result backend", where, client.info())]
+    except backend.connection_errors as error:
+        return [ServerSetup(role="result backend", where=where, error=f"it does not answer: {error}")]
+
+
+def _server(role: str, where: str, info: dict[str, Any]) -> ServerSetup:
+    return ServerSetup(
+        role=role,
+        where=where,
+        policy=str(info.get("maxmemory_policy")),
+        appendonly=bool(info.get("aof_enabled")),
+    )

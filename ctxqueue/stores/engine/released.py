@@ -1,0 +1,66 @@
+"""Messages that are sent again until their run is claimed at their position or a later one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ctxqueue import effects as fx
+from ctxqueue.clock import MICROSECONDS
+from ctxqueue.stores.engine.state import Due, Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ctxqueue.stores.engine.state import Held, State
+
+LONGEST_PAUSE = 3_600 * MICROSECONDS
+
+
+def due_again(workflow_id: str, run: str) -> Due:
+    """Return the name of the next time."""
+    return Due("ready", workflow_id, run)
+
+
+def keep(state: State, workflow_id: str, items: Mapping[str, fx.Outgoing], now_us: int, lease_us: int) -> None:
+    """Keep the messages of runs, unless one of a later position is kept."""
+    before = state.ready(workflow_id, items.keys())
+    kept = {
+        run: Ready(item.item_id, item.message, now_us)
+        for run, item in items.items()
+        if run not in before or fx.Position.of_item(before[run].item_id) <= fx.Position.of_item(item.item_id)
+    }
+    if kept:
+        state.keep_ready(workflow_id, kept)
+        state.set_due({due_again(workflow_id, run): now_us + lease_us for run in kept})
+
+
+def keep_no_more(state: State, workflow_id: str, run: str) -> None:
+    """Drop the message of a run."""
+    state.drop_ready(workflow_id, run)
+    state.clear_due([due_again(workflow_id, run)])
+
+
+def claimed(state: State, effect: fx.Claim, held: Held) -> None:
+    """Drop a message of the position that is claimed, or of an earlier one."""
+    if held.ready is not None and fx.Position.of_item(held.ready.item_id) <= effect.position:
+        keep_no_more(state, effect.workflow_id, effect.run_id)
+
+
+def send_again(state: State, effect: fx.Release, held: Held) -> Literal["sent", "kept", "given_up"]:
+    """Send the message of a run that nobody has claimed."""
+    due, kept, now = effect.due, held.ready, held.now_us
+    name = due_again(due.workflow_id, due.detail)
+    if kept is None:
+        state.clear_due([name])
+        return "kept"
+    if kept.first_us + effect.horizon_us <= now:
+        keep_no_more(state, due.workflow_id, due.detail)
+        return "given_up"
+    kept = msgspec.structs.replace(kept, again=kept.again + 1)
+    pause = max(effect.lease_us, min(effect.lease_us * 2**kept.again, LONGEST_PAUSE))
+    state.keep_ready(due.workflow_id, {due.detail: kept})
+    state.set_due({name: now + int(pause)})
+    state.send([fx.Outgoing(kept.item_id, kept.message)], now)
+    return "sent"

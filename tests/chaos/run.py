@@ -1,0 +1,161 @@
+"""``./dev chaos``: workers and their pool processes are killed and stopped, while tasks append names to shared lists."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctxqueue import celery_defaults
+from ctxqueue.testing import EmbeddedServer
+from tests.chaos.faults import Faults
+from tests.chaos.judge import NOTHING, Verdict, judge, still_held, unfinished
+from tests.chaos.work import Expected, Work
+from tests.integration.deployments import Deployment
+
+LEASE = 3.0
+VISIBILITY_TIMEOUT = 6.0
+"""Seconds. Longer than a body, and than a lease: a stopped attempt's message comes back while it stands still."""
+MOST_UNDER_WAY = 150
+"""Tasks published and not ended, above which no more are published."""
+TICK = 0.01
+FAULT_EVERY = (0.5, 1.7)
+"""Seconds between two faults, at least and at most."""
+STANDSTILL = 45.0
+"""Seconds without any progress after which the rest is taken for lost: all that is due comes sooner."""
+
+
+@dataclass
+class Outcome:
+    """One run's figures."""
+
+    tasks: int
+    kinds: Counter[str]
+    faults: Faults
+    seconds: float
+    settled: float
+    """Seconds from the last fault until all that could end had ended."""
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        """Return the report."""
+        landed = self.faults.landed
+        lines = [
+            f"{self.tasks} tasks in {self.seconds:.0f} s: " + _listed(self.kinds),
+            f"{self.faults.done.total()} faults: " + _listed(self.faults.done),
+            f"{landed.total()} kills landed: {_listed(landed)}; {self.faults.share_that_hurt:.0%} where it hurts",
+            f"settled {self.settled:.1f} s after the last fault",
+            f"{len(self.verdict.lost_by_the_broker)} messages lost by the broker "
+            "(fetched, and not yet noted as fetched, when the worker was killed)",
+            f"{len(self.verdict.wrong)} things wrong",
+        ]
+        return "\n".join([*lines, *self.verdict.lost_by_the_broker, *self.verdict.wrong[:100]])
+
+
+def settings() -> dict[str, Any]:
+    """Return the shipped settings, with times short enough for a run of minutes."""
+    defaults = celery_defaults()
+    options = {
+        **defaults["broker_transport_options"],
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "unacked_restore_interval": 1,
+    }
+    return {
+        **defaults,
+        "broker_transport_options": options,
+        "ctxqueue_lease": LEASE,
+        "ctxqueue_sweep_interval": 1.0,
+    }
+
+
+def run(folder: Path, *, seconds: float, tasks: int, seed: int) -> Outcome:
+    """Give the workers that many tasks over that many seconds, let faults rain, and judge what has come of it."""
+    # The server keeps all that it was told, so that a lost message can be followed.
+    server = EmbeddedServer(appendonly=True, config={"auto-aof-rewrite-percentage": "0", "appendfsync": "no"})
+    with Deployment("chaos", folder, settings(), server) as site:
+        faults = Faults(site, random.Random(seed), LEASE)  # noqa: S311 - to be repeated, not to be secret
+        work = Work(site, random.Random(seed + 1))  # noqa: S311
+        beat = site.beat()
+        faults.begin()
+        began = time.monotonic()
+        try:
+            _rain(work, faults, seconds, tasks, seed)
+        finally:
+            faults.end()
+        ended = time.monotonic()
+        _settle(site, work)
+        site.stop(beat)
+        settled = time.monotonic()
+        _until_empty(site)
+        [journal] = {path.parent for path in Path(str(site.redis.config_get("dir")["dir"])).glob("*/*.incr.aof")}
+        verdict = judge(site, work.expected, journal)
+    kinds = Counter(item.kind for item in work.expected)
+    return Outcome(len(work.expected), kinds, faults, ended - began, settled - ended, verdict)
+
+
+def _rain(work: Work, faults: Faults, seconds: float, tasks: int, seed: int) -> None:
+    dice = random.Random(seed + 2)  # noqa: S311
+    began = now = time.monotonic()
+    next_fault = began + FAULT_EVERY[1]
+    looked, under_way = 0.0, list[Expected]()
+    seen = 0
+    while now < began + seconds or len(work.expected) < tasks or work.coming:
+        work.put_keys(now)
+        faults.go_on(now)
+        if now - looked > 0.25:
+            under_way = unfinished(work.site, [*under_way, *work.expected[seen:]])
+            looked, seen = now, len(work.expected)
+        wanted = min(tasks, int(tasks * (now - began) / seconds) + 1)
+        while len(work.expected) < wanted and len(under_way) + len(work.expected) - seen < MOST_UNDER_WAY:
+            work.publish(time.monotonic())
+        if now > next_fault and len(work.expected) < tasks:
+            faults.strike(now)
+            next_fault = now + dice.uniform(*FAULT_EVERY)
+        time.sleep(TICK)
+        now = time.monotonic()
+
+
+def _settle(site: Deployment, work: Work) -> None:
+    """Return once everything has ended, or nothing has moved for a while."""
+    left, held, moved = work.expected, {"nothing yet": 1}, time.monotonic()
+    while (left or held) and time.monotonic() < moved + STANDSTILL:
+        time.sleep(0.25)
+        before = (len(left), held)
+        left, held = unfinished(site, left), still_held(site)
+        if (len(left), held) != before:
+            moved = time.monotonic()
+
+
+def _until_empty(site: Deployment) -> None:
+    """Return once the broker holds nothing, or after a while; what it holds then the judge reports."""
+    deadline = time.monotonic() + STANDSTILL
+    while site.queued() != NOTHING and time.monotonic() < deadline:
+        time.sleep(0.25)
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} x {what}" for what, count in counts.most_common())
+
+
+def main() -> int:
+    """Run as the command line says, print the report; status 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(prog="./dev chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="that the tasks are spread over (default 600)")
+    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="ctxqueue-chaos-") as folder:
+        outcome = run(Path(folder), seconds=given.seconds, tasks=given.tasks, seed=given.seed)
+    print(outcome)
+    return 1 if outcome.verdict.wrong or not outcome.faults.landed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

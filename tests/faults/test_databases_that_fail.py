@@ -1,0 +1,190 @@
+"""Databases that are away, refuse, take no writes, start anew, or lose a reply: typed errors, and no update twice."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+import ctxqueue
+from ctxqueue import connect
+from ctxqueue.errors import StoreAuthError, StoreReadOnly, StoreUnavailable
+from ctxqueue.identity import Attempt, current_attempt
+from ctxqueue.stores.sql import errors
+from ctxqueue.testing import EmbeddedPostgres
+from tests.faults.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PASSWORD = "a-very-long-password"
+WRITTEN, ENDED = b"SELECT 1\0", b"COMMIT\0"
+"""How PostgreSQL says that a commit in one statement, or a transaction, is done."""
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+def said(error: BaseException) -> str:
+    """All that a traceback would say of it."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return "\n".join(texts)
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/db") as caught:
+        connect(f"postgresql://user:{PASSWORD}@127.0.0.1:1/db")
+    assert PASSWORD not in said(caught.value)
+    assert not caught.value.answered
+
+
+def test_a_server_that_is_not_there_for_an_event_loop() -> None:
+    async def main() -> None:
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/db"):
+            await ctxqueue.aconnect("postgresql://user@127.0.0.1:1/db")
+
+    asyncio.run(main())
+
+
+def test_a_wrong_password(postgres_server: EmbeddedPostgres) -> None:
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE secret LOGIN PASSWORD 'another'")
+    try:
+        with pytest.raises(StoreAuthError, match="password") as caught:
+            connect(postgres_server.url("test0", user="secret", password=PASSWORD))
+        assert PASSWORD not in said(caught.value)
+    finally:
+        with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+            connection.execute("DROP ROLE secret")
+
+
+def test_a_database_that_is_not_there(postgres_server: EmbeddedPostgres) -> None:
+    with pytest.raises(StoreUnavailable, match="no-such"):
+        connect(postgres_server.url("no-such"))
+
+
+def test_a_database_that_takes_no_writes(postgres_url: str) -> None:
+    with connect(postgres_url) as manager:
+        manager.workflow("w").open()
+    with connect(f"{postgres_url}?options=-c%20default_transaction_read_only%3Don") as manager:
+        assert dict(manager.workflow("w").view()) == {}
+        with pytest.raises(StoreReadOnly, match="takes no writes"):
+            manager.workflow("w").put("k", 1)
+
+
+def test_a_file_that_takes_no_writes(sqlite_url: str) -> None:
+    with connect(sqlite_url) as manager:
+        manager.workflow("w").open()
+    path = sqlite_url.removeprefix("sqlite:///")
+    with connect(f"sqlite:///file:{path}?mode=ro&uri=true") as manager, pytest.raises(StoreReadOnly):
+        manager.workflow("w").put("k", 1)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="directory"):
+        connect(f"sqlite:///{tmp_path}/none/context.db")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "context.db"
+    path.write_bytes(b"something else" * 1_000)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        connect(f"sqlite:///{path}")
+    assert path.read_bytes() == b"something else" * 1_000
+
+
+def test_a_file_that_another_program_holds(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "PATIENCE", 0.1)
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    with connect(f"{sqlite_url}?timeout=0.05") as manager:
+        handle = manager.workflow("w")
+        handle.open()
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="busy"):
+            handle.put("k", 1)
+        assert handle.get("k") is None  # who only looks need not wait
+        other.execute("ROLLBACK")
+        assert handle.put("k", 1).version == 1
+    other.close()
+
+
+def test_a_server_that_starts_anew_between_two_calls(server: EmbeddedPostgres) -> None:
+    with connect(server.url()) as manager:
+        handle = manager.workflow("w", agent_id="analyst_001")
+        handle.open()
+        for number in range(3):
+            handle.update({"list": [number]}, merge_strategy="append")
+            server.restart()
+        assert handle["list"] == [0, 1, 2]
+
+
+def test_a_crash_of_the_server_loses_nothing_that_it_acknowledged(server: EmbeddedPostgres) -> None:
+    with connect(server.url()) as manager:
+        handle = manager.workflow("w", agent_id="analyst_001")
+        handle.open()
+        for number in range(3):
+            handle.update({"list": [number]}, merge_strategy="append")
+            server.kill()
+            server.start()
+        assert handle["list"] == [0, 1, 2]
+
+
+def test_a_reply_lost_on_the_wire_is_no_second_update(postgres_url: str) -> None:
+    with Wire(postgres_url) as wire, connect(wire.url) as manager:
+        handle = manager.workflow("w", agent_id="analyst_001")
+        handle.open()
+        handle.put("list", [])
+        marks = [f"mark {number}" for number in range(5)]
+        for mark in marks:
+            wire.lose_reply(mark.encode(), WRITTEN)
+            result = handle.update({"list": [mark]}, merge_strategy="append")
+            assert result.replayed
+        entry = handle.get("list")
+        assert entry is not None
+        assert (entry.value, entry.version, wire.lost) == (marks, 6, 5)
+
+
+def test_nor_is_it_where_a_run_makes_the_call(postgres_url: str) -> None:
+    """Such a commit is a transaction; what is lost is the answer to its end."""
+    with Wire(postgres_url) as wire, connect(wire.url) as manager:
+        handle = manager.workflow("w", agent_id="analyst_001")
+        handle.open()
+        token = current_attempt.set(Attempt("the-run", 0, "w", 1))
+        try:
+            handle.put("connected", 1)
+            for number in range(3):
+                wire.lose_reply(b"COMMIT", ENDED)
+                assert handle.update({"list": [number]}, merge_strategy="append").replayed
+        finally:
+            current_attempt.reset(token)
+        entry = handle.get("list")
+        assert entry is not None
+        assert (entry.value, entry.version, wire.lost) == ([0, 1, 2], 3, 3)
+
+
+def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres_url: str) -> None:
+    async def main() -> None:
+        with Wire(postgres_url) as wire:
+            async with ctxqueue.aconnect(wire.url) as manager:
+                handle = manager.workflow("w", agent_id="analyst_001")
+                await handle.open()
+                await handle.put("list", [])
+                marks = [f"mark {number}" for number in range(3)]
+                for mark in marks:
+                    wire.lose_reply(mark.encode(), WRITTEN)
+                    await handle.update({"list": [mark]}, merge_strategy="append")
+                entry = await handle.get("list")
+                assert entry is not None
+                assert (entry.value, entry.version, wire.lost) == (marks, 4, 3)
+
+    asyncio.run(main())

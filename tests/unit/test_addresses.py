@@ -1,0 +1,105 @@
+"""What the URLs of a Cluster and of Sentinels mean, and what is refused."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ctxqueue.errors import ConfigurationError
+from ctxqueue.integration.backend import celerys_url
+from ctxqueue.stores.base import open_async_store, open_store
+from ctxqueue.stores.redis.addresses import cluster_address, sentinel_address
+
+
+def test_a_cluster_by_many_nodes_with_a_login() -> None:
+    address = cluster_address("redis+cluster://agent:p%40ss@node-1:7000,node-2,[::1]:7001/0?socket_timeout=1.5")
+    assert address.nodes == (("node-1", 7000), ("node-2", 6379), ("::1", 7001))
+    assert address.options == {"username": "agent", "password": "p@ss", "socket_timeout": 1.5}
+    assert not address.tls
+    assert str(address) == "node-1:7000,node-2:6379,::1:7001"
+
+
+def test_a_cluster_over_tls() -> None:
+    address = cluster_address("rediss+cluster://node-1?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=no")
+    assert address.tls
+    assert address.options == {"ssl_ca_certs": "/etc/ca.pem", "ssl_check_hostname": False}
+
+
+def test_sentinels_in_celerys_form() -> None:
+    address = sentinel_address("sentinel://:p%40ss@host-1:26380/3;sentinel://host-2?master_name=main")
+    assert address.sentinels == (("host-1", 26380), ("host-2", 26379))
+    assert (address.master_name, address.db, address.options) == ("main", 3, {"password": "p@ss"})
+    assert address.sentinel_options == {}
+    assert str(address) == "main of host-1:26380;host-2:26379"
+
+
+def test_sentinels_with_a_login_of_their_own() -> None:
+    address = sentinel_address(
+        "sentinel://u:p@h:1/3;sentinel://u:p@i:2/3?master_name=m&sentinel_username=su&sentinel_password=s%26p"
+        "&min_other_sentinels=1"
+    )
+    assert address.options == {"username": "u", "password": "p"}
+    assert address.sentinel_options == {"username": "su", "password": "s&p"}
+    assert address.min_other_sentinels == 1
+
+
+REFUSED = {
+    "redis+cluster://node-1/3": "only database 0",
+    "redis+cluster://node-1/x": "a database is a number",
+    "redis+cluster://node-1,": "names no host",
+    "redis+cluster://": "names no host",
+    "redis+cluster://node-1:port": "names no host and port",
+    "redis+cluster://node-1:70000": "names no host and port",
+    "redis+cluster://node-1?decode_responses=true": "no option 'decode_responses'",
+    "redis+cluster://node-1?ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
+    "sentinel://h:1?master_name=m&ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
+    "redis+cluster://node-1?socket_timeout=soon": "not usable",
+    "sentinel://h:1": "name of the master is missing",
+    "sentinel://h:1?master_name=": "name of the master is missing",
+    "sentinel://h:1;h:2?master_name=m": "needs its scheme",
+    "sentinel://h:1;redis://h:2?master_name=m": "needs its scheme",
+    "sentinel://h:1;?master_name=m": "needs its scheme",
+    "sentinel://:a@h:1;sentinel://:b@h:2?master_name=m": "different users, passwords",
+    "sentinel://h:1/1;sentinel://h:2/2?master_name=m": "different users, passwords or databases",
+    "sentinel://h:1?master_name=m;sentinel://h:2?master_name=n": "sets master_name twice",
+    "sentinel://h:1?master_name=m&min_other_sentinels=few": "min_other_sentinels is a number",
+    "sentinel://h:1?master_name=m&protocol=3": "no option 'protocol'",
+}
+
+
+@pytest.mark.parametrize("opened", [open_store, open_async_store])
+@pytest.mark.parametrize(("url", "says"), REFUSED.items())
+def test_what_a_url_cannot_mean_is_refused(opened: Any, url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        opened(url, "default")
+
+
+def conf(**settings: Any) -> Any:
+    names = ("result_backend", "broker_url", "result_backend_transport_options", "broker_transport_options")
+    return SimpleNamespace(**(dict.fromkeys(names) | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({"result_backend": "redis://h/1", "broker_url": "redis://h/0"}, "redis://h/1"),
+        ({"result_backend": "rpc://", "broker_url": "rediss://h/0"}, "rediss://h/0"),
+        ({"broker_url": "redis+socket:///run/redis?virtual_host=2"}, "unix:///run/redis?db=2"),
+        ({"broker_url": "amqp://h"}, None),
+        (
+            {
+                "broker_url": "sentinel://:p@h:1/2;sentinel://:p@i:2/2",
+                "broker_transport_options": {"master_name": "main", "sentinel_kwargs": {"password": "s&p"}},
+            },
+            "sentinel://:p@h:1/2;sentinel://:p@i:2/2?master_name=main&sentinel_password=s%26p",
+        ),
+        (
+            {"result_backend": "sentinel://h:1", "result_backend_transport_options": {"master_name": "main"}},
+            "sentinel://h:1?master_name=main",
+        ),
+    ],
+)
+def test_celerys_own_redis_is_the_store_of_an_app_that_names_none(settings: dict[str, Any], url: str | None) -> None:
+    assert celerys_url(conf(**settings)) == url
