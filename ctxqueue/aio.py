@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ContextEntry,
         ContextPriority,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         SweepReport,
@@ -99,6 +100,18 @@ class AsyncSharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return await self.driver.arun(self._erase(agent_id, user_id))
+
+    async def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""
+        return await self.driver.arun(self._dead_letters(workflow_id, limit, cursor))
+
+    async def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again, by the next sweep; False if there is none of this id."""
+        return await self.driver.arun(self._revive(letter_id, drop=False))
+
+    async def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter for good; False if there is none of this id."""
+        return await self.driver.arun(self._revive(letter_id, drop=True))
 
     async def close(self) -> None:
         """Close this loop's connections."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
 from ctxqueue.handles import (
     ENVIRONMENT_URL,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ContextEntry,
         ContextPriority,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         SweepReport,
@@ -107,6 +109,18 @@ class SharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return self.driver.run(self._erase(agent_id, user_id))
+
+    def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""
+        return self.driver.run(self._dead_letters(workflow_id, limit, cursor))
+
+    def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again, by the next sweep; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=False))
+
+    def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter for good; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=True))
 
     def close(self) -> None:
         """Close the connections."""
@@ -309,3 +323,11 @@ class WorkflowHandle(Handle):
     def remove(self) -> None:
         """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
         self._run(self._remove())
+
+    def on_commit(self, *, using: str | None = None) -> AfterCommit:
+        """Return what does this handle's writes once the surrounding Django transaction has committed.
+
+        They are lost if it rolls back. ``using`` names the database, as for Django. Raises ConfigurationError
+        without Django.
+        """
+        return AfterCommit(self, using)

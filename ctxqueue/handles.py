@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
-from ctxqueue.flows import ending, erasing, histories, reading, states, sweeping, updating, viewing, writing
+from ctxqueue.flows import ending, erasing, histories, inbox, reading, states, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.identity import WorkflowRef, current_workflow
 from ctxqueue.models import OPERATOR, Agent, checked_name
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         CommitResult,
         ContextEntry,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         Put,
@@ -146,6 +147,12 @@ class Manager:
             raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
         return (yield from sweeping.sweep(self.terms, limit))
 
+    def _dead_letters(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[DeadLetter]]:
+        return inbox.dead_letters(workflow_id, limit, cursor)
+
+    def _revive(self, letter_id: str, *, drop: bool) -> Flow[bool]:
+        return inbox.revive(letter_id, drop=drop)
+
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
 
@@ -190,6 +197,11 @@ class Handle:
         workflow, handle = self._tokens.pop()
         current_workflow.reset(workflow)
         current_handle.reset(handle)
+
+    @property
+    def terms(self) -> Terms:
+        """What its manager's flows go by."""
+        return self._terms
 
     def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))

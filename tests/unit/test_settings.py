@@ -26,6 +26,7 @@ DOCUMENTED = {
     "log_limit": 1_000,
     "idle_life": 86_400.0,
     "needs_timeout": 3_600.0,
+    "inbox_limit": 10_000,
     "wait_replicas": 0,
 }
 NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]

@@ -17,7 +17,7 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "merges", "views"),
+    *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "updates", "values", "workflows"),
 )
 
@@ -33,6 +33,7 @@ from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
 from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
+from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
@@ -68,6 +69,7 @@ class StoreContract(
     Eviction,
     Graph,
     Histories,
+    Inbox,
     Merges,
     Views,
 ):
