@@ -71,7 +71,8 @@ def _parent(request: Context, task_id: str) -> str | None:
 
     For the body of a chord it is the group of its members: after a crash another one of them may send it again.
     """
-    if request.chord and request.group and request.chord["options"].get("task_id") == task_id:
+    body: Any = request.chord
+    if body and request.group and body["options"].get("task_id") == task_id:
         return str(request.group)
     run: str | None = request.get(RUN)
     return run

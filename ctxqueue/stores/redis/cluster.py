@@ -20,9 +20,8 @@ from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send
 from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
-    from ctxqueue.stores.redis.protocol import Request
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
@@ -74,7 +73,7 @@ class RedisClusterStore(RedisStore):
         with translated(self.where):
             return [cluster.info(target_nodes=node) for node in cluster.get_primaries()]
 
-    def _replies(self, requests: list[Request]) -> list[Any]:
+    def _replies(self, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return self._run(routed(self._client_now(), commands, self.retries))
 

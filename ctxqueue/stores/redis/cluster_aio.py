@@ -16,9 +16,8 @@ from ctxqueue.stores.redis.cluster import client_options, contact_error
 from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
-    from ctxqueue.stores.redis.protocol import Request
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
@@ -104,6 +103,6 @@ class AsyncRedisClusterStore(AsyncRedisStore):
             raise
         return client
 
-    async def _replies(self, client: _Client, requests: list[Request]) -> list[Any]:
+    async def _replies(self, client: _Client, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return await client.run(routed(client.cluster, commands, self.retries))
