@@ -389,6 +389,17 @@ if changes > 0 then
     redis.call('ZREM', x, address)
     redis.call('ZREM', s, address)
   end
+  -- What takes room away first: a server that is out of memory refuses a script whose first write may need some.
+  for i = 1, count do
+    if deleted[i] then
+      drop(addresses[i])
+      if edges[i] then redis.call('HDEL', g, addresses[i]) end
+    end
+  end
+  for _, address in ipairs(victims) do
+    drop(address)
+    redis.call('HDEL', g, address)
+  end
   local graph_before = graph
   local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
   for i = 1, count do
@@ -430,14 +441,7 @@ if changes > 0 then
           redis.call('HDEL', g, address)
         end
       end
-    elseif deleted[i] then
-      drop(address)
-      if edges[i] then redis.call('HDEL', g, address) end
     end
-  end
-  for _, address in ipairs(victims) do
-    drop(address)
-    redis.call('HDEL', g, address)
   end
   if #for_e > 0 then
     redis.call('HSET', e, unpack(for_e))
