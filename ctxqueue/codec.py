@@ -118,14 +118,12 @@ _ATOMS = frozenset({str, bool, type(None), bytes})
 def _is_plain(value: Any, depth: int) -> bool:
     """Whether msgpack holds the value as it is: nearly all are so, and need no copy."""
     kind = type(value)
-    if kind in _ATOMS:
-        return True
     if kind is int:
         return value in INT64
     if kind is float:
         return math.isfinite(value)
-    if depth > MAX_DEPTH:
-        return False
+    if kind in _ATOMS or depth > MAX_DEPTH:
+        return kind in _ATOMS
     if kind is dict:
         for key, item in value.items():
             kind = type(item)

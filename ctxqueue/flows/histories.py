@@ -216,6 +216,8 @@ def at(terms: Terms, workflow_id: str, agent: Agent, revision: int, *, reveal: b
         log_head, oldest, log = yield from do(LoadLog(workflow_id, begin, LOG_PAGE))
         if log_head is None:
             raise unknown_workflow(workflow_id)
+        if log_head.incarnation != head.incarnation:
+            raise HistoryDiverged(f"workflow {workflow_id!r} was made anew while it was read: read it again")
         check_reach(workflow_id, head, oldest, begin, revision)
         for record in log:
             if record.revision <= head.revision:

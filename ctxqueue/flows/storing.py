@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.clock import instant, since_epoch
 from ctxqueue.codec import pack
 from ctxqueue.effects import Flow, Load, LoadLog, Write, do
-from ctxqueue.errors import InvalidInput, VersionConflict, WorkflowNotFound
+from ctxqueue.errors import InvalidInput, ValueTooLarge, VersionConflict, WorkflowNotFound
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.ending import open_workflow
 from ctxqueue.flows.reading import etag_of, workflow_context
@@ -78,6 +78,8 @@ def store_context(terms: Terms, workflow_id: str, context: WorkflowContext, meta
     if context.workflow_id != workflow_id:
         raise InvalidInput(f"the context is that of workflow {context.workflow_id!r}, not of {workflow_id!r}")
     wanted = _wanted(context)
+    for entry in wanted.values():
+        _check_size(terms, entry)
     if not context.etag:
         made, known = yield from open_workflow(terms, workflow_id, metadata)
         if not made and known.revision:  # an empty one may be what is left of a call that was cut off
@@ -86,6 +88,8 @@ def store_context(terms: Terms, workflow_id: str, context: WorkflowContext, meta
     head = snapshot.head
     if not context.etag and head.revision:  # somebody has written since it was opened
         raise _not_read(workflow_id)
+    if context.etag and dict(context.metadata) != dict(workflow_context(workflow_id, head).metadata):
+        raise InvalidInput(f"the metadata of workflow {workflow_id!r} is fixed when it is made: keep it in an entry")
     if context.etag and context.etag != etag_of(head):
         raise VersionConflict(
             f"workflow {workflow_id!r} is at revision {head.revision} and has changed since revision"
@@ -129,6 +133,14 @@ def _address(entry: ContextEntry) -> str:
     return Address(entry.scope, entry.owner, entry.key).encode()
 
 
+def _check_size(terms: Terms, entry: ContextEntry) -> None:
+    if len(entry.packed) > terms.settings.max_value:
+        raise ValueTooLarge(
+            f"the value of {entry.key!r} takes {len(entry.packed)} bytes: at most {terms.settings.max_value};"
+            " split it over several keys, or raise ctxqueue_max_value"
+        )
+
+
 def _differs(wanted: ContextEntry, standing: ContextEntry | None) -> bool:
     return standing is None or _said(wanted) != _said(standing)
 
@@ -166,6 +178,7 @@ def update_entry(terms: Terms, workflow_id: str, entry: ContextEntry) -> Flow[bo
     head, _ = yield from do(Load(workflow_id, ()))
     if head is None:
         return False
+    _check_size(terms, entry)
     agent = OPERATOR if entry.agent_id == OPERATOR_ID else Agent(entry.agent_id)
     write = _write(_address(entry), entry, head)
     with Identified("put", workflow_id, entry.agent_id, [write.address], None) as call:

@@ -101,8 +101,9 @@ class Report:
             "| --- | --- | --- | --- |",
         ]
         for section in self.sections:
-            for line in section.lines:
-                parts.append(f"| {line.what} | {_number(line.ratio)} | {line.wanted} | {line.verdict} |")
+            parts += [
+                f"| {line.what} | {_number(line.ratio)} | {line.wanted} | {line.verdict} |" for line in section.lines
+            ]
         parts += [f"| {title} | skipped: {why} | | |" for title, why in self.skipped.items()]
         for section in self.sections:
             parts += ["", f"## {section.title}", ""]

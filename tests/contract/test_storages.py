@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ctxqueue import (
     MemoryContextStorage,
     RedisContextStorage,
     SharedContextManager,
+    ValueTooLarge,
     VersionConflict,
     WorkflowContext,
 )
@@ -139,9 +141,15 @@ def test_wrong_input_writes_nothing(storage: ContextStorage, manager: SharedCont
         storage.store_context("w", context)
     with pytest.raises(InvalidInput):
         storage.get_context("")
+    with pytest.raises(ValueTooLarge, match="'k'"):
+        storage.store_context("w", new(k="x" * 1_100_000))
     storage.store_context("w", new())
     full = storage.get_context("w")
     assert full is not None
+    with pytest.raises(ValueTooLarge, match="'k'"):
+        storage.update_entry("w", ContextEntry.of("k", "x" * 1_100_000, "ann_1"))
+    with pytest.raises(InvalidInput, match="metadata"):
+        storage.store_context("w", replace(full, metadata={"owner": "somebody else"}))
     for number in range(201):
         full.add_entry(ContextEntry.of(f"k{number}", 1, "ann_1"))
     with pytest.raises(CommitTooLarge):

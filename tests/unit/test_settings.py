@@ -47,7 +47,8 @@ def test_what_the_configuration_says_is_honoured() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
     if name in ("history", "wait_replicas") and value == 0 and value is not False:
-        assert getattr(Settings(**{name: 0}), name) == 0  # it turns history off, or the wait
+        off: dict[str, Any] = {name: 0}
+        assert getattr(Settings(**off), name) == 0  # it turns history off, or the wait
         return
     with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number"):
         Settings(**{name: value})

@@ -269,6 +269,23 @@ class Histories(Limiting, Contract):
         with pytest.raises(RevisionTrimmed, match="log"):
             wf.at(4)
 
+    def test_small_values_over_many_large_ones_in_one_commit(self, wf: WorkflowHandle) -> None:
+        large = {f"k{number:02}": str(number % 10) * 200_000 for number in range(12)}
+        for strategy, small in (("replace", 1), ("smart_merge", {"n": 1}), ("deep_merge", [1])):
+            for key, text in large.items():
+                wf.put(key, text, priority="high", metadata={"of": key})
+            before = {key: wf.view().entry(key).version for key in large}
+            result = wf.update(dict.fromkeys(large, small), merge_strategy=strategy)
+            assert result.versions == {key: version + 1 for key, version in before.items()}
+            view = wf.view()
+            for key in large:
+                assert view[key] == small
+                entry = view.entry(key)
+                assert (entry.priority.value, entry.metadata) == ("high", {"of": key})
+            kept = [key for key in large if len(wf.history(key)) > 1 and wf.history(key)[1].version == before[key]]
+            assert kept == list(large)[: len(kept)]
+            assert kept, "as many as a megabyte holds"
+
     def test_what_has_expired_is_not_seen_as_of_any_revision(
         self, wf: WorkflowHandle, manager: SharedContextManager
     ) -> None:

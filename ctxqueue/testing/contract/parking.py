@@ -50,6 +50,22 @@ class Parking(Contract):
         assert wf.update({"a": 2}).fired == 0
         assert worker.deliver() == []
 
+    @pytest.mark.parametrize("others", [0, 600])
+    def test_many_keys_among_few_and_many_entries(self, worker: Worker, wf: WorkflowHandle, others: int) -> None:
+        for first in range(0, others, 200):
+            wf.update({f"other{number}": 1 for number in range(first, first + 200)})
+        keys = [f"k{number}" for number in range(60)]
+        wf.update(dict.fromkeys(keys[1:], 1))
+        wf.put("k59", 1, ttl=SHORT)
+        until(lambda: wf.get("k59") is None, "it has expired")
+        answer = worker.claim("r", needs=all_of(*keys))
+        assert answer.missing == ("k0", "k59")
+        worker.park(answer, all_of(*keys))
+        assert wf.put("k59", 1).version > 1
+        assert worker.deliver() == []
+        wf.put("k0", 1)
+        assert len(worker.deliver()) == 1
+
     def test_a_run_comes_back_when_all_it_needs_is_there(self, worker: Worker, wf: WorkflowHandle) -> None:
         wf.put("b", 1)
         needs = all_of("a", "b", "c")

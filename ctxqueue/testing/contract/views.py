@@ -69,6 +69,28 @@ class Views(Contract):
         other.update({f"n{number}": 1 for number in range(200)})
         assert len(wf.view()) == 240
 
+    def test_large_changes_between_two_looks(self, wf: WorkflowHandle, manager: SharedContextManager) -> None:
+        wf.put("small", 1)
+        assert set(wf.view()) == {"small"}
+        other = manager.workflow(WORKFLOW, agent_id="other_1")
+        expected = {f"k{number}": str(number) * 100_000 for number in range(9)}
+        for name, text in expected.items():
+            other.put(name, text)
+        assert dict(wf.view()) == {**expected, "small": 1}
+
+    def test_what_changes_comes_and_goes_from_a_kept_view(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        other = manager.workflow(WORKFLOW, agent_id="other_1")
+        wf.update({"a": 1, "b": 1, "gone": 1})
+        assert set(wf.view()) == {"a", "b", "gone"}
+        other.update({"b": Put(2, ttl=0.2), "c": 3})
+        other.delete("gone")
+        assert dict(wf.view()) == {"a": 1, "b": 2, "c": 3}
+        other.set_agent_state(step=1)
+        assert dict(wf.view()) == {"a": 1, "b": 2, "c": 3}
+        until(lambda: dict(wf.view()) == {"a": 1, "c": 3}, "what has got an expiry in between is gone")
+
     def test_a_workflow_made_anew_is_not_mixed_with_the_old(
         self, wf: WorkflowHandle, manager: SharedContextManager
     ) -> None:

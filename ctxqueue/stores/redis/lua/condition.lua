@@ -3,16 +3,31 @@
 
 -- Reads which of the addresses hold a fresh entry, into `known` (those already there are left).
 local function learn(known, addresses, v, now)
-  for first = 1, #addresses, 1000 do
-    local last = math.min(first + 999, #addresses)
-    local stamps = redis.call('HMGET', v, unpack(addresses, first, last))
+  local asked = {}
+  for _, address in ipairs(addresses) do
+    if known[address] == nil then
+      known[address] = false
+      asked[#asked + 1] = address
+    end
+  end
+  local function note(address, stamp)
+    local _, expires = struct.unpack('>dd', stamp)
+    known[address] = expires == 0 or expires > now
+  end
+  -- A small hash is one list to the server, gone through for each field: where many are asked for, all of it is read.
+  if #asked >= 50 and redis.call('HLEN', v) <= 512 then
+    local all, stamps = redis.call('HGETALL', v), {}
+    for i = 1, #all, 2 do stamps[all[i]] = all[i + 1] end
+    for _, address in ipairs(asked) do
+      if stamps[address] then note(address, stamps[address]) end
+    end
+    return
+  end
+  for first = 1, #asked, 1000 do
+    local last = math.min(first + 999, #asked)
+    local stamps = redis.call('HMGET', v, unpack(asked, first, last))
     for i = first, last do
-      if known[addresses[i]] == nil then
-        local stamp = stamps[i - first + 1]
-        local _, expires = 0, 0
-        if stamp then _, expires = struct.unpack('>dd', stamp) end
-        known[addresses[i]] = stamp and (expires == 0 or expires > now) or false
-      end
+      if stamps[i - first + 1] then note(asked[i], stamps[i - first + 1]) end
     end
   end
 end
