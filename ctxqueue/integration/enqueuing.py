@@ -75,7 +75,8 @@ def prepared(
     outgoing, life_us = inbox.NO_MESSAGE, 0
     if as_task or not coalesce:
         args = (*args, REPORT) if coalesce else args
-        options = {"task_id": uuid(), **options}
+        # Nothing but names: shown where messages are watched.
+        options = {"task_id": uuid(), "argsrepr": repr(args), "kwargsrepr": "{}", **options}
         life_us = _made_absolute(queue.app, options)
         item = f"{terms.app}\0{ref.home}\0{ref.update_id}\0update"
         outgoing = Outgoing(item, frozen(queue.app, CONTEXT_UPDATE, args, options))
@@ -95,7 +96,8 @@ def prepared(
 @lru_cache(maxsize=1_024)
 def drain_message(app: Celery, app_name: str, home: str, routing: tuple[tuple[str, Any], ...]) -> Outgoing:
     """Return what sets a workflow's drain going."""
-    message = frozen(app, DRAIN_INBOX, (home,), dict(routing))
+    options = {"argsrepr": repr((home,)), "kwargsrepr": "{}", **dict(routing)}
+    message = frozen(app, DRAIN_INBOX, (home,), options)
     return Outgoing(f"{app_name}\0{home}\0\0drain", message)
 
 
