@@ -383,6 +383,23 @@ class Claim(Effect[Claimed], frozen=True):
     """Random: a claim that is tried again after a lost reply is the same claim."""
 
 
+class Promise(Effect[bool], frozen=True):
+    """Keep the message of a run that is about to be published, so that it is sent again until it is claimed.
+
+    It is of the position that its item's id ends in. False: the run was claimed there or further on, nothing is kept.
+    The workflow need not be there.
+    """
+
+    workflow_id: str
+    run_id: str
+    item_id: str
+    message: bytes
+    wait_us: int
+    """Until it is sent again, the first time."""
+    keep_us: int
+    """Until it is given up."""
+
+
 class Renew(Effect[bool], frozen=True):
     """Lengthen an attempt's lease. False: it was superseded."""
 

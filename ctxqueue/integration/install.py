@@ -212,13 +212,16 @@ class ContextQueue:
         groups: Sequence[str] = (),
         needs: Any = None,
         needs_timeout: float | None = None,
+        durable: bool = False,
         **celery_options: Any,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a Celery task that acts as an agent; it is always bound, and may be a coroutine (`self.acontext`).
 
         ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
-        with DependencyTimeout; a callable gets the task's arguments and returns the condition. Celery's options go
-        through; ``acks_late`` and ``reject_on_worker_lost`` are on unless given.
+        with DependencyTimeout; a callable gets the task's arguments and returns the condition. With ``durable`` the
+        store keeps each message until a worker has claimed it, and sends it again if the broker has lost it; while the
+        store is away, publishing raises StoreUnavailable. Celery's options go through; ``acks_late`` and
+        ``reject_on_worker_lost`` are on unless given.
         """
         agent = Agent(agent_id or agent_type, agent_type, agent_role, tuple(groups))
         options = {"acks_late": True, "reject_on_worker_lost": True, "shared": False, **celery_options}
@@ -227,6 +230,7 @@ class ContextQueue:
             "agent": agent,
             "needs": _checked(needs),
             "needs_timeout": _checked_timeout(needs_timeout),
+            "durable": durable,
         }
         declare = cast(
             "Callable[[Callable[..., Any]], Any]",

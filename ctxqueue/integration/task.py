@@ -27,9 +27,10 @@ from ctxqueue.flows import attempts
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration import events
+from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
-from ctxqueue.integration.messages import stored
+from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 from ctxqueue.settings import MAX_SAVED_RESULT
@@ -59,6 +60,19 @@ class ContextTask(PrivateTask):
     needs: Any = None
     """A condition, or a callable that makes one of the task's arguments."""
     needs_timeout: float | None = None
+    durable: bool = False
+    """Whether the store keeps each message until a worker has claimed it."""
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Publish; with ``durable`` the message is stored first. Raises StoreUnavailable, and publishes nothing."""
+        app: Any = self.app
+        if not self.durable or app.conf.task_always_eager or sending_again.get():
+            return super().apply_async(args, kwargs, **options)
+        connection, given = options.pop("connection", None), options.pop("producer", None)
+        if connection is not None:
+            given = app.amqp.Producer(connection, auto_declare=False)
+        with app.producer_or_acquire(given or options.pop("publisher", None)) as producer:
+            return super().apply_async(args, kwargs, producer=Promising(self.context_queue, producer), **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Carry out one message of a run; called directly, just the body."""

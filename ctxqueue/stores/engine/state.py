@@ -96,6 +96,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True):
     """When it was first sent."""
     again: int = 0
     """How often it was sent again."""
+    ends_us: int = 0
+    """When it is given up; 0: a horizon after it was first sent."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):

@@ -355,6 +355,15 @@ def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
     return fx.Claimed(answer, outcome=rest[0] if rest else b"")
 
 
+def _encode_promise(namespace: str, effect: fx.Promise) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (
+        *(effect.workflow_id, effect.run_id, effect.item_id, effect.message),
+        *(effect.wait_us, effect.keep_us),
+    )
+    return [Request(scripts.PROMISE, (keys.run(effect.run_id), keys.m, keys.t, keys.due), args)]
+
+
 def _encode_renew(namespace: str, effect: fx.Renew) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     return [Request(scripts.RENEW, (keys.run(effect.run_id),), (effect.epoch, effect.lease_us))]
@@ -509,6 +518,7 @@ CODECS.update(
         fx.LoadCatalogue: Codec(_encode_catalogue, _names),
         fx.Commit: Codec(_encode_commit, _decode_commit),
         fx.Claim: Codec(_encode_claim, _decode_claim),
+        fx.Promise: Codec(_encode_promise, _truth),
         fx.Renew: Codec(_encode_renew, _truth),
         fx.Arm: Codec(_encode_arm, _decode_arm),
         fx.Finish: Codec(_encode_finish, _truth),

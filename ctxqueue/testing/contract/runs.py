@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
-from ctxqueue.effects import Position, Renew, do
+from ctxqueue.effects import Position, Promise, Renew, do
 from ctxqueue.flows import attempts, sweeping
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
@@ -117,6 +117,19 @@ class Worker:
     ) -> bool:
         """End the attempt."""
         return self.manager.driver.run(attempts.finish(self.manager.terms, answer.attempt, state, outcome))
+
+    def promise(
+        self, run: str, *, retries: int = 0, leg: int = 0, keep: float = 3_600.0, workflow_id: str = WORKFLOW
+    ) -> bool:
+        """Do what a durable publish does first."""
+        position = Position(retries, leg)
+        item = attempts.item_id(self.manager.terms.app, workflow_id, run, position)
+        effect = Promise(
+            *(workflow_id, run, item, message(run, retries, leg)),
+            wait_us=self.manager.terms.lease_us,
+            keep_us=int(keep * 1_000_000),
+        )
+        return self.manager.driver.run(do(effect))
 
     def renew(self, answer: Answer) -> bool:
         """Lengthen the attempt's lease."""

@@ -20,6 +20,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     """Return ctxqueue in the app."""
     ctx = queue_of("effects", settings)
     _writers(ctx)
+    _lasting(ctx)
     _held(ctx)
     _held_while_publishing(ctx)
     _held_while_parking(ctx)
@@ -70,6 +71,19 @@ def _writers(ctx: ContextQueue) -> None:
         note(app, f"ran:{self.request.id}", 1)
         self.context.update({"log": ["resumed"]}, merge_strategy="append")
         return str(self.context["key"])
+
+
+def _lasting(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="lasting", agent_type="extractor", durable=True, max_retries=3)
+    def lasting(self: Any, *given: Any, retry_in: str = "", what: str = "lasting") -> list[Any]:
+        note(app, f"ran:{self.request.id}", given)
+        if retry_in and not self.request.retries:
+            raise self.retry(countdown=RETRY_PAUSE, queue=retry_in)
+        if self.request.get("ctxqueue_workflow"):
+            self.context.update({"log": [what]}, merge_strategy="append")
+        return [*given, what]
 
 
 def _held(ctx: ContextQueue) -> None:
