@@ -26,7 +26,7 @@ from ctxqueue.errors import (
 from ctxqueue.flows import attempts
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
-from ctxqueue.integration import events
+from ctxqueue.integration import cancelling, events
 from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
@@ -173,7 +173,7 @@ class ContextTask(PrivateTask):
             )
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
-        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item)
+        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(self.request.id))
         with self._given_back_without_a_store():
             claimed, missing = manager.driver.run(
                 attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
@@ -211,6 +211,8 @@ class ContextTask(PrivateTask):
         if claimed.answer == "failed":
             error = self.backend.exception_to_python(codec.unpack(claimed.outcome))
             raise error
+        if claimed.answer == "cancelled":
+            cancelling.revoked(self)
         logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self.name, claimed.answer)
         raise Ignore
 
@@ -231,6 +233,7 @@ class ContextTask(PrivateTask):
             with self._given_back_without_a_store():
                 armed, missing = manager.driver.run(flow)
         except AttemptSuperseded as error:
+            self._refused(attempt)
             raise Ignore from error
         if armed.answer == "parked":
             raise Ignore
@@ -257,10 +260,12 @@ class ContextTask(PrivateTask):
             result = self._run_body(args, kwargs) if late is None else _too_late(late)
         except Retry:
             # Its successor is out, and may have taken over already.
-            self._end(attempt, "retried", b"")
+            if not self._end(attempt, "retried", b"") and self._refused(attempt):
+                raise Ignore from None
             raise
         except AttemptSuperseded as error:
             logger.warning("run %s of %s: %s", attempt.run_id, self.name, error)
+            self._refused(attempt)
             raise Ignore from error
         except (Ignore, Reject):
             self._finish(attempt, "done", b"")
@@ -273,8 +278,19 @@ class ContextTask(PrivateTask):
 
     def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
         if not self._end(attempt, state, outcome):
-            logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
+            if not self._refused(attempt):
+                logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
             raise Ignore
+
+    def _refused(self, attempt: Attempt) -> bool:
+        """Look why an attempt may do no more; if its task was cancelled, say so to all that depend on it."""
+        manager = self.context_queue.manager
+        flow = attempts.is_cancelled(manager.terms, attempt, str(self.request.id))
+        with self._given_back_without_a_store():
+            cancelled = manager.driver.run(flow)
+        if cancelled:
+            cancelling.revoked(self)
+        return cancelled
 
     def _end(self, attempt: Attempt, state: Any, outcome: bytes) -> bool:
         manager = self.context_queue.manager

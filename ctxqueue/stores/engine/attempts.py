@@ -20,7 +20,7 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     run, now = held.run, held.now_us
     takes_over = False
     if run.state:
-        earlier = _not_to_run(state, effect, held)
+        earlier = _cancelled(state, effect, held) or _not_to_run(state, effect, held)
         if earlier is not None:
             return earlier
         takes_over = _is_anothers(effect, held)
@@ -52,6 +52,14 @@ def _answer(effect: fx.Claim, held: Held) -> Literal["run", "timeout", "closed"]
     if (workflow is not None and workflow.closed_us) or (effect.position.leg and workflow is None):
         return "closed"
     return "timeout" if held.run.deadline_us is not None and held.run.deadline_us <= held.now_us else "run"
+
+
+def _cancelled(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
+    if held.run.state != "cancelled":
+        return None
+    if held.ready is not None:
+        released.keep_no_more(state, effect.workflow_id, effect.run_id)
+    return fx.Claimed("cancelled")
 
 
 def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import pytest
 
 PARTS = (
-    *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
+    *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "updates", "values", "workflows"),
 )
@@ -27,6 +27,7 @@ from ctxqueue.testing.contract.access import Access  # noqa: E402 - the line abo
 from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
 from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
+from ctxqueue.testing.contract.cancelling import Cancelling  # noqa: E402
 from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
@@ -58,6 +59,7 @@ class StoreContract(
     Relevance,
     Access,
     Calls,
+    Cancelling,
     Bounds,
     Values,
     Mistakes,
