@@ -442,6 +442,24 @@ class Promise(Effect[bool], frozen=True):
     """Until it is given up."""
 
 
+class Remembered(msgspec.Struct, frozen=True):
+    """kept: now. found: it was kept before; ``value`` is that one. absent: nothing was. The others: nothing is kept."""
+
+    answer: Literal["kept", "found", "absent", "superseded", "calls"]
+    value: bytes = b""
+
+
+class Once(Effect[Remembered], frozen=True):
+    """Keep a step's result in a run's record, under its name, unless one is there; with no value only look."""
+
+    workflow_id: str
+    run_id: str
+    epoch: int
+    name: str
+    value: bytes | None
+    horizon_us: int
+
+
 class Renew(Effect[bool], frozen=True):
     """Lengthen an attempt's lease. False: it was superseded."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -23,7 +23,7 @@ from ctxqueue.errors import (
     StoreUnavailable,
     WorkflowClosed,
 )
-from ctxqueue.flows import attempts
+from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration import cancelling, events
@@ -36,7 +36,7 @@ from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 from ctxqueue.settings import MAX_SAVED_RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ctxqueue.models import Agent
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GIVE_BACK_SECONDS = 1.0
 
@@ -120,6 +122,25 @@ class ContextTask(PrivateTask):
         """Seconds that this run was parked before it was last released; 0 if it never was."""
         attempt = current_attempt.get()
         return attempt.waited if attempt else 0.0
+
+    def once(self, name: str, step: Callable[[], T]) -> T:
+        """Carry out a step, and keep its result with the run: a body that runs again gets that one.
+
+        For what is expensive, or another each time: a model's answer, a number drawn, an id made up. It holds for a
+        message that comes again, for a parked task that goes on and for ``self.retry()``. A step that raises keeps
+        nothing; one that was cut off before its result was kept is carried out again. What is returned has gone through
+        the codec, the first time too. Raises NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run). Where
+        the task is called directly or eagerly there is no run, and the step is just carried out.
+        """
+        attempt = current_attempt.get()
+        if attempt is None:
+            return step()
+        manager = self.context_queue.manager
+        kept = manager.driver.run(steps.recall(manager.terms, attempt, name))
+        if kept is None:
+            kept = manager.driver.run(steps.keep(manager.terms, attempt, name, step()))
+        result: T = codec.unpack(kept)
+        return result
 
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""

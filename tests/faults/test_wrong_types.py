@@ -259,6 +259,7 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "bind": (lambda _worker: fx.Bind("task", WORKFLOW, "r", HORIZON), 1, set()),
     "mark": (lambda _worker: fx.Mark("task", cancelled=True, keep_us=HORIZON), 1, set()),
     "cancel": (cancel, 7, set()),
+    "once": (lambda _worker: fx.Once(WORKFLOW, "r", 1, "step", b"result", HORIZON), 1, set()),
     "promise": (promise, 4, set()),
     "renew": (renew, 1, set()),
     "finish": (finish, 1, set()),

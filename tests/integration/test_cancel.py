@@ -33,7 +33,8 @@ def workflow(site: Deployment) -> WorkflowHandle:
 
 
 def is_revoked(result: AsyncResult[Any]) -> None:
-    assert result.state == "REVOKED"
+    state: str = result.state
+    assert state == "REVOKED"
     with pytest.raises(TaskRevokedError):
         result.get(SECONDS)
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
+from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
-from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
+from ctxqueue.stores.engine.state import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import Held, State, Workflow
@@ -140,6 +141,27 @@ def _not_to_park(
         return "ready"
     late = held.run.deadline_us is not None and held.run.deadline_us <= held.now_us
     return "timeout" if late else None
+
+
+def once(state: State, effect: fx.Once) -> fx.Remembered:
+    """Keep the result of a step of a run, unless there is one under its name."""
+    place = Entry(effect.run_id, f"once:{effect.name}")
+    held = state.hold(effect.workflow_id, Wanted(run=effect.run_id, call=place))
+    if held.run.epoch > effect.epoch:
+        return fx.Remembered("superseded")
+    if held.journaled is not None:
+        return fx.Remembered("found", held.journaled.answer.value)
+    if effect.value is None:
+        return fx.Remembered("absent")
+    if held.run.calls >= MAX_RUN_CALLS:
+        return fx.Remembered("calls")
+    held.run.calls += 1
+    held.run.epoch = effect.epoch
+    held.run.ends_us = max(held.run.ends_us, held.now_us + effect.horizon_us)
+    state.save_run(effect.workflow_id, effect.run_id, held.run)
+    answer = Answer(b"", 0, held.now_us, b"", (), (), "", effect.value)
+    state.journal(effect.workflow_id, place, Journaled(answer, 0), held.run.ends_us)
+    return fx.Remembered("kept", effect.value)
 
 
 def finish(state: State, effect: fx.Finish) -> bool:

@@ -29,6 +29,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Bind: cancelling.bind,
     fx.Mark: cancelling.mark,
     fx.Cancel: cancelling.cancel,
+    fx.Once: attempts.once,
     fx.Promise: released.promise,
     fx.Renew: attempts.renew,
     fx.Arm: attempts.arm,

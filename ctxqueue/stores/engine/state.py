@@ -112,6 +112,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Of a named operation: what it wrote."""
     incarnation: str
     """Of the workflow: a call of an earlier one of this name is none of this one's."""
+    value: bytes = b""
+    """Of a step whose result is kept."""
 
 
 class Entry(NamedTuple):

@@ -384,6 +384,18 @@ def _decode_cancel(_effect: fx.Cancel, replies: list[Any]) -> fx.Cancelled:
     return fx.Cancelled(answer.decode(), _outgoing(flat))
 
 
+def _encode_once(namespace: str, effect: fx.Once) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    value = (0, b"") if effect.value is None else (1, effect.value)
+    args = (effect.epoch, effect.name, *value, MAX_RUN_CALLS + FIELDS_OF_RUN, effect.horizon_us // 1_000)
+    return [Request(scripts.ONCE, (keys.run(effect.run_id),), args)]
+
+
+def _decode_once(effect: fx.Once, replies: list[Any]) -> fx.Remembered:
+    answer, *value = replies[0]
+    return fx.Remembered(answer.decode(), value[0] if value else effect.value or b"")
+
+
 def _encode_promise(namespace: str, effect: fx.Promise) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args = (
@@ -550,6 +562,7 @@ CODECS.update(
         fx.Bind: Codec(_encode_bind, _truth),
         fx.Mark: Codec(_encode_mark, _decode_mark),
         fx.Cancel: Codec(_encode_cancel, _decode_cancel),
+        fx.Once: Codec(_encode_once, _decode_once),
         fx.Promise: Codec(_encode_promise, _truth),
         fx.Renew: Codec(_encode_renew, _truth),
         fx.Arm: Codec(_encode_arm, _decode_arm),

@@ -18,7 +18,7 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "updates", "values", "workflows"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "updates", "values", "workflows"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -41,6 +41,7 @@ from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
+from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -56,6 +57,7 @@ class StoreContract(
     Expiry,
     Listing,
     Scopes,
+    Steps,
     Relevance,
     Access,
     Calls,

@@ -21,6 +21,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("effects", settings)
     _writers(ctx)
     _lasting(ctx)
+    _stepwise(ctx)
     _held(ctx)
     _held_while_publishing(ctx)
     _held_while_parking(ctx)
@@ -84,6 +85,25 @@ def _lasting(ctx: ContextQueue) -> None:
         if self.request.get("ctxqueue_workflow"):
             self.context.update({"log": [what]}, merge_strategy="append")
         return [*given, what]
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stepwise", agent_type="extractor")
+    def stepwise(self: Any, name: str, times: int = 0) -> list[str]:
+        """Draws by a step; is held, and retries ``times`` times."""
+
+        def drawn() -> str:
+            note(app, f"drawn:{self.request.id}", 1)
+            return str(uuid.uuid4())
+
+        draw = self.once("draw", drawn)
+        note(app, f"ran:{self.request.id}", os.getpid())
+        hold(app, name)
+        if self.request.retries < times:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return [draw, self.once("draw", drawn)]
 
 
 def _held(ctx: ContextQueue) -> None:
