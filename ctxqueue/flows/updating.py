@@ -50,7 +50,7 @@ def update(
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
     recognised by the commit, whatever was merged.
     """
-    changes = _checked(terms, workflow_id, agent, updates, merge_strategy)
+    changes = checked_updates(terms, workflow_id, agent, updates, merge_strategy)
     return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id))
 
 
@@ -101,7 +101,7 @@ def merged(
     return CommitResult(reply.revision, _versions(keys, changes, reply), reply.replayed, attempts, fired)
 
 
-def _checked(
+def checked_updates(
     terms: Terms, workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str
 ) -> list[Change]:
     """Return the changes, in the caller's order; raises InvalidInput."""

@@ -279,6 +279,8 @@ class ContextTask(PrivateTask):
         """Run the body, unless what it needs cannot come any more, and record how it ended, before Celery does."""
         try:
             result = self._run_body(args, kwargs) if late is None else _too_late(late)
+            for transaction in attempt.staged:
+                self.context_queue.manager.driver.run(transaction.commit())
         except Retry:
             # Its successor is out, and may have taken over already.
             if not self._end(attempt, "retried", b"") and self._refused(attempt):

@@ -18,7 +18,19 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "updates", "values", "workflows"),
+    *(
+        "listing",
+        "mistakes",
+        "parking",
+        "released",
+        "relevance",
+        "scopes",
+        "steps",
+        "transactions",
+        "updates",
+        "values",
+        "workflows",
+    ),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -42,6 +54,7 @@ from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
+from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -53,6 +66,7 @@ __all__ = ["StoreContract"]
 class StoreContract(
     Workflows,
     Entries,
+    Transactions,
     Updates,
     Expiry,
     Listing,
