@@ -12,6 +12,7 @@ from ctxqueue.handles import (
     ENVIRONMENT_URL,
     Handle,
     Manager,
+    TransactionBlock,
     agent_of,
     named,
     namespace_and_settings,
@@ -23,9 +24,11 @@ from ctxqueue.stores.base import open_store
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.transactions import Transaction
     from ctxqueue.models import (
         Agent,
         Change,
@@ -316,6 +319,18 @@ class WorkflowHandle(Handle):
         """Lay values over what the agent keeps for itself here; read it as ``view().agent_state``."""
         return self._run(self._set_agent_state(state))
 
+    def transaction(self) -> TransactionContext:
+        """Stage the writes of this agent to this workflow inside the block, to go out as one commit.
+
+        Wrong input raises at once. In a task they are committed once its body has returned, before the task has ended:
+        a body that raises or retries writes nothing, and one that runs again, perhaps with other keys, gets the first
+        outcome. Elsewhere they are committed at the end of the block, unless that raises. Reads see what is
+        committed. Entries and results are returned as of version 0, a delete as True. Several writes of a key count as
+        one. Raises MixedWorkflows for the global context together with other scopes, CommitTooLarge,
+        InvalidInput for ``purge``, ``operation_id`` and a version expected of what the block has written.
+        """
+        return TransactionContext(self, self._run)
+
     def close(self) -> None:
         """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
         self._run(self._close())
@@ -331,3 +346,19 @@ class WorkflowHandle(Handle):
         without Django.
         """
         return AfterCommit(self, using)
+
+
+class TransactionContext(TransactionBlock):
+    """See `WorkflowHandle.transaction`."""
+
+    def __init__(self, handle: WorkflowHandle, run: Callable[[Flow[CommitResult | None]], CommitResult | None]) -> None:
+        super().__init__(handle)
+        self._run = run
+
+    def __enter__(self) -> Transaction:
+        return self._begin()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        flow = self._end(error)
+        if flow is not None:
+            self._run(flow)

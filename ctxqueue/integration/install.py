@@ -17,7 +17,7 @@ from ctxqueue.clock import microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
-from ctxqueue.integration import enqueuing, events, headers, schedule
+from ctxqueue.integration import cancelling, enqueuing, events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
@@ -240,6 +240,15 @@ class ContextQueue:
             self.app.task(**{**options, "base": base, "bind": True, **attributes}),
         )
         return lambda body: declare(_called(body))
+
+    def cancel(self, task_id: str) -> bool:
+        """Call off a task of an agent, wherever it is: waiting in the broker, parked, released, running or retrying.
+
+        Its result is REVOKED at once: ``get()`` raises Celery's TaskRevokedError; a chain ends, a chord fails. A body
+        that runs goes on to its next write to its workflow, or its end, which is refused. False if the task has ended.
+        Of an id that no worker has seen nobody knows whether it waits in the broker: it is marked, and True.
+        """
+        return cancelling.cancel(self, task_id)
 
     @overload
     def enqueue_update(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import (
     attempts,
+    cancelling,
     commits,
     drains,
     endings,
@@ -37,6 +38,10 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.End: endings.end,
     fx.Commit: commits.commit,
     fx.Claim: attempts.claim,
+    fx.Bind: cancelling.bind,
+    fx.Mark: cancelling.mark,
+    fx.Cancel: cancelling.cancel,
+    fx.Once: attempts.once,
     fx.Promise: released.promise,
     fx.Renew: attempts.renew,
     fx.Arm: attempts.arm,

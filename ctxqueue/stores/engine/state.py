@@ -116,6 +116,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Of the workflow: a call of an earlier one of this name is none of this one's."""
     failure: bytes = b""
     """Of a stored update that failed: to other calls there is no answer."""
+    value: bytes = b""
+    """Of a step whose result is kept."""
 
 
 class Entry(NamedTuple):

@@ -21,6 +21,8 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("effects", settings)
     _writers(ctx)
     _lasting(ctx)
+    _stepwise(ctx)
+    _transacting(ctx)
     _held(ctx)
     _held_while_publishing(ctx)
     _held_while_parking(ctx)
@@ -84,6 +86,53 @@ def _lasting(ctx: ContextQueue) -> None:
         if self.request.get("ctxqueue_workflow"):
             self.context.update({"log": [what]}, merge_strategy="append")
         return [*given, what]
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stepwise", agent_type="extractor")
+    def stepwise(self: Any, name: str, times: int = 0) -> list[str]:
+        """Draws by a step; is held, and retries ``times`` times."""
+
+        def drawn() -> str:
+            note(app, f"drawn:{self.request.id}", 1)
+            return str(uuid.uuid4())
+
+        draw = self.once("draw", drawn)
+        note(app, f"ran:{self.request.id}", os.getpid())
+        hold(app, name)
+        if self.request.retries < times:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return [draw, self.once("draw", drawn)]
+
+
+def _transacting(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stage", agent_type="extractor")
+    def stage(self: Any, name: str, end: str = "returns") -> str:
+        """Stages under keys that are others each time; is held with all staged, then ends as told."""
+        note(app, f"ran:{self.request.id}", os.getpid())
+        drawn = str(uuid.uuid4())
+        with self.context.transaction():
+            self.context.put(f"key-{drawn}", 1)
+            self.context.update({"log": [drawn]}, merge_strategy="append")
+        note(app, f"staged:{self.request.id}", self.context.get("log") is None)
+        hold(app, name)
+        if end == "raises":
+            raise LookupError(drawn)
+        if end == "retries" and not self.request.retries:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return drawn
+
+    @ctx.task(name="stage_awaiting", agent_type="extractor")
+    async def stage_awaiting(self: Any, end: str = "returns") -> list[bool]:
+        async with self.acontext.transaction():
+            await self.acontext.put("awaited", 1)
+        if end == "raises":
+            raise LookupError
+        return [await self.acontext.get("awaited") is None]
 
 
 def _held(ctx: ContextQueue) -> None:
