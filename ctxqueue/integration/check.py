@@ -20,6 +20,8 @@ BROKER_DEFAULT_VISIBILITY = 3600.0
 LONG_TIMEOUT = 30.0
 """Seconds without an answer after which a failover is a stall."""
 RESTORE_SECONDS = 30.0
+KOMBUS_MUTEX_EXPIRE = 300.0
+MUTEX_SECONDS = 60.0
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -220,6 +222,17 @@ def connections_notice_a_dead_server(setup: Setup) -> Iterator[Finding]:
             )
 
 
+def results_are_stored_again(setup: Setup) -> Iterator[Finding]:
+    """Look at what becomes of a result while the backend is away."""
+    if setup.backend in REDIS_SCHEMES and not setup.conf.get("result_backend_always_retry"):
+        yield Finding(
+            "error" if setup.backend == "sentinel" else "warning",
+            "result_backend_always_retry",
+            "a task that has done its work is recorded as FAILURE if the backend is away for the moment of a failover",
+            "result_backend_always_retry = True and result_backend_max_retries = 60",
+        )
+
+
 def idle_connections_are_looked_after(setup: Setup) -> Iterator[Finding]:
     """Look at the health checks."""
     places = []
@@ -247,6 +260,14 @@ def a_dead_workers_messages_come_back_soon(setup: Setup) -> Iterator[Finding]:
             "broker_transport_options['unacked_restore_throttle']",
             f"overdue messages are looked for every {pause:g} s",
             "unacked_restore_interval = 10 and unacked_restore_throttle = 1",
+        )
+    expires = float(setup.option("unacked_mutex_expire") or KOMBUS_MUTEX_EXPIRE)
+    if expires > MUTEX_SECONDS:
+        yield Finding(
+            "warning",
+            "broker_transport_options['unacked_mutex_expire']",
+            f"a worker that is killed while it looks for overdue messages keeps the others from it for {expires:g} s",
+            "unacked_mutex_expire = 30",
         )
 
 
@@ -352,6 +373,7 @@ RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
     no_countdown_outlives_the_visibility_timeout,
     messages_do_not_wait_behind_long_ones,
     connections_notice_a_dead_server,
+    results_are_stored_again,
     idle_connections_are_looked_after,
     a_dead_workers_messages_come_back_soon,
     a_stopped_worker_gives_its_messages_back,

@@ -17,6 +17,8 @@ def celery_defaults() -> dict[str, Any]:
             # Kombu looks for such messages every 10 s x 10 by default; a dead worker's come back ten times sooner.
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
+            # One worker looks at a time; one that is killed while it looks would keep the others from it for 5 minutes.
+            "unacked_mutex_expire": 30,
             # A server that stops answering is noticed; without these a publisher hangs for minutes after a failover.
             "socket_timeout": 3,
             "socket_connect_timeout": 1,
@@ -26,6 +28,10 @@ def celery_defaults() -> dict[str, Any]:
         "redis_socket_timeout": 3,
         "redis_socket_connect_timeout": 1,
         "redis_backend_health_check_interval": 5,
+        # A failover must not turn a task that has done its work into a FAILURE: its result is stored again, a minute long.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 60,
+        "result_backend_max_sleep_between_retries_ms": 1000,
         "broker_connection_retry_on_startup": True,
         # A task is acknowledged when it has ended, so that a killed worker's task is delivered again ...
         "task_acks_late": True,

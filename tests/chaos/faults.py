@@ -48,7 +48,7 @@ class Faults:
     """Kills by where they landed."""
     done: Counter[str] = field(default_factory=Counter)
     workers: list[KeptProcess] = field(default_factory=list)
-    _killed: list[KeptProcess] = field(default_factory=list)
+    _gone: list[KeptProcess] = field(default_factory=list)
     _stopped: list[tuple[float, tuple[int, ...], bool]] = field(default_factory=list)
     """When to go on, which processes, and whether they are killed then."""
 
@@ -83,7 +83,7 @@ class Faults:
             self._kill_worker(worker, children, whole=kind == "kill a worker")
 
     def go_on(self, now: float) -> None:
-        """Wake up, or kill, whoever was stopped for long enough."""
+        """Wake up, or kill, whoever was stopped for long enough; start a worker in the place of each that has ended."""
         for item in [item for item in self._stopped if item[0] <= now]:
             self._stopped.remove(item)
             _, pids, fatal = item
@@ -94,10 +94,15 @@ class Faults:
                 for pid in pids:
                     _signal(pid, signal.SIGCONT)
 
+        for worker in [worker for worker in self.workers if worker.ended.is_set()]:
+            # Celery gives up a worker that loses a process of its pool while it starts.
+            self.done["a worker ended by itself"] += 1
+            self._replace(worker)
+
     def end(self) -> None:
         """Wake up everybody, and clear away what killed parents have left."""
         self.go_on(float("inf"))
-        for worker in self._killed:
+        for worker in self._gone:
             worker.end()
 
     @property
@@ -123,7 +128,10 @@ class Faults:
         if whole:
             wait_until(lambda: all(map(_is_dead, children)), "its pool processes are dead")
         self._count(children)
-        self._killed.append(worker)
+        self._replace(worker)
+
+    def _replace(self, worker: KeptProcess) -> None:
+        self._gone.append(worker)
         self.workers[self.workers.index(worker)] = self.site.starting_worker(slots=SLOTS)[1]
 
     def _count(self, pids: list[int]) -> None:

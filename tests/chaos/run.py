@@ -89,7 +89,7 @@ def run(folder: Path, *, seconds: float, tasks: int, seed: int) -> Outcome:
         finally:
             faults.end()
         ended = time.monotonic()
-        _settle(site, work)
+        _settle(site, work, faults)
         site.stop(beat)
         settled = time.monotonic()
         _until_empty(site)
@@ -121,11 +121,12 @@ def _rain(work: Work, faults: Faults, seconds: float, tasks: int, seed: int) -> 
         now = time.monotonic()
 
 
-def _settle(site: Deployment, work: Work) -> None:
+def _settle(site: Deployment, work: Work, faults: Faults) -> None:
     """Return once everything has ended, or nothing has moved for a while."""
     left, held, moved = work.expected, {"nothing yet": 1}, time.monotonic()
     while (left or held) and time.monotonic() < moved + STANDSTILL:
         time.sleep(0.25)
+        faults.go_on(time.monotonic())
         before = (len(left), held)
         left, held = unfinished(site, left), still_held(site)
         if (len(left), held) != before:

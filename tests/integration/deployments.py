@@ -148,9 +148,11 @@ class Deployment:
         """Let that many tasks go on that are held under the name, now or later."""
         self.redis.rpush(f"go:{name}", *["1"] * times)
 
-    def worker(self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any) -> KeptProcess:
+    def worker(
+        self, *options: str, slots: int = 2, pool: str = "prefork", flags: tuple[str, ...] = QUIET, **settings: Any
+    ) -> KeptProcess:
         """Start a worker, with settings of its own laid over the app's, and return once it answers."""
-        name, process = self.starting_worker(*options, slots=slots, pool=pool, **settings)
+        name, process = self.starting_worker(*options, slots=slots, pool=pool, flags=flags, **settings)
 
         def answers() -> bool:
             if process.ended.is_set():
@@ -161,11 +163,11 @@ class Deployment:
         return process
 
     def starting_worker(
-        self, *options: str, slots: int = 2, pool: str = "prefork", **settings: Any
+        self, *options: str, slots: int = 2, pool: str = "prefork", flags: tuple[str, ...] = QUIET, **settings: Any
     ) -> tuple[str, KeptProcess]:
         """Start a worker as `worker` does; return its name and process, without waiting for it."""
         name = f"worker{next(_numbers)}@here"
-        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *QUIET, *options]
+        arguments = ["worker", "-n", name, "-P", pool, "-c", str(slots), "-l", "info", *flags, *options]
         return name, self._celery(arguments, settings)
 
     def stop(self, process: KeptProcess, signal_number: int = signal.SIGTERM) -> None:

@@ -54,6 +54,8 @@ def test_under_our_defaults_there_is_nothing_to_say() -> None:
         ({"redis_backend_health_check_interval": None}, "warning", "redis_backend_health_check_interval"),
         ({"broker_transport_options.unacked_restore_throttle": None}, "warning", broker("unacked_restore_throttle")),
         ({"broker_transport_options.unacked_restore_interval": 60}, "warning", broker("unacked_restore_throttle")),
+        ({"broker_transport_options.unacked_mutex_expire": None}, "warning", broker("unacked_mutex_expire")),
+        ({"result_backend_always_retry": False}, "warning", "result_backend_always_retry"),
         ({"worker_soft_shutdown_timeout": 0.0}, "warning", "worker_soft_shutdown_timeout"),
         ({"result_expires": 600}, "error", "result_expires"),
         ({"result_expires": timedelta(minutes=10)}, "error", "result_expires"),

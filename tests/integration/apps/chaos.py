@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from functools import cache
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from celery.signals import task_postrun, task_prerun
 
-from ctxqueue import key
+from ctxqueue import StoreUnavailable, key
 from tests.integration.apps.common import queue_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PLACES = "chaos:places"
 """A hash: process id of a pool process -> how far it is, and the delivery tag of the message that it is at."""
+ACKNOWLEDGED = "chaos:acknowledged"
+"""A list: time and name of each update whose caller was told that it stands."""
 STARTED, IN_BODY, COMMITTED, ENDED = "started", "in the body", "committed", "ended"
 
 
@@ -39,6 +42,18 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         task.context.update({"names": [name]}, merge_strategy="append")
         _say(app, COMMITTED, task.request)
         time.sleep(seconds / 4)
+
+    @ctx.task(
+        name="append_through",
+        agent_type="writer",
+        autoretry_for=(StoreUnavailable,),
+        retry_kwargs={"max_retries": 40, "countdown": 0.5},
+    )
+    def append_through(self: Any, name: str) -> str:
+        """Goes on trying until the store says that it stands; a retry's call is a new one but for its name."""
+        self.context.update({"names": [name]}, merge_strategy="append", operation_id=name)
+        _client(os.getpid(), app.conf.sample_url).rpush(ACKNOWLEDGED, json.dumps([time.time(), name]))
+        return name
 
     @ctx.task(name="append", agent_type="writer")
     def append(self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float) -> list[str]:
