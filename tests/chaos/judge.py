@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.chaos.trace import GAP, Journal
@@ -12,7 +13,6 @@ from tests.integration.deployments import QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from tests.chaos.work import Expected
     from tests.integration.deployments import Deployment
@@ -27,7 +27,7 @@ class Verdict:
 
     wrong: list[str] = field(default_factory=list)
     lost_by_the_broker: list[str] = field(default_factory=list)
-    """Published messages that the server's journal shows to be lost between the fetch and kombu's note of it."""
+    """Published messages, which the server's journal shows to be lost between the fetch and kombu's note of it."""
 
 
 def unfinished(site: Deployment, expected: Iterable[Expected]) -> list[Expected]:
@@ -55,12 +55,12 @@ def still_held(site: Deployment) -> dict[str, int]:
     return {what: count for what, count in held.items() if count}
 
 
-def judge(site: Deployment, expected: list[Expected], journal: Path) -> Verdict:
+def judge(site: Deployment, expected: list[Expected]) -> Verdict:
     """Look at every result and every name; what is missing is traced to its cause."""
     verdict = Verdict()
     missing = unfinished(site, expected)
     if missing:
-        _explain(verdict, missing, Journal(journal))
+        _explain(verdict, missing, Journal(Path(str(site.redis.config_get("dir")["dir"]))))
     excused = {item.task_id for item in missing}
     _judge_results(site, [item for item in expected if item.task_id not in excused], verdict)
     _judge_names(site, expected, excused, verdict)

@@ -15,7 +15,8 @@ from typing import Any
 from ctxqueue import celery_defaults
 from ctxqueue.testing import EmbeddedServer
 from tests.chaos.faults import Faults
-from tests.chaos.judge import NOTHING, Verdict, judge, still_held, unfinished
+from tests.chaos.judge import Verdict, judge, unfinished
+from tests.chaos.settling import settle, until_empty
 from tests.chaos.work import Expected, Work
 from tests.integration.deployments import Deployment
 
@@ -27,8 +28,6 @@ MOST_UNDER_WAY = 150
 TICK = 0.01
 FAULT_EVERY = (0.5, 1.7)
 """Seconds between two faults, at least and at most."""
-STANDSTILL = 45.0
-"""Seconds without any progress after which the rest is taken for lost: all that is due comes sooner."""
 
 
 @dataclass
@@ -74,11 +73,14 @@ def settings() -> dict[str, Any]:
     }
 
 
+def journaled_server() -> EmbeddedServer:
+    """Return a server that keeps all that it is told, so that a lost message can be followed."""
+    return EmbeddedServer(appendonly=True, config={"auto-aof-rewrite-percentage": "0", "appendfsync": "no"})
+
+
 def run(folder: Path, *, seconds: float, tasks: int, seed: int) -> Outcome:
     """Give the workers that many tasks over that many seconds, let faults rain, and judge what has come of it."""
-    # The server keeps all that it was told, so that a lost message can be followed.
-    server = EmbeddedServer(appendonly=True, config={"auto-aof-rewrite-percentage": "0", "appendfsync": "no"})
-    with Deployment("chaos", folder, settings(), server) as site:
+    with Deployment("chaos", folder, settings(), journaled_server()) as site:
         faults = Faults(site, random.Random(seed), LEASE)  # noqa: S311 - to be repeated, not to be secret
         work = Work(site, random.Random(seed + 1))  # noqa: S311
         beat = site.beat()
@@ -89,12 +91,11 @@ def run(folder: Path, *, seconds: float, tasks: int, seed: int) -> Outcome:
         finally:
             faults.end()
         ended = time.monotonic()
-        _settle(site, work, faults)
+        settle(site, work.expected, faults.go_on)
         site.stop(beat)
         settled = time.monotonic()
-        _until_empty(site)
-        [journal] = {path.parent for path in Path(str(site.redis.config_get("dir")["dir"])).glob("*/*.incr.aof")}
-        verdict = judge(site, work.expected, journal)
+        until_empty(site)
+        verdict = judge(site, work.expected)
     kinds = Counter(item.kind for item in work.expected)
     return Outcome(len(work.expected), kinds, faults, ended - began, settled - ended, verdict)
 
@@ -119,25 +120,6 @@ def _rain(work: Work, faults: Faults, seconds: float, tasks: int, seed: int) -> 
             next_fault = now + dice.uniform(*FAULT_EVERY)
         time.sleep(TICK)
         now = time.monotonic()
-
-
-def _settle(site: Deployment, work: Work, faults: Faults) -> None:
-    """Return once everything has ended, or nothing has moved for a while."""
-    left, held, moved = work.expected, {"nothing yet": 1}, time.monotonic()
-    while (left or held) and time.monotonic() < moved + STANDSTILL:
-        time.sleep(0.25)
-        faults.go_on(time.monotonic())
-        before = (len(left), held)
-        left, held = unfinished(site, left), still_held(site)
-        if (len(left), held) != before:
-            moved = time.monotonic()
-
-
-def _until_empty(site: Deployment) -> None:
-    """Return once the broker holds nothing, or after a while; what it holds then the judge reports."""
-    deadline = time.monotonic() + STANDSTILL
-    while site.queued() != NOTHING and time.monotonic() < deadline:
-        time.sleep(0.25)
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -18,7 +18,7 @@ class Journal:
     """The server's append-only file: each command that changed something, in order."""
 
     def __init__(self, folder: Path) -> None:
-        self.commands = [command for path in sorted(folder.glob("*.incr.aof")) for command in _commands(path)]
+        self.commands = [command for path in sorted(folder.glob("*/*.incr.aof")) for command in _commands(path)]
 
     def fate(self, task_id: str, queue: str) -> str:
         """Say what became of a task's last message."""

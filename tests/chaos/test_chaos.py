@@ -1,0 +1,30 @@
+"""Processes that die and stand still at random, under load: the short form of ``./dev chaos``, and the long one."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.run import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEAST_SHARE = 0.3
+"""Of the kills, to land while a body runs or between commit and ack."""
+
+LONG = [pytest.mark.long, pytest.mark.timeout(1_800)]
+
+
+@pytest.mark.parametrize(("seconds", "tasks"), [(12, 300), pytest.param(600, 20_000, marks=LONG)])
+def test_killed_and_stopped_workers_cost_no_effect_and_double_none(seconds: float, tasks: int, tmp_path: Path) -> None:
+    seed = random.randrange(1_000_000)  # noqa: S311
+    outcome = run(tmp_path, seconds=seconds, tasks=tasks, seed=seed)
+    sys.stdout.write(f"seed {seed}\n{outcome}\n")
+    assert outcome.verdict.wrong == []
+    assert outcome.tasks >= tasks
+    assert outcome.faults.landed.total() > 0
+    assert outcome.faults.share_that_hurt >= LEAST_SHARE
