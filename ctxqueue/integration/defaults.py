@@ -28,7 +28,7 @@ def celery_defaults() -> dict[str, Any]:
         "redis_socket_timeout": 3,
         "redis_socket_connect_timeout": 1,
         "redis_backend_health_check_interval": 5,
-        # A failover must not turn a task that has done its work into a FAILURE: its result is stored again, a minute long.
+        # A failover must not make a FAILURE of a task that has done its work: its result is stored again, for a minute.
         "result_backend_always_retry": True,
         "result_backend_max_retries": 60,
         "result_backend_max_sleep_between_retries_ms": 1000,

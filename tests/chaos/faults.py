@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.integration.apps.chaos import COMMITTED, ENDED, IN_BODY, PLACES
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterable
 
     from ctxqueue.testing.processes import KeptProcess
@@ -153,7 +153,8 @@ class Faults:
         return self._said(pid).partition("|")[0]
 
     def _said(self, pid: int) -> str:
-        return (self.site.redis.hget(PLACES, str(pid)) or b"").decode()
+        said: Any = self.site.redis.hget(PLACES, str(pid))
+        return (said or b"").decode()
 
 
 def _children(pid: int) -> list[int]:

@@ -44,14 +44,15 @@ def unfinished(site: Deployment, expected: Iterable[Expected]) -> list[Expected]
 def still_held(site: Deployment) -> dict[str, int]:
     """Return what the store holds that is on its way: messages in the outbox, due standbys, parked runs."""
     held: Counter[str] = Counter()
-    for key in site.redis.scan_iter("{*}:*", count=1_000):
+    client: Any = site.redis
+    for key in client.scan_iter("{*}:*", count=1_000):
         name = key.decode().rpartition(":")[2]
         if name == "out":
-            held["outbox"] += site.redis.zcard(key)
+            held["outbox"] += client.zcard(key)
         elif name == "due":
-            held["standbys"] += sum(each.startswith(b"standby") for each in site.redis.zrange(key, 0, -1))
+            held["standbys"] += sum(each.startswith(b"standby") for each in client.zrange(key, 0, -1))
         elif name == "t":
-            held["parked"] += sum(each.startswith(b"c:") for each in site.redis.hkeys(key))
+            held["parked"] += sum(each.startswith(b"c:") for each in client.hkeys(key))
     return {what: count for what, count in held.items() if count}
 
 

@@ -1,4 +1,4 @@
-"""``./dev chaos``: workers and their pool processes are killed and stopped, while tasks append names to shared lists."""
+"""``./dev chaos``: workers and their processes are killed and stopped, while tasks append names to shared lists."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ class Outcome:
             f"{self.faults.done.total()} faults: " + _listed(self.faults.done),
             f"{landed.total()} kills landed: {_listed(landed)}; {self.faults.share_that_hurt:.0%} where it hurts",
             f"settled {self.settled:.1f} s after the last fault",
-            f"{len(self.verdict.lost_by_the_broker)} messages lost by the broker "
-            "(fetched, and not yet noted as fetched, when the worker was killed)",
+            f"{len(self.verdict.lost_by_the_broker)} messages lost by the broker: its worker was killed as it fetched",
             f"{len(self.verdict.wrong)} things wrong",
         ]
         return "\n".join([*lines, *self.verdict.lost_by_the_broker, *self.verdict.wrong[:100]])

@@ -18,7 +18,7 @@ STANDSTILL = 45.0
 PAUSE = 0.25
 
 
-def settle(site: Deployment, expected: list[Expected], meanwhile: Callable[[float], None] = bool) -> None:
+def settle(site: Deployment, expected: list[Expected], meanwhile: Callable[[float], object] = float) -> None:
     """Return once everything has ended, or nothing has moved for a while; call ``meanwhile`` with the time."""
     left, held, moved = expected, {"not looked yet": 1}, time.monotonic()
     while (left or held) and time.monotonic() < moved + STANDSTILL:

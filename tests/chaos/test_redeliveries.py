@@ -1,4 +1,4 @@
-"""Messages that come again and again: the visibility timeout is shorter than the tasks, and each is delivered 2-5 times."""
+"""Messages that come again and again: tasks outlive the visibility timeout, and each message comes 2 to 5 times."""
 
 from __future__ import annotations
 

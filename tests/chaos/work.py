@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,8 @@ from celery import chain, chord
 from celery.result import denied_join_result
 
 if TYPE_CHECKING:
+    import random
+
     from ctxqueue.context import WorkflowHandle
     from tests.integration.deployments import Deployment
 
@@ -78,10 +79,11 @@ class Work:
         return f"name-{next(self._numbers):06d}"
 
     def _signature(self, task: str, now: float, workflow: WorkflowHandle) -> Any:
-        options = {"name": self._name(), "seconds": self.random.uniform(0.0, LONGEST_BODY)}
+        name = self._name()
+        options: dict[str, Any] = {"name": name, "seconds": self.random.uniform(0.0, LONGEST_BODY)}
         if task == "append_when":
-            options["awaits"] = f"key-{options['name']}"
-            self.coming.append((now + self.random.uniform(0.0, LONGEST_WAIT), workflow, options["awaits"]))
+            options["awaits"] = f"key-{name}"
+            self.coming.append((now + self.random.uniform(0.0, LONGEST_WAIT), workflow, f"key-{name}"))
         return self.site.task(task).s(**options)
 
     def _some(self, now: float, workflow: WorkflowHandle) -> Any:

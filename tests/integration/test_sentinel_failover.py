@@ -1,4 +1,4 @@
-"""Broker, result backend and store behind Sentinels, with the shipped settings: the master dies under 50 tasks a second."""
+"""Broker, result backend and store behind Sentinels, as the settings are shipped: the master dies under load."""
 
 from __future__ import annotations
 
