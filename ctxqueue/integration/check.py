@@ -245,7 +245,7 @@ def idle_connections_are_looked_after(setup: Setup) -> Iterator[Finding]:
     for about, given in places:
         if not given or float(given) > LONG_TIMEOUT:
             risk = "a connection that a firewall or failover has cut is found out by the first call that fails"
-            yield Finding("warning", about, risk, f"{about} = 5")
+            yield Finding("warning", about, risk, f"{about} = 2")
 
 
 def a_dead_workers_messages_come_back_soon(setup: Setup) -> Iterator[Finding]:

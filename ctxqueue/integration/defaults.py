@@ -22,12 +22,13 @@ def celery_defaults() -> dict[str, Any]:
             # A server that stops answering is noticed; without these a publisher hangs for minutes after a failover.
             "socket_timeout": 3,
             "socket_connect_timeout": 1,
-            "health_check_interval": 5,
+            # A worker that waits at a stopped server notices within 1 s + twice this.
+            "health_check_interval": 2,
         },
         # The result backend does not read the options above.
         "redis_socket_timeout": 3,
         "redis_socket_connect_timeout": 1,
-        "redis_backend_health_check_interval": 5,
+        "redis_backend_health_check_interval": 2,
         # A failover must not make a FAILURE of a task that has done its work: its result is stored again, for a minute.
         "result_backend_always_retry": True,
         "result_backend_max_retries": 60,

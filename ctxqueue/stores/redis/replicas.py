@@ -40,10 +40,9 @@ def fence(effect: fx.Effect[Any], replicas: int) -> Sequence[Plain]:
     return Plain(("PUBLISH", CHANNEL, "")), Plain(("WAIT", replicas, int(WAIT_SECONDS * 1_000)))
 
 
-def check(confirmed: int, replicas: int, where: str) -> None:
-    """Raise StoreUnavailable if too few of them have it."""
-    if confirmed < replicas:
-        raise StoreUnavailable(
-            f"the server at {where} carried the call out, but only {confirmed} of {replicas} replicas confirmed it"
-            f" within {WAIT_SECONDS} s: a failover may lose it. Called again by its operation_id, it takes effect once"
-        )
+def not_confirmed(confirmed: int, replicas: int, where: str) -> StoreUnavailable:
+    """Return the error that says that too few of them have it."""
+    return StoreUnavailable(
+        f"the server at {where} carried the call out, but only {confirmed} of {replicas} replicas confirmed it"
+        f" within {WAIT_SECONDS} s: a failover may lose it. Called again by its operation_id, it takes effect once"
+    )

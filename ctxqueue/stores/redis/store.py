@@ -78,8 +78,10 @@ class RedisStore:
             replies = self._replies([*requests, *fence])
         except RedisError as error:
             raise our_error(error, self.where) from error
-        if fence:
-            replicas.check(replies[-1], self.wait_replicas, self.where)
+        if fence and replies[-1] < self.wait_replicas:
+            # It may be a master that was replaced and does not know: the next call asks anew who is.
+            self._pool.disconnect(inuse_connections=False)
+            raise replicas.not_confirmed(replies[-1], self.wait_replicas, self.where)
         result: T = decode(effect, replies[: len(requests)])
         return result
 
