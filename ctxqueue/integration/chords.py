@@ -22,9 +22,10 @@ SENT = b"done"
 
 def body_is_being_sent(task: Task[..., Any]) -> bool:
     """Whether a worker has begun to send the body of the chord that the task's message is a member of."""
-    request, backend = task.request, task.backend
-    if not (request.chord and request.group and isinstance(backend, RedisBackend)):
+    request = task.request
+    if not (request.chord and request.group and isinstance(task.backend, RedisBackend)):
         return False
+    backend: Any = task.backend
     try:
         holder = backend.get(backend.get_key_for_group(request.group, HOLDER))
     except backend.connection_errors as error:

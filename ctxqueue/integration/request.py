@@ -78,7 +78,7 @@ class Discreet(RequestBase):
         """
         if self.task.acks_late and self.task.reject_on_worker_lost:
             return False
-        return super()._success_was_stored()
+        return super()._success_was_stored()  # type: ignore[misc]  # celery-types knows 5.6, which has none
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - as Celery calls it
         """Tell monitors of the request: never its arguments, always what the publisher lets be seen of them."""

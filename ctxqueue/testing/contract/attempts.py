@@ -1,5 +1,5 @@
 """Attempts at a run: one at a time, the older ones fenced off, none lost."""
-# ruff: noqa: D102, PLR2004, S101 - tests: a name is a sentence, a bare number the expected value
+# ruff: noqa: D102, S101 - tests: a name is a sentence, a bare number the expected value
 
 from __future__ import annotations
 
