@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import Arm, Armed, Claim, Claimed, Finish, Flow, Load, Position, do
+from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Load, Mark, Position, do
 from ctxqueue.errors import AttemptSuperseded
-from ctxqueue.flows.committing import closed_workflow, unknown_workflow
+from ctxqueue.flows.committing import closed_workflow, publish, unknown_workflow
 from ctxqueue.rules.dependencies import addresses_of, holds, keys_of, resolve, unmet
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Ticket(msgspec.Struct, frozen=True):
     position: Position
     item_id: str
     """Of this position in the outbox."""
+    task_id: str = ""
+    """By which Celery, and who cancels, knows the run."""
 
 
 def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
@@ -40,7 +42,9 @@ def claim(
     terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes
 ) -> Flow[tuple[Claimed, tuple[str, ...]]]:
     """Begin an attempt. Return the store's answer and the keys that are missing."""
-    claimed = yield from do(
+    claimed = yield from _claimed(
+        terms,
+        ticket,
         Claim(
             workflow_id=ticket.workflow_id,
             run_id=ticket.run_id,
@@ -51,9 +55,57 @@ def claim(
             lease_us=terms.lease_us,
             horizon_us=terms.bounds.horizon_us,
             claim_id=os.urandom(8),
-        )
+        ),
     )
     return claimed, _names(condition, claimed.unmet)
+
+
+def _claimed(terms: Terms, ticket: Ticket, claim: Claim) -> Flow[Claimed]:
+    if not ticket.task_id:
+        return (yield from do(claim))
+    claimed, marked = yield from do(Batch((claim, _bind(terms, ticket.task_id, ticket.workflow_id, ticket.run_id))))
+    if marked and claimed.answer in ("run", "timeout", "closed"):
+        yield from _cancel_run(terms, ticket.workflow_id, ticket.run_id)
+        return Claimed("cancelled")
+    answer: Claimed = claimed
+    return answer
+
+
+def _bind(terms: Terms, task_id: str, workflow_id: str, run_id: str) -> Bind:
+    return Bind(task_id, workflow_id, run_id, _remembered_us(terms))
+
+
+def _remembered_us(terms: Terms) -> int:
+    """Return for how long a task is known by its id: while its run may be parked, and a horizon more."""
+    return terms.bounds.horizon_us + microseconds(terms.settings.needs_timeout, "needs_timeout")
+
+
+def cancel(terms: Terms, task_id: str) -> Flow[Literal["cancelled", "ended", "unseen"]]:
+    """Call off the run that a Celery task is; unseen: no worker has seen it, and whoever does will call it off."""
+    place = yield from do(Mark(task_id, cancelled=True, keep_us=_remembered_us(terms)))
+    if place is None:
+        return "unseen"
+    if (yield from _cancel_run(terms, *place)) == "cancelled":
+        return "cancelled"
+    yield from uncancel(terms, task_id)
+    return "ended"
+
+
+def uncancel(terms: Terms, task_id: str) -> Flow[None]:
+    """Take a mark back."""
+    yield from do(Mark(task_id, cancelled=False, keep_us=_remembered_us(terms)))
+
+
+def _cancel_run(terms: Terms, workflow_id: str, run_id: str) -> Flow[Literal["cancelled", "ended", "unknown"]]:
+    effect = Cancel(workflow_id, run_id, terms.app, terms.lease_us, terms.bounds.horizon_us)
+    reply = yield from do(effect)
+    yield from publish(terms, workflow_id, reply.outgoing)
+    return reply.answer
+
+
+def is_cancelled(terms: Terms, attempt: Attempt, task_id: str) -> Flow[bool]:
+    """Whether an attempt that was refused was so because somebody has cancelled its task."""
+    return (yield from do(_bind(terms, task_id, attempt.home, attempt.run_id)))
 
 
 def park(

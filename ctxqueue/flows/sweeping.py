@@ -74,8 +74,8 @@ def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]
     released = yield from do(Release(due, terms.lease_us, terms.bounds.horizon_us))
     if released == "given_up":
         logger.error(
-            "run %s in workflow %r was released and nobody has claimed it for %g s: its message is dropped",
-            *(due.detail, due.workflow_id, terms.settings.horizon),
+            "run %s in workflow %r was sent again and again and nobody has claimed it: its message is dropped",
+            *(due.detail, due.workflow_id),
         )
     return 0, 1 if released == "kept" else 0, True
 

@@ -39,6 +39,11 @@ def resumed(task: Task[..., Any], waited: float) -> None:
     _send(task, "task-started")
 
 
+def revoked(task: Task[..., Any]) -> None:
+    """Say that a task was cancelled."""
+    _send(task, "task-revoked", terminated=False, signum=None, expired=False)
+
+
 def _send(task: Task[..., Any], kind: str, **fields: Any) -> None:
     if _worker_sends_events or task.app.conf.worker_send_task_events:
         task.send_event(kind, **fields)

@@ -17,7 +17,7 @@ from ctxqueue.clock import microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
-from ctxqueue.integration import events, headers, schedule
+from ctxqueue.integration import cancelling, events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
@@ -212,13 +212,16 @@ class ContextQueue:
         groups: Sequence[str] = (),
         needs: Any = None,
         needs_timeout: float | None = None,
+        durable: bool = False,
         **celery_options: Any,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a Celery task that acts as an agent; it is always bound, and may be a coroutine (`self.acontext`).
 
         ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
-        with DependencyTimeout; a callable gets the task's arguments and returns the condition. Celery's options go
-        through; ``acks_late`` and ``reject_on_worker_lost`` are on unless given.
+        with DependencyTimeout; a callable gets the task's arguments and returns the condition. With ``durable`` the
+        store keeps each message until a worker has claimed it, and sends it again if the broker has lost it; while the
+        store is away, publishing raises StoreUnavailable. Celery's options go through; ``acks_late`` and
+        ``reject_on_worker_lost`` are on unless given.
         """
         agent = Agent(agent_id or agent_type, agent_type, agent_role, tuple(groups))
         options = {"acks_late": True, "reject_on_worker_lost": True, "shared": False, **celery_options}
@@ -227,12 +230,22 @@ class ContextQueue:
             "agent": agent,
             "needs": _checked(needs),
             "needs_timeout": _checked_timeout(needs_timeout),
+            "durable": durable,
         }
         declare = cast(
             "Callable[[Callable[..., Any]], Any]",
             self.app.task(**{**options, "base": base, "bind": True, **attributes}),
         )
         return lambda body: declare(_called(body))
+
+    def cancel(self, task_id: str) -> bool:
+        """Call off a task of an agent, wherever it is: waiting in the broker, parked, released, running or retrying.
+
+        Its result is REVOKED at once: ``get()`` raises Celery's TaskRevokedError; a chain ends, a chord fails. A body
+        that runs goes on to its next write to its workflow, or its end, which is refused. False if the task has ended.
+        Of an id that no worker has seen nobody knows whether it waits in the broker: it is marked, and True.
+        """
+        return cancelling.cancel(self, task_id)
 
     def enqueue_update(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+sending_again: ContextVar[bool] = ContextVar("ctxqueue_sending_again", default=False)
+"""What is being published is a message that the store keeps already."""
+
+OF_THE_MOMENT = frozenset({"retry", "retry_policy", "timeout", "confirm_timeout", "declare", "exchange"})
+"""Of a producer's options: nothing that belongs to the message."""
+
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
-    """A serialised signature. New fields go to the end, with a default."""
+    """A serialised signature, or a message as it was published. New fields go to the end, with a default."""
 
     content_type: str
     encoding: str
@@ -41,15 +48,34 @@ def stored(task: Task[..., Any], leg: int) -> bytes:
     request = task.request
     signature = task.signature_from_request(request, tuple(request.args or ()), dict(request.kwargs or {}))
     signature.options["headers"] = {**(signature.options.get("headers") or {}), LEG: leg}
-    content_type, encoding, body = dumps(dict(signature), serializer=task.serializer)
+    return _packed(dict(signature), task.serializer)
+
+
+def as_published(body: Any, options: dict[str, Any]) -> bytes:
+    """Return a message as it goes to the broker, with what the producer is told of it."""
+    kept = {name: value for name, value in options.items() if name not in OF_THE_MOMENT and value is not None}
+    kept["exchange"] = getattr(options.get("exchange"), "name", options.get("exchange"))
+    kept["declare"] = [queue.name for queue in options.get("declare") or ()]
+    return _packed({"body": body, "options": kept}, options.get("serializer"))
+
+
+def _packed(content: dict[str, Any], serializer: str | None) -> bytes:
+    content_type, encoding, body = dumps(content, serializer=serializer)
     return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
 
 
-def restored(app: Celery, message: bytes) -> Signature[Any]:
-    """Undo `stored`; raises KombuError if the app does not accept the content type."""
+def send(app: Celery, message: bytes, producer: Any) -> None:
+    """Publish what `stored` or `as_published` returned; raises KombuError if the app does not accept its content."""
     kept = _decode(message)
-    body = loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
-    return Signature.from_dict(body, app=app)
+    content = loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
+    if "options" not in content or "body" not in content:
+        Signature.from_dict(content, app=app).apply_async(producer=producer)
+        return
+    options = content["options"]
+    queues: Any = app.amqp.queues
+    options["declare"] = [queues[name] for name in options["declare"] if name in queues]
+    policy = {"retry": app.conf.task_publish_retry, "retry_policy": dict(app.conf.task_publish_retry_policy)}
+    producer.publish(content["body"], **policy, **options)
 
 
 def publish(app: Celery, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
@@ -66,11 +92,12 @@ def publish(app: Celery, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
 
 
 def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str]) -> None:
+    sending_again.set(True)  # for this thread, which ends with it
     try:
         with app.producer_or_acquire() as producer:
             for item in items:
                 try:
-                    restored(app, item.message).apply_async(producer=producer)
+                    send(app, item.message, producer)
                 except OperationalError:
                     raise
                 except (KombuError, msgspec.MsgspecError, KeyError, TypeError, ValueError):

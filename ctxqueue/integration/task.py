@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -23,20 +23,21 @@ from ctxqueue.errors import (
     StoreUnavailable,
     WorkflowClosed,
 )
-from ctxqueue.flows import attempts
+from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
-from ctxqueue.integration import events
+from ctxqueue.integration import cancelling, events
 from ctxqueue.integration.chords import body_is_being_sent
+from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
-from ctxqueue.integration.messages import stored
+from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 from ctxqueue.settings import MAX_SAVED_RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from ctxqueue.models import Agent
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GIVE_BACK_SECONDS = 1.0
 
@@ -60,6 +63,19 @@ class ContextTask(PrivateTask):
     needs: Any = None
     """A condition, or a callable that makes one of the task's arguments."""
     needs_timeout: float | None = None
+    durable: bool = False
+    """Whether the store keeps each message until a worker has claimed it."""
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Publish; with ``durable`` the message is stored first. Raises StoreUnavailable, and publishes nothing."""
+        app: Any = self.app
+        if not self.durable or app.conf.task_always_eager or sending_again.get():
+            return super().apply_async(args, kwargs, **options)
+        connection, given = options.pop("connection", None), options.pop("producer", None)
+        if connection is not None:
+            given = app.amqp.Producer(connection, auto_declare=False)
+        with app.producer_or_acquire(given or options.pop("publisher", None)) as producer:
+            return super().apply_async(args, kwargs, producer=Promising(self.context_queue, producer), **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Carry out one message of a run; called directly, just the body."""
@@ -107,6 +123,25 @@ class ContextTask(PrivateTask):
         """Seconds that this run was parked before it was last released; 0 if it never was."""
         attempt = current_attempt.get()
         return attempt.waited if attempt else 0.0
+
+    def once(self, name: str, step: Callable[[], T]) -> T:
+        """Carry out a step, and keep its result with the run: a body that runs again gets that one.
+
+        For what is expensive, or another each time: a model's answer, a number drawn, an id made up. It holds for a
+        message that comes again, for a parked task that goes on and for ``self.retry()``. A step that raises keeps
+        nothing; one that was cut off before its result was kept is carried out again. What is returned has gone through
+        the codec, the first time too. Raises NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run). Where
+        the task is called directly or eagerly there is no run, and the step is just carried out.
+        """
+        attempt = current_attempt.get()
+        if attempt is None:
+            return step()
+        manager = self.context_queue.manager
+        kept = manager.driver.run(steps.recall(manager.terms, attempt, name))
+        if kept is None:
+            kept = manager.driver.run(steps.keep(manager.terms, attempt, name, step()))
+        result: T = codec.unpack(kept)
+        return result
 
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""
@@ -160,7 +195,7 @@ class ContextTask(PrivateTask):
             )
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
-        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item)
+        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(self.request.id))
         with self._given_back_without_a_store():
             claimed, missing = manager.driver.run(
                 attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
@@ -202,6 +237,8 @@ class ContextTask(PrivateTask):
         if claimed.answer == "failed":
             error = self.backend.exception_to_python(codec.unpack(claimed.outcome))
             raise error
+        if claimed.answer == "cancelled":
+            cancelling.revoked(self)
         logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self.name, claimed.answer)
         raise Ignore
 
@@ -222,6 +259,7 @@ class ContextTask(PrivateTask):
             with self._given_back_without_a_store():
                 armed, missing = manager.driver.run(flow)
         except AttemptSuperseded as error:
+            self._refused(attempt)
             raise Ignore from error
         if armed.answer == "parked":
             raise Ignore
@@ -248,10 +286,12 @@ class ContextTask(PrivateTask):
             result = self._run_body(args, kwargs) if late is None else _too_late(late)
         except Retry:
             # Its successor is out, and may have taken over already.
-            self._end(attempt, "retried", b"")
+            if not self._end(attempt, "retried", b"") and self._refused(attempt):
+                raise Ignore from None
             raise
         except AttemptSuperseded as error:
             logger.warning("run %s of %s: %s", attempt.run_id, self.name, error)
+            self._refused(attempt)
             raise Ignore from error
         except (Ignore, Reject):
             self._finish(attempt, "done", b"")
@@ -264,8 +304,19 @@ class ContextTask(PrivateTask):
 
     def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
         if not self._end(attempt, state, outcome):
-            logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
+            if not self._refused(attempt):
+                logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
             raise Ignore
+
+    def _refused(self, attempt: Attempt) -> bool:
+        """Look why an attempt may do no more; if its task was cancelled, say so to all that depend on it."""
+        manager = self.context_queue.manager
+        flow = attempts.is_cancelled(manager.terms, attempt, str(self.request.id))
+        with self._given_back_without_a_store():
+            cancelled = manager.driver.run(flow)
+        if cancelled:
+            cancelling.revoked(self)
+        return cancelled
 
     def _end(self, attempt: Attempt, state: Any, outcome: bytes) -> bool:
         manager = self.context_queue.manager

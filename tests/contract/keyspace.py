@@ -31,7 +31,7 @@ Client = redis.Redis | redis.RedisCluster
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:metadata"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgy])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgy])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|i)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""

@@ -121,6 +121,16 @@ def claim_of_a_released_run(worker: Worker) -> fx.Effect[Any]:
     )
 
 
+def cancel(worker: Worker) -> fx.Effect[Any]:
+    parked(worker, "x")
+    return fx.Cancel(WORKFLOW, "r", "app", LEASE, HORIZON)
+
+
+def promise(worker: Worker) -> fx.Effect[Any]:
+    worker.claim("r")
+    return fx.Promise(WORKFLOW, "r", "app\0item\0r\x001.0", b"message", LEASE, HORIZON)
+
+
 def release_standby(worker: Worker) -> fx.Effect[Any]:
     worker.claim_twice("r")
     waited(worker)
@@ -246,6 +256,11 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),
+    "bind": (lambda _worker: fx.Bind("task", WORKFLOW, "r", HORIZON), 1, set()),
+    "mark": (lambda _worker: fx.Mark("task", cancelled=True, keep_us=HORIZON), 1, set()),
+    "cancel": (cancel, 7, set()),
+    "once": (lambda _worker: fx.Once(WORKFLOW, "r", 1, "step", b"result", HORIZON), 1, set()),
+    "promise": (promise, 4, set()),
     "renew": (renew, 1, set()),
     "finish": (finish, 1, set()),
     "expire": (expire, 9, set()),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
+from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
-from ctxqueue.stores.engine.state import Due, Parked, Standby, Wanted
+from ctxqueue.stores.engine.state import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import Held, State, Workflow
@@ -20,7 +21,7 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     run, now = held.run, held.now_us
     takes_over = False
     if run.state:
-        earlier = _not_to_run(state, effect, held)
+        earlier = _cancelled(state, effect, held) or _not_to_run(state, effect, held)
         if earlier is not None:
             return earlier
         takes_over = _is_anothers(effect, held)
@@ -52,6 +53,14 @@ def _answer(effect: fx.Claim, held: Held) -> Literal["run", "timeout", "closed"]
     if (workflow is not None and workflow.closed_us) or (effect.position.leg and workflow is None):
         return "closed"
     return "timeout" if held.run.deadline_us is not None and held.run.deadline_us <= held.now_us else "run"
+
+
+def _cancelled(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
+    if held.run.state != "cancelled":
+        return None
+    if held.ready is not None:
+        released.keep_no_more(state, effect.workflow_id, effect.run_id)
+    return fx.Claimed("cancelled")
 
 
 def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
@@ -132,6 +141,27 @@ def _not_to_park(
         return "ready"
     late = held.run.deadline_us is not None and held.run.deadline_us <= held.now_us
     return "timeout" if late else None
+
+
+def once(state: State, effect: fx.Once) -> fx.Remembered:
+    """Keep the result of a step of a run, unless there is one under its name."""
+    place = Entry(effect.run_id, f"once:{effect.name}")
+    held = state.hold(effect.workflow_id, Wanted(run=effect.run_id, call=place))
+    if held.run.epoch > effect.epoch:
+        return fx.Remembered("superseded")
+    if held.journaled is not None:
+        return fx.Remembered("found", held.journaled.answer.value)
+    if effect.value is None:
+        return fx.Remembered("absent")
+    if held.run.calls >= MAX_RUN_CALLS:
+        return fx.Remembered("calls")
+    held.run.calls += 1
+    held.run.epoch = effect.epoch
+    held.run.ends_us = max(held.run.ends_us, held.now_us + effect.horizon_us)
+    state.save_run(effect.workflow_id, effect.run_id, held.run)
+    answer = Answer(b"", 0, held.now_us, b"", (), (), "", effect.value)
+    state.journal(effect.workflow_id, place, Journaled(answer, 0), held.run.ends_us)
+    return fx.Remembered("kept", effect.value)
 
 
 def finish(state: State, effect: fx.Finish) -> bool:

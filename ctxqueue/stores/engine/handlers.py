@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine import attempts, commits, endings, entries, histories, outbox, waiters
+from ctxqueue.stores.engine import attempts, cancelling, commits, endings, entries, histories, outbox, released, waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,11 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.End: endings.end,
     fx.Commit: commits.commit,
     fx.Claim: attempts.claim,
+    fx.Bind: cancelling.bind,
+    fx.Mark: cancelling.mark,
+    fx.Cancel: cancelling.cancel,
+    fx.Once: attempts.once,
+    fx.Promise: released.promise,
     fx.Renew: attempts.renew,
     fx.Arm: attempts.arm,
     fx.Finish: attempts.finish,

@@ -8,7 +8,7 @@ import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.clock import MICROSECONDS
-from ctxqueue.stores.engine.state import Due, Ready
+from ctxqueue.stores.engine.state import Due, Ready, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,20 @@ def keep_no_more(state: State, workflow_id: str, run: str) -> None:
     state.clear_due([due_again(workflow_id, run)])
 
 
+def promise(state: State, effect: fx.Promise) -> bool:
+    """Keep the message of a run that is about to be published."""
+    held = state.hold(effect.workflow_id, Wanted(run=effect.run_id, ready=True))
+    position = fx.Position.of_item(effect.item_id)
+    if held.run.state and held.run.position >= position:
+        return False
+    if held.ready is None or fx.Position.of_item(held.ready.item_id) <= position:
+        now = held.now_us
+        kept = Ready(effect.item_id, effect.message, now, ends_us=now + effect.keep_us)
+        state.keep_ready(effect.workflow_id, {effect.run_id: kept})
+        state.set_due({due_again(effect.workflow_id, effect.run_id): now + effect.wait_us})
+    return True
+
+
 def claimed(state: State, effect: fx.Claim, held: Held) -> None:
     """Drop a message of the position that is claimed, or of an earlier one."""
     if held.ready is not None and fx.Position.of_item(held.ready.item_id) <= effect.position:
@@ -55,7 +69,7 @@ def send_again(state: State, effect: fx.Release, held: Held) -> Literal["sent", 
     if kept is None:
         state.clear_due([name])
         return "kept"
-    if kept.first_us + effect.horizon_us <= now:
+    if (kept.ends_us or kept.first_us + effect.horizon_us) <= now:
         keep_no_more(state, due.workflow_id, due.detail)
         return "given_up"
     kept = msgspec.structs.replace(kept, again=kept.again + 1)

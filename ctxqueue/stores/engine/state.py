@@ -96,6 +96,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True):
     """When it was first sent."""
     again: int = 0
     """How often it was sent again."""
+    ends_us: int = 0
+    """When it is given up; 0: a horizon after it was first sent."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
@@ -110,6 +112,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Of a named operation: what it wrote."""
     incarnation: str
     """Of the workflow: a call of an earlier one of this name is none of this one's."""
+    value: bytes = b""
+    """Of a step whose result is kept."""
 
 
 class Entry(NamedTuple):

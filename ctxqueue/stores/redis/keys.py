@@ -64,6 +64,11 @@ class WorkflowKeys(ShardKeys):
         """Return the key of a lane's newest call."""
         return f"{self.prefix}:c:{_quoted(lane_id)}"
 
+    @property
+    def task(self) -> str:
+        """The key of what is known of a Celery task, where its id stands in the workflow's place."""
+        return f"{self.prefix}:i"
+
     def run(self, run_id: str) -> str:
         """Return the key of a run's record and journal."""
         return f"{self.prefix}:r:{_quoted(run_id)}"

@@ -355,6 +355,56 @@ def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
     return fx.Claimed(answer, outcome=rest[0] if rest else b"")
 
 
+def _encode_bind(namespace: str, effect: fx.Bind) -> list[Request]:
+    args = (effect.workflow_id, effect.run_id, effect.keep_us // 1_000)
+    return [Request(scripts.BIND, (workflow_keys(namespace, effect.task_id).task,), args)]
+
+
+def _encode_mark(namespace: str, effect: fx.Mark) -> list[Request]:
+    args = (1 if effect.cancelled else 0, effect.keep_us // 1_000)
+    return [Request(scripts.MARK, (workflow_keys(namespace, effect.task_id).task,), args)]
+
+
+def _decode_mark(_effect: fx.Mark, replies: list[Any]) -> tuple[str, str] | None:
+    if not replies[0]:
+        return None
+    workflow_id, run_id = replies[0]
+    return workflow_id.decode(), run_id.decode()
+
+
+def _encode_cancel(namespace: str, effect: fx.Cancel) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.run(effect.run_id), keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg)
+    args = (effect.workflow_id, effect.run_id, effect.app, effect.lease_us, effect.horizon_us)
+    return [Request(scripts.CANCEL, all_keys, args)]
+
+
+def _decode_cancel(_effect: fx.Cancel, replies: list[Any]) -> fx.Cancelled:
+    answer, *flat = replies[0]
+    return fx.Cancelled(answer.decode(), _outgoing(flat))
+
+
+def _encode_once(namespace: str, effect: fx.Once) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    value = (0, b"") if effect.value is None else (1, effect.value)
+    args = (effect.epoch, effect.name, *value, MAX_RUN_CALLS + FIELDS_OF_RUN, effect.horizon_us // 1_000)
+    return [Request(scripts.ONCE, (keys.run(effect.run_id),), args)]
+
+
+def _decode_once(effect: fx.Once, replies: list[Any]) -> fx.Remembered:
+    answer, *value = replies[0]
+    return fx.Remembered(answer.decode(), value[0] if value else effect.value or b"")
+
+
+def _encode_promise(namespace: str, effect: fx.Promise) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (
+        *(effect.workflow_id, effect.run_id, effect.item_id, effect.message),
+        *(effect.wait_us, effect.keep_us),
+    )
+    return [Request(scripts.PROMISE, (keys.run(effect.run_id), keys.m, keys.t, keys.due), args)]
+
+
 def _encode_renew(namespace: str, effect: fx.Renew) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     return [Request(scripts.RENEW, (keys.run(effect.run_id),), (effect.epoch, effect.lease_us))]
@@ -509,6 +559,11 @@ CODECS.update(
         fx.LoadCatalogue: Codec(_encode_catalogue, _names),
         fx.Commit: Codec(_encode_commit, _decode_commit),
         fx.Claim: Codec(_encode_claim, _decode_claim),
+        fx.Bind: Codec(_encode_bind, _truth),
+        fx.Mark: Codec(_encode_mark, _decode_mark),
+        fx.Cancel: Codec(_encode_cancel, _decode_cancel),
+        fx.Once: Codec(_encode_once, _decode_once),
+        fx.Promise: Codec(_encode_promise, _truth),
         fx.Renew: Codec(_encode_renew, _truth),
         fx.Arm: Codec(_encode_arm, _decode_arm),
         fx.Finish: Codec(_encode_finish, _truth),

@@ -16,9 +16,9 @@ from __future__ import annotations
 import pytest
 
 PARTS = (
-    *("access", "attempts", "base", "bounds", "calls", "entries", "expiry"),
+    *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "updates", "values", "workflows"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "updates", "values", "workflows"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -27,6 +27,7 @@ from ctxqueue.testing.contract.access import Access  # noqa: E402 - the line abo
 from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
 from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
+from ctxqueue.testing.contract.cancelling import Cancelling  # noqa: E402
 from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
@@ -40,6 +41,7 @@ from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
+from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -55,9 +57,11 @@ class StoreContract(
     Expiry,
     Listing,
     Scopes,
+    Steps,
     Relevance,
     Access,
     Calls,
+    Cancelling,
     Bounds,
     Values,
     Mistakes,

@@ -144,7 +144,7 @@ class Released(Contract):
         until(given_up, "it is given up")
         worker.deliver()
         assert self.none_again(worker, wf)
-        assert "run r in workflow 'q3-close' was released" in caplog.text
+        assert "run r in workflow 'q3-close' was sent again" in caplog.text
 
     def test_a_workflow_is_not_idle_while_a_released_run_is_not_claimed(self, losing: Callable[..., Worker]) -> None:
         worker = losing(lease=60, idle_life=0.001)
@@ -182,3 +182,61 @@ class Released(Contract):
         self.release(worker, "c")
         assert self.again(worker) == [b"t/0.1"]
         worker.claim("t", leg=1, needs="c")
+
+    # --- promised before it is published -------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("workflow_id", [WORKFLOW, "", "never opened"])
+    def test_a_promised_message_is_sent_again_until_it_is_claimed(
+        self, losing: Callable[..., Worker], wf: WorkflowHandle, workflow_id: str
+    ) -> None:
+        worker = losing()
+        assert worker.promise("r", workflow_id=workflow_id) is True
+        assert [self.again(worker) for _ in range(3)] == [[b"r/0.0"]] * 3
+        assert worker.claim("r", workflow_id=workflow_id).word == "run"
+        assert self.none_again(worker, wf)
+
+    def test_nothing_is_promised_that_was_claimed(self, losing: Callable[..., Worker], wf: WorkflowHandle) -> None:
+        worker = losing()
+        answer = worker.claim("r", retries=1)
+        assert [worker.promise("r", retries=retries) for retries in (0, 1, 2)] == [False, False, True]
+        worker.finish(answer, "retried")
+        assert self.again(worker) == [b"r/2.0"]
+        assert worker.claim("r", retries=2).word == "run"
+        assert self.none_again(worker, wf)
+
+    def test_an_older_promise_takes_no_newer_ones_place(
+        self, losing: Callable[..., Worker], wf: WorkflowHandle
+    ) -> None:
+        worker = losing()
+        assert worker.promise("r", retries=1) is True
+        assert worker.promise("r") is True
+        assert self.again(worker) == [b"r/1.0"]
+        assert worker.claim("r").word == "run"
+        assert self.again(worker) == [b"r/1.0"]
+        assert worker.claim("r", retries=1).word == "run"
+        assert self.none_again(worker, wf)
+
+    def test_a_retry_that_was_promised_outlives_the_release_of_an_older_message(
+        self, losing: Callable[..., Worker], wf: WorkflowHandle
+    ) -> None:
+        worker = losing()
+        worker.claim_and_park("r", "a")
+        worker.promise("r", retries=1)
+        self.release(worker, "a")
+        seen = [self.again(worker), self.again(worker)]
+        assert [b"r/1.0"] in seen
+        assert worker.claim("r", retries=1).word == "run"
+        assert self.none_again(worker, wf)
+
+    def test_a_promise_ends_with_the_message(
+        self, losing: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker = losing()
+        worker.promise("r", keep=3 * SHORT)
+
+        def given_up() -> bool:
+            worker.sweep()
+            return "nobody has claimed it" in caplog.text
+
+        until(given_up, "it is given up")
+        worker.deliver()

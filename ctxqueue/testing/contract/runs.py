@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
-from ctxqueue.effects import Position, Renew, do
+from ctxqueue.effects import Position, Promise, Renew, do
 from ctxqueue.flows import attempts, sweeping
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
@@ -69,12 +69,13 @@ class Worker:
         leg: int = 0,
         needs: str | Condition | None = None,
         workflow_id: str = WORKFLOW,
+        task_id: str = "",
     ) -> Answer:
         """Begin an attempt; the message is ``run/retries.leg``."""
         terms = self.manager.terms
         position = Position(retries, leg)
         item = attempts.item_id(terms.app, workflow_id, run, position)
-        ticket = attempts.Ticket(workflow_id, run, position, item)
+        ticket = attempts.Ticket(workflow_id, run, position, item, task_id)
         condition = as_condition(needs) if needs is not None else None
         flow = attempts.claim(terms, ticket, AGENT, condition, message(run, retries, leg))
         claimed, missing = self.manager.driver.run(flow)
@@ -117,6 +118,23 @@ class Worker:
     ) -> bool:
         """End the attempt."""
         return self.manager.driver.run(attempts.finish(self.manager.terms, answer.attempt, state, outcome))
+
+    def cancel(self, task_id: str) -> str:
+        """Call off the run that a task is: cancelled, ended or unseen."""
+        return self.manager.driver.run(attempts.cancel(self.manager.terms, task_id))
+
+    def promise(
+        self, run: str, *, retries: int = 0, leg: int = 0, keep: float = 3_600.0, workflow_id: str = WORKFLOW
+    ) -> bool:
+        """Do what a durable publish does first."""
+        position = Position(retries, leg)
+        item = attempts.item_id(self.manager.terms.app, workflow_id, run, position)
+        effect = Promise(
+            *(workflow_id, run, item, message(run, retries, leg)),
+            wait_us=self.manager.terms.lease_us,
+            keep_us=int(keep * 1_000_000),
+        )
+        return self.manager.driver.run(do(effect))
 
     def renew(self, answer: Answer) -> bool:
         """Lengthen the attempt's lease."""

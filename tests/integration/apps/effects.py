@@ -20,6 +20,8 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     """Return ctxqueue in the app."""
     ctx = queue_of("effects", settings)
     _writers(ctx)
+    _lasting(ctx)
+    _stepwise(ctx)
     _held(ctx)
     _held_while_publishing(ctx)
     _held_while_parking(ctx)
@@ -70,6 +72,38 @@ def _writers(ctx: ContextQueue) -> None:
         note(app, f"ran:{self.request.id}", 1)
         self.context.update({"log": ["resumed"]}, merge_strategy="append")
         return str(self.context["key"])
+
+
+def _lasting(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="lasting", agent_type="extractor", durable=True, max_retries=3)
+    def lasting(self: Any, *given: Any, retry_in: str = "", what: str = "lasting") -> list[Any]:
+        note(app, f"ran:{self.request.id}", given)
+        if retry_in and not self.request.retries:
+            raise self.retry(countdown=RETRY_PAUSE, queue=retry_in)
+        if self.request.get("ctxqueue_workflow"):
+            self.context.update({"log": [what]}, merge_strategy="append")
+        return [*given, what]
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stepwise", agent_type="extractor")
+    def stepwise(self: Any, name: str, times: int = 0) -> list[str]:
+        """Draws by a step; is held, and retries ``times`` times."""
+
+        def drawn() -> str:
+            note(app, f"drawn:{self.request.id}", 1)
+            return str(uuid.uuid4())
+
+        draw = self.once("draw", drawn)
+        note(app, f"ran:{self.request.id}", os.getpid())
+        hold(app, name)
+        if self.request.retries < times:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return [draw, self.once("draw", drawn)]
 
 
 def _held(ctx: ContextQueue) -> None:

@@ -2,7 +2,8 @@
 -- KEYS  1 run's record  2 m  3 v  4 due  5 t
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
 --       8 message to keep as standby  9 its outbox item id  10 claim id
--- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}.
+-- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}
+--   (stale|standby|parked|cancelled).
 -- Cost  O(leaves)
 -- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, p parked at, o outcome,
 --   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
@@ -25,6 +26,10 @@ local function stand_by(from)
   redis.call('ZADD', KEYS[4], from, 'standby\0\0' .. ARGV[1] .. '\0\0' .. ARGV[2])
 end
 
+if state == 'cancelled' then
+  if kept then keep_no_more(KEYS[5], KEYS[4], ARGV[1], ARGV[2]) end
+  return { 'cancelled' }
+end
 if state then
   local last_retries, last_leg = tonumber(found[2]), tonumber(found[3])
   if retries < last_retries or (retries == last_retries and leg < last_leg) then return { 'stale' } end

@@ -23,7 +23,7 @@ if kind == 'ready' then
   local kept = packed and cmsgpack.unpack(packed)
   -- Another sweep was here, or the run was claimed and released anew.
   if kept and due_at and due_at > now then return 'kept' end
-  if not kept or kept[2] + horizon <= now then
+  if not kept or (kept[5] or kept[2] + horizon) <= now then
     keep_no_more(t, due, workflow, run)
     return kept and 'given_up' or 'kept'
   end

@@ -1,0 +1,52 @@
+"""Cancelling a task: its result becomes REVOKED, and what depends on it ends as Celery lets it end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.backends.base import DisabledBackend
+from celery.exceptions import TaskRevokedError
+from celery.signals import task_revoked
+from celery.states import READY_STATES, REVOKED
+
+from ctxqueue.flows import attempts
+from ctxqueue.integration import events
+from ctxqueue.models import checked_name
+
+if TYPE_CHECKING:
+    from celery import Task
+
+    from ctxqueue.integration.install import ContextQueue
+
+REASON = "cancelled"
+
+
+def cancel(queue: ContextQueue, task_id: str) -> bool:
+    """Call a task off; False if it has ended."""
+    checked_name(task_id, "task_id")
+    manager, backend = queue.manager, queue.app.backend
+    answer = manager.driver.run(attempts.cancel(manager.terms, task_id))
+    if answer == "ended":
+        return False
+    if isinstance(backend, DisabledBackend):
+        return True
+    if answer == "unseen":
+        state: str = queue.app.AsyncResult(task_id).state
+        if state in READY_STATES and state != REVOKED:
+            manager.driver.run(attempts.uncancel(manager.terms, task_id))
+            return False
+    # Its worker says the same, once it learns of it; until then this is what a caller sees.
+    backend.store_result(task_id, TaskRevokedError(REASON), REVOKED)
+    return True
+
+
+def revoked(task: Task[..., Any]) -> None:
+    """Let a cancelled task's result, chain, chord and monitors know."""
+    request: Any = task.request
+    ignored = vars(request).get("ignore_result")
+    keep = not (task.ignore_result if ignored is None else ignored)
+    task.backend.mark_as_failure(
+        request.id, TaskRevokedError(REASON), request=request, store_result=keep, call_errbacks=False, state=REVOKED
+    )
+    task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=False)
+    events.revoked(task)

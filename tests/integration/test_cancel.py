@@ -1,0 +1,153 @@
+"""A task is cancelled wherever it is, and what depends on it ends as Celery lets it end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import chain, chord
+from celery.exceptions import ChordError, TaskRevokedError
+
+from ctxqueue import InvalidName
+from tests.waiting import SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+    from ctxqueue.context import WorkflowHandle
+    from tests.integration.conftest import Deploy
+    from tests.integration.deployments import Deployment
+
+
+@pytest.fixture(scope="module")
+def site(deploy: Deploy) -> Deployment:
+    site = deploy("effects", ctxqueue_lease=3.0, ctxqueue_sweep_interval=0.25, task_track_started=True)
+    site.worker(slots=3)
+    site.beat()
+    return site
+
+
+@pytest.fixture
+def workflow(site: Deployment) -> WorkflowHandle:
+    return site.workflow()
+
+
+def is_revoked(result: AsyncResult[Any]) -> None:
+    state: str = result.state
+    assert state == "REVOKED"
+    with pytest.raises(TaskRevokedError):
+        result.get(SECONDS)
+
+
+def quiet(site: Deployment) -> None:
+    wait_until(lambda: not any(site.queued().values()), "every message is answered")
+
+
+def ran(site: Deployment, result: AsyncResult[Any]) -> int:
+    return len(site.notes(f"ran:{result.id}"))
+
+
+def test_one_that_waits_in_the_broker(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("extract").apply_async(("a",), queue="later")
+    assert site.queue.cancel(result.id) is True
+    is_revoked(result)
+    site.worker("-Q", "later", slots=1)
+    quiet(site)
+    wait_until(lambda: not site.redis.llen("later"), "a worker has taken it")
+    quiet(site)
+    is_revoked(result)
+    assert ran(site, result) == 0
+
+
+def test_one_that_is_parked(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("await_key").delay()
+    wait_until(lambda: site.parked(workflow), "it is parked")
+    assert site.queue.cancel(result.id) is True
+    is_revoked(result)
+    assert site.parked(workflow) == []
+    workflow.put("key", "here")
+    quiet(site)
+    is_revoked(result)
+    assert ran(site, result) == 0
+
+
+def test_one_that_runs_writes_no_more(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("halfway").delay(workflow.workflow_id)
+    site.until_held(workflow.workflow_id)
+    assert site.queue.cancel(result.id) is True
+    is_revoked(result)
+    before = workflow["log"]
+    site.let_go(workflow.workflow_id)
+    quiet(site)
+    is_revoked(result)
+    assert workflow["log"] == before
+    assert len(before) == 1
+
+
+def test_one_that_runs_and_writes_nothing_more_ends_revoked_too(site: Deployment, workflow: WorkflowHandle) -> None:
+    name = f"u-{workflow.workflow_id}"
+    result = site.task("unbound").delay(workflow.workflow_id, name)
+    site.until_held(name)
+    assert site.queue.cancel(result.id) is True
+    site.let_go(name)
+    quiet(site)
+    is_revoked(result)
+
+
+def test_one_that_has_ended_stays_so(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("extract").delay("a")
+    answer = result.get(SECONDS)
+    quiet(site)
+    assert site.queue.cancel(result.id) is False
+    assert result.state == "SUCCESS"
+    assert site.app.AsyncResult(result.id).get(SECONDS) == answer
+
+
+def test_one_of_a_plain_task_that_has_ended_stays_so(site: Deployment) -> None:
+    workflow = site.workflow()
+    update = site.queue.enqueue_update(workflow.workflow_id, "extractor_1", {"k": 1})
+    update.get(SECONDS)
+    assert site.queue.cancel(update.id) is False
+    assert update.state == "SUCCESS"
+
+
+def test_a_chain_ends_with_it(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        tail = chain(site.task("await_key").si(), site.task("extract").si("after")).delay()
+    head = tail.parent
+    wait_until(lambda: site.parked(workflow), "it is parked")
+    assert site.queue.cancel(head.id) is True
+    with pytest.raises(TaskRevokedError):
+        tail.get(SECONDS)
+    quiet(site)
+    assert ran(site, tail) == 0
+
+
+@pytest.mark.parametrize("member", ["await_key", "halfway"])
+def test_a_chord_fails_with_it(site: Deployment, workflow: WorkflowHandle, member: str) -> None:
+    task = site.task(member)
+    with workflow:
+        result = chord(
+            [site.task("extract").s("a"), task.si() if member == "await_key" else task.si(workflow.workflow_id)],
+            site.task("gather").s(),
+        ).delay()
+    cancelled = result.parent.results[1]
+    if member == "await_key":
+        wait_until(lambda: site.parked(workflow), "it is parked")
+    else:
+        site.until_held(workflow.workflow_id)
+    assert site.queue.cancel(cancelled.id) is True
+    site.let_go(workflow.workflow_id)
+    wait_until(result.failed, "the chord fails")
+    assert isinstance(result.result, ChordError)
+    assert ran(site, result) == 0
+
+
+def test_a_wrong_id(site: Deployment) -> None:
+    for wrong in ("", 7):
+        with pytest.raises(InvalidName):
+            site.queue.cancel(wrong)  # type: ignore[arg-type]
