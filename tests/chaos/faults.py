@@ -79,7 +79,7 @@ class Faults:
             group = (worker.pid, *children) if self.random.random() < 0.5 else (worker.pid,)
             for pid in group:
                 _signal(pid, signal.SIGSTOP)
-            # What the broker hands it meanwhile is in no list, a known limit of kombu: it is lost if the worker is killed.
+            # What the broker hands it meanwhile is in no list, a limit of kombu: it is lost if the worker is killed.
             self._stopped.append((pause, group, self.durable and self.random.random() < KILLED_IN_ITS_STOP))
         else:
             self._kill_worker(worker, children, whole=kind == "kill a worker")
