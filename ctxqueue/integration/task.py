@@ -27,6 +27,7 @@ from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration import cancelling, events
+from ctxqueue.integration.chords import body_is_being_sent
 from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
@@ -227,6 +228,10 @@ class ContextTask(PrivateTask):
 
     def _not_ours(self, claimed: Claimed, carried: Carried) -> Any:
         """Answer a message whose run has ended, waits, or is in another attempt's hands."""
+        if claimed.answer in ("done", "failed") and self.acks_late and body_is_being_sent(self):
+            # By this very run's first attempt, perhaps, which died over it: come again when Celery lets others try.
+            time.sleep(GIVE_BACK_SECONDS)
+            raise Reject("the body of its chord is being sent", requeue=True)
         if claimed.answer == "done":
             return codec.unpack(claimed.outcome)
         if claimed.answer == "failed":

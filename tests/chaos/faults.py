@@ -44,6 +44,8 @@ class Faults:
     site: Deployment
     random: random.Random
     lease: float
+    durable: bool = False
+    """Whether what is lost with a stopped worker comes again."""
     landed: Counter[str] = field(default_factory=Counter)
     """Kills by where they landed."""
     done: Counter[str] = field(default_factory=Counter)
@@ -77,8 +79,8 @@ class Faults:
             group = (worker.pid, *children) if self.random.random() < 0.5 else (worker.pid,)
             for pid in group:
                 _signal(pid, signal.SIGSTOP)
-            # It is not killed then: what the broker had sent it meanwhile would be in no list, a known limit of kombu.
-            self._stopped.append((pause, group, False))
+            # What the broker hands it meanwhile is in no list, a limit of kombu: it is lost if the worker is killed.
+            self._stopped.append((pause, group, self.durable and self.random.random() < KILLED_IN_ITS_STOP))
         else:
             self._kill_worker(worker, children, whole=kind == "kill a worker")
 
@@ -87,7 +89,11 @@ class Faults:
         for item in [item for item in self._stopped if item[0] <= now]:
             self._stopped.remove(item)
             _, pids, fatal = item
-            if fatal:
+            stopped = [worker for worker in self.workers if worker.pid in pids]
+            if fatal and stopped:
+                self.done["kill a stopped worker"] += 1
+                self._kill_worker(stopped[0], _children(stopped[0].pid), whole=True)
+            elif fatal:
                 self.done["kill a stopped pool process"] += 1
                 self._kill_child(pids[0])
             else:

@@ -77,11 +77,11 @@ def journaled_server() -> EmbeddedServer:
     return EmbeddedServer(appendonly=True, config={"auto-aof-rewrite-percentage": "0", "appendfsync": "no"})
 
 
-def run(folder: Path, *, seconds: float, tasks: int, seed: int) -> Outcome:
+def run(folder: Path, *, seconds: float, tasks: int, seed: int, durable: bool = False) -> Outcome:
     """Give the workers that many tasks over that many seconds, let faults rain, and judge what has come of it."""
     with Deployment("chaos", folder, settings(), journaled_server()) as site:
-        faults = Faults(site, random.Random(seed), LEASE)  # noqa: S311 - to be repeated, not to be secret
-        work = Work(site, random.Random(seed + 1))  # noqa: S311
+        faults = Faults(site, random.Random(seed), LEASE, durable)  # noqa: S311 - to be repeated, not to be secret
+        work = Work(site, random.Random(seed + 1), durable)  # noqa: S311
         beat = site.beat()
         faults.begin()
         began = time.monotonic()
@@ -131,12 +131,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="that the tasks are spread over (default 600)")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311
+    parser.add_argument("--durable", action="store_true", help="the store keeps the messages: none may be lost")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="ctxqueue-chaos-") as folder:
-        outcome = run(Path(folder), seconds=given.seconds, tasks=given.tasks, seed=given.seed)
+        outcome = run(Path(folder), seconds=given.seconds, tasks=given.tasks, seed=given.seed, durable=given.durable)
     print(outcome)
-    return 1 if outcome.verdict.wrong or not outcome.faults.landed else 0
+    lost = outcome.verdict.lost_by_the_broker if given.durable else []
+    return 1 if outcome.verdict.wrong or lost or not outcome.faults.landed else 0
 
 
 if __name__ == "__main__":

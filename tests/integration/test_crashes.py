@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from celery import chain
+from celery import chain, chord
 
 from tests.waiting import SECONDS, wait_until
 
@@ -23,6 +23,8 @@ PLENTY = 5
 QUICK: dict[str, Any] = {
     "ctxqueue_lease": 3.0,
     "ctxqueue_sweep_interval": 0.25,
+    # For so long, with its retries, Celery holds a chord for the worker that was to send its body.
+    "broker_connection_timeout": 0.5,
     "broker_transport_options": {
         "visibility_timeout": 2,
         "unacked_restore_interval": 0.5,
@@ -132,6 +134,23 @@ def test_a_pool_process_killed_in_the_body_is_replaced(site: Deployment, scenes:
     answer = result.get(SECONDS)
     assert len(workflow["log"]) == len(answer if task == "halfway" else [answer])
     wait_until(lambda: attempts(site, result) == 2, "the second attempt ran")
+
+
+def test_a_pool_process_killed_before_it_sends_the_body_of_its_chord_leaves_it_to_a_second_delivery(
+    site: Deployment, scenes: dict[str, Scene]
+) -> None:
+    """Its result is stored, and Celery has it that nobody else may send the body for some seconds yet."""
+    assert scenes
+    workflow = site.workflow()
+    with workflow:
+        body = chord([site.task("extract").s(name) for name in "ab"], site.task("body_before").s()).delay()
+    site.until_held(body.id)
+    (pid,) = site.notes(f"sends:{body.id}")
+    os.kill(pid, signal.SIGKILL)
+    site.let_go(body.id, PLENTY)
+    answers = body.get(SECONDS)
+    assert sorted(workflow["log"]) == [*answers, "body"]
+    assert attempts(site, body) == 1
 
 
 def test_a_stalled_attempt_that_wakes_up_late_writes_no_more(site: Deployment, scenes: dict[str, Scene]) -> None:

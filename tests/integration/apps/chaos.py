@@ -27,6 +27,8 @@ PLACES = "chaos:places"
 """A hash: process id of a pool process -> how far it is, and the delivery tag of the message that it is at."""
 ACKNOWLEDGED = "chaos:acknowledged"
 """A list: time and name of each update whose caller was told that it stands."""
+DURABLE = "_durable"
+"""Ends the names of those tasks whose messages the store keeps."""
 STARTED, IN_BODY, COMMITTED, ENDED = "started", "in the body", "committed", "ended"
 
 
@@ -35,13 +37,6 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("chaos", settings)
     app = ctx.app
     _report(app)
-
-    def write(task: Any, name: str, seconds: float) -> None:
-        _say(app, IN_BODY, task.request)
-        time.sleep(seconds)  # the work
-        task.context.update({"names": [name]}, merge_strategy="append")
-        _say(app, COMMITTED, task.request)
-        time.sleep(seconds / 4)
 
     @ctx.task(
         name="append_through",
@@ -55,7 +50,22 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         _client(os.getpid(), app.conf.sample_url).rpush(ACKNOWLEDGED, json.dumps([time.time(), name]))
         return name
 
-    @ctx.task(name="append", agent_type="writer")
+    _appending(ctx, "", durable=False)
+    _appending(ctx, DURABLE, durable=True)
+    return ctx
+
+
+def _appending(ctx: ContextQueue, suffix: str, *, durable: bool) -> None:
+    app = ctx.app
+
+    def write(task: Any, name: str, seconds: float) -> None:
+        _say(app, IN_BODY, task.request)
+        time.sleep(seconds)  # the work
+        task.context.update({"names": [name]}, merge_strategy="append")
+        _say(app, COMMITTED, task.request)
+        time.sleep(seconds / 4)
+
+    @ctx.task(name=f"append{suffix}", agent_type="writer", durable=durable)
     def append(self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float) -> list[str]:
         write(self, name, seconds)
         return [*given, name]
@@ -63,19 +73,17 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     def its_key(*_given: Any, awaits: str, **_rest: Any) -> Condition:
         return key(awaits).exists()
 
-    @ctx.task(name="append_when", agent_type="writer", needs=its_key)
+    @ctx.task(name=f"append_when{suffix}", agent_type="writer", durable=durable, needs=its_key)
     def append_when(self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float, awaits: str) -> list[str]:
         handle: WorkflowHandle = self.context
         assert handle[awaits] is True
         write(self, name, seconds)
         return [*given, name]
 
-    @ctx.task(name="gather", agent_type="writer")
+    @ctx.task(name=f"gather{suffix}", agent_type="writer", durable=durable)
     def gather(self: Any, given: list[list[str]], *, name: str, seconds: float) -> list[str]:
         write(self, name, seconds)
         return [*sorted(each for names in given for each in names), name]
-
-    return ctx
 
 
 def _report(app: Celery) -> None:

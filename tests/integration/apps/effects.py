@@ -173,10 +173,21 @@ def _held_while_publishing(ctx: ContextQueue) -> None:
         self.context.update({"log": [f"after {given[0]}"]}, merge_strategy="append")
         return given
 
+    @ctx.task(name="body_before", agent_type="extractor")
+    def body_before(self: Any, given: list[list[str]]) -> list[str]:
+        """Is held before the last member of its chord, which has ended, sends it."""
+        note(app, f"ran:{self.request.id}", given)
+        answers = sorted(answer for each in given for answer in each)
+        self.context.update({"log": ["body"]}, merge_strategy="append")
+        return answers
+
     @before_task_publish.connect(weak=False)
     def before(sender: str, headers: dict[str, Any], **_signal: Any) -> None:
         if sender == "next_before":
             hold(app, headers["root_id"])
+        elif sender == "body_before":
+            note(app, f"sends:{headers['id']}", os.getpid())
+            hold(app, headers["id"])
 
     @after_task_publish.connect(weak=False)
     def after(sender: str, headers: dict[str, Any], **_signal: Any) -> None:
