@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctxqueue.errors import *  # noqa: F403
     from ctxqueue.handles import copy_context as copy_context
     from ctxqueue.handles import current as current
+    from ctxqueue.integration.claims import claimed as claimed
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
@@ -61,6 +62,7 @@ _HOMES = {
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
     "ctxqueue.handles": ("copy_context", "current"),
+    "ctxqueue.integration.claims": ("claimed",),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (
