@@ -27,7 +27,7 @@ RateTable = dict[str, dict[str, list[str] | None] | None]
 """Currency to ISO date to `[publication date, rate]`.
 
 A date has None if no rate is near it, a currency has None if the history does not know it, and the euro is
-left out: `{"USD": {"2026-08-30": ["2026-08-28", "1.1172"], "1998-01-01": None}, "XXX": None}`.
+left out: `{"USD": {"2026-08-30": ["2026-08-28", "1.1172"], "1998-01-01": None}, "ATS": None}`.
 """
 
 

@@ -51,7 +51,7 @@ def _carry_out(task: Task[..., Any], coroutine: Coroutine[Any, Any, Any]) -> Any
     try:
         _check_place(task)
         loop = _loops.get()
-    except BaseException:
+    except BaseException:  # whatever it was is raised: only, Python warns of a coroutine that nobody awaited
         coroutine.close()
         raise
     context = contextvars.copy_context()
@@ -100,8 +100,7 @@ class _Run:
                 self._ended.wait()
             except Exception as error:  # noqa: BLE001 - it is the coroutine's to handle
                 self._loop.call_soon_threadsafe(self._interrupt, error)
-            except BaseException:
-                # The process is about to end, and the coroutine first.
+            except BaseException:  # the process is about to end, and the coroutine first
                 self._loop.call_soon_threadsafe(self._interrupt, None)
                 self._ended.wait(LAST_SECONDS)
                 raise

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, replicas, scripts
-from ctxqueue.stores.redis.checks import check_server, our_error
+from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.stores.redis.store import MOST_LOADS
@@ -69,13 +69,11 @@ class AsyncRedisStore:
     async def _opened(self) -> Any:
         client = Redis.from_pool(self._connections(Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES)))
         try:
-            await self._check_server(client)
-            questions = connection.first_questions(client.pipeline(transaction=True), self.namespace)
-            connection.check_answers(await questions.execute(), self.namespace)
-        except RedisError as error:
-            await client.aclose()
-            raise our_error(error, self.where) from error
-        except BaseException:
+            with translated(self.where):
+                await self._check_server(client)
+                questions = connection.first_questions(client.pipeline(transaction=True), self.namespace)
+                connection.check_answers(await questions.execute(), self.namespace)
+        except BaseException:  # raised on: nobody has this client to close it by
             await client.aclose()
             raise
         client.set_retry(Retry(connection.backoff(), connection.RETRIES))

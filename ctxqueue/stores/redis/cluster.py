@@ -49,7 +49,7 @@ class RedisClusterStore(RedisStore):
             self._cluster = self._connected()
             try:
                 self._run(first_contact(self._cluster, self.namespace, connection.FIRST_CONTACT_RETRIES))
-            except BaseException:
+            except BaseException:  # raised on: nobody has this client to close it by
                 self._cluster.close()
                 raise
             self._verified = True

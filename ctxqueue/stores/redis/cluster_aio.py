@@ -11,7 +11,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
-from ctxqueue.stores.redis.checks import our_error
+from ctxqueue.stores.redis.checks import translated
 from ctxqueue.stores.redis.cluster import client_options, contact_error
 from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, routed
 
@@ -90,18 +90,19 @@ class AsyncRedisClusterStore(AsyncRedisStore):
         )
         client = _Client(cluster, asyncio.Semaphore(MOST_CONNECTIONS))
         try:
-            await cluster.initialize()
-            await client.run(first_contact(cluster, self.namespace, connection.FIRST_CONTACT_RETRIES))
-        except RedisClusterException as error:
-            await client.aclose()
-            raise contact_error(error, self.where) from error
-        except RedisError as error:
-            await client.aclose()
-            raise our_error(error, self.where) from error
-        except BaseException:
+            await self._meet(client)
+        except BaseException:  # raised on: nobody has this client to close it by
             await client.aclose()
             raise
         return client
+
+    async def _meet(self, client: _Client) -> None:
+        try:
+            with translated(self.where):
+                await client.cluster.initialize()
+                await client.run(first_contact(client.cluster, self.namespace, connection.FIRST_CONTACT_RETRIES))
+        except RedisClusterException as error:
+            raise contact_error(error, self.where) from error
 
     async def _replies(self, client: _Client, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]

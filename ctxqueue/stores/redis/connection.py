@@ -59,7 +59,7 @@ def exchange(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> list[A
     """
     wire = pool.get_connection()
     try:
-        packed = [b"".join(map(pack_command, commands))]  # type: ignore[arg-type]  # its stub says: one word
+        packed = [b"".join(map(pack_command, commands))]  # type: ignore[arg-type]  # typed as one word
 
         def attempt() -> list[Any]:
             wire.send_packed_command(packed)

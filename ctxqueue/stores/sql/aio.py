@@ -84,7 +84,7 @@ class AsyncSqlStore:
 
         try:
             await self._trying(check, errors.FIRST_CONTACT_TRIES)
-        except BaseException:
+        except BaseException:  # raised on: nobody has this engine to close it by
             await opened.close()
             raise
         return opened

@@ -51,7 +51,7 @@ def together(connection: Connection) -> Iterator[None]:
             connection_invalidated=lost,
             dialect=connection.dialect,
         ) from error
-    except BaseException:
+    except BaseException:  # raised on, an interrupt too: the connection goes back to its pool without a transaction
         _roll_back(connection, driver)
         raise
 

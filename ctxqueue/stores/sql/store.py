@@ -58,8 +58,8 @@ class SqlStore:
                 return
             try:
                 self._trying(lambda: upgrading.check(self._engine, self.where), errors.FIRST_CONTACT_TRIES)
-            except BaseException:
-                self.close()  # nobody will use it, and few would close it
+            except BaseException:  # raised on: nobody will use this store, and few would close it
+                self.close()
                 raise
             self._verified = True
 
