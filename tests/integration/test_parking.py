@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,10 +145,11 @@ def test_a_chord_counts_its_parked_members(site: Deployment, workflow: WorkflowH
 
 
 def test_the_body_of_a_chord_may_be_parked(site: Deployment, workflow: WorkflowHandle) -> None:
-    begin = site.task("begin")
+    begin, body = site.task("begin"), str(uuid.uuid4())
     with workflow:
-        result = chain(chord([begin.s(), begin.s()], site.task("sum_up").s()), site.task("double").s()).delay()
-    until_waiting(site, workflow, result.parent)
+        summing = chord([begin.s(), begin.s()], site.task("sum_up").s().set(task_id=body))
+        result = chain(summing, site.task("double").s()).delay()
+    until_waiting(site, workflow, site.app.AsyncResult(body))
     supply(workflow)
     assert result.get(SECONDS) == [["begun", "begun"], 42] * 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from celery import chain
+from celery import chain, chord
 
 from tests.waiting import SECONDS, wait_until
 
@@ -34,6 +34,52 @@ def test_parked_tasks_are_resumed_each_in_its_own_workflow(site: Deployment) -> 
     assert [result.get(SECONDS) for result in results] == [2] * len(workflows)
     for workflow in workflows:
         assert workflow["log"] == ["resumed", f"extended {workflow.workflow_id[0]}"]
+
+
+def test_a_chord_waits_for_its_parked_members_and_its_parked_body(site: Deployment) -> None:
+    workflow = site.workflow()
+    member = site.task("await_key").si()
+    with workflow:
+        result = chord([site.task("extract").si("at once"), member, member], member).delay()
+    wait_until(lambda: len(site.parked(workflow)) == 2, "both members are parked")
+    assert not result.ready()
+    workflow.put("key", "here")
+    assert result.get(SECONDS) == "here"
+    assert workflow["log"].count("resumed") == 3
+
+
+def test_the_body_of_a_chord_parks_of_itself(site: Deployment) -> None:
+    workflow = site.workflow()
+    with workflow:
+        result = chord([site.task("extract").si(name) for name in "ab"], site.task("await_key").si()).delay()
+    wait_until(lambda: site.parked(workflow), "the body is parked")
+    workflow.put("key", "here")
+    assert result.get(SECONDS) == "here"
+
+
+def test_a_cancelled_task_ends_revoked(site: Deployment) -> None:
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("halfway").delay(workflow.workflow_id)
+    site.until_held(workflow.workflow_id)
+    assert site.queue.cancel(result.id) is True
+    site.let_go(workflow.workflow_id)
+    wait_until(lambda: not any(site.queued().values()), "the message is answered")
+    state: str = result.state
+    assert state == "REVOKED"
+    assert len(workflow["log"]) == 1
+
+
+def test_a_transaction_and_a_step_in_such_a_pool(site: Deployment) -> None:
+    workflow = site.workflow()
+    site.let_go(workflow.workflow_id, 4)
+    with workflow:
+        staged = site.task("stage").delay(workflow.workflow_id, "retries")
+        drawn = site.task("stepwise").delay(workflow.workflow_id, times=1)
+    first, second = drawn.get(SECONDS)
+    assert first == second
+    written = staged.get(SECONDS)
+    assert workflow["log"] == [written]
 
 
 def test_many_tasks_at_once_lose_no_write(site: Deployment) -> None:
