@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ctxqueue.after_commit import AfterCommit as AfterCommit
     from ctxqueue.aio import AsyncSharedContextManager as AsyncSharedContextManager
     from ctxqueue.aio import AsyncWorkflowHandle as AsyncWorkflowHandle
     from ctxqueue.aio import aconnect as aconnect
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ctxqueue.errors import *  # noqa: F403
     from ctxqueue.handles import copy_context as copy_context
     from ctxqueue.handles import current as current
+    from ctxqueue.integration.claims import claimed as claimed
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     from ctxqueue.models import ContextEntry as ContextEntry
     from ctxqueue.models import ContextPriority as ContextPriority
     from ctxqueue.models import ContextScope as ContextScope
+    from ctxqueue.models import DeadLetter as DeadLetter
     from ctxqueue.models import EraseReport as EraseReport
     from ctxqueue.models import Page as Page
     from ctxqueue.models import Put as Put
     from ctxqueue.models import Secret as Secret
     from ctxqueue.models import SweepReport as SweepReport
     from ctxqueue.models import WorkflowContext as WorkflowContext
+    from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
+    from ctxqueue.pending import PendingUpdate as PendingUpdate
     from ctxqueue.rules.dependencies import all_of as all_of
     from ctxqueue.rules.dependencies import any_of as any_of
     from ctxqueue.rules.dependencies import key as key
@@ -53,15 +58,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ctxqueue.after_commit": ("AfterCommit",),
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),
     "ctxqueue.handles": ("copy_context", "current"),
+    "ctxqueue.integration.claims": ("claimed",),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
+        *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
     ),
+    "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.dependencies": ("all_of", "any_of", "key"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
@@ -102,6 +110,7 @@ _HOMES = {
             "EntryExists",
         ),
         *("VersionConflict", "CapacityError", "CircularDependencyError"),
+        *("InboxFull", "UpdateAbandoned", "UpdatePending"),
         *("DependencyTimeout", "DependencyNotReady"),
         *(
             "CallError",

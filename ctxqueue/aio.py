@@ -7,15 +7,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import AsyncDriver
-from ctxqueue.handles import Handle, Manager, agent_of, named, namespace_and_settings, opened, resolved_url
+from ctxqueue.handles import (
+    Handle,
+    Manager,
+    TransactionBlock,
+    agent_of,
+    named,
+    namespace_and_settings,
+    opened,
+    resolved_url,
+)
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from datetime import timedelta
 
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.transactions import Transaction
     from ctxqueue.models import (
         Agent,
         Change,
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
         ContextEntry,
         ContextPriority,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         SweepReport,
@@ -99,6 +111,18 @@ class AsyncSharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return await self.driver.arun(self._erase(agent_id, user_id))
+
+    async def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""
+        return await self.driver.arun(self._dead_letters(workflow_id, limit, cursor))
+
+    async def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again, by the next sweep; False if there is none of this id."""
+        return await self.driver.arun(self._revive(letter_id, drop=False))
+
+    async def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter for good; False if there is none of this id."""
+        return await self.driver.arun(self._revive(letter_id, drop=True))
 
     async def close(self) -> None:
         """Close this loop's connections."""
@@ -298,6 +322,18 @@ class AsyncWorkflowHandle(Handle):
         """Lay values over what the agent keeps for itself here; read it as ``view().agent_state``."""
         return await self._run(self._set_agent_state(state))
 
+    def transaction(self) -> AsyncTransactionContext:
+        """Stage the writes of this agent to this workflow inside an ``async with`` block, to go out as one commit.
+
+        Wrong input raises at once. In a task they are committed once its body has returned, before the task has ended:
+        a body that raises or retries writes nothing, and one that runs again, perhaps with other keys, gets the first
+        outcome. Elsewhere they are committed at the end of the block, unless that raises. Reads see what is
+        committed. Entries and results are returned as of version 0, a delete as True. Several writes of a key count as
+        one. Raises MixedWorkflows for the global context together with other scopes, CommitTooLarge,
+        InvalidInput for ``purge``, ``operation_id`` and a version expected of what the block has written.
+        """
+        return AsyncTransactionContext(self, self._run)
+
     async def close(self) -> None:
         """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
         await self._run(self._close())
@@ -305,3 +341,23 @@ class AsyncWorkflowHandle(Handle):
     async def remove(self) -> None:
         """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
         await self._run(self._remove())
+
+
+class AsyncTransactionContext(TransactionBlock):
+    """See `AsyncWorkflowHandle.transaction`."""
+
+    def __init__(
+        self,
+        handle: AsyncWorkflowHandle,
+        run: Callable[[Flow[CommitResult | None]], Awaitable[CommitResult | None]],
+    ) -> None:
+        super().__init__(handle)
+        self._run = run
+
+    async def __aenter__(self) -> Transaction:
+        return self._begin()
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        flow = self._end(error)
+        if flow is not None:
+            await self._run(flow)

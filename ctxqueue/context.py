@@ -6,11 +6,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
 from ctxqueue.handles import (
     ENVIRONMENT_URL,
     Handle,
     Manager,
+    TransactionBlock,
     agent_of,
     named,
     namespace_and_settings,
@@ -22,9 +24,11 @@ from ctxqueue.stores.base import open_store
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.transactions import Transaction
     from ctxqueue.models import (
         Agent,
         Change,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
         ContextEntry,
         ContextPriority,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
         SweepReport,
@@ -107,6 +112,18 @@ class SharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return self.driver.run(self._erase(agent_id, user_id))
+
+    def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""
+        return self.driver.run(self._dead_letters(workflow_id, limit, cursor))
+
+    def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again, by the next sweep; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=False))
+
+    def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter for good; False if there is none of this id."""
+        return self.driver.run(self._revive(letter_id, drop=True))
 
     def close(self) -> None:
         """Close the connections."""
@@ -302,6 +319,18 @@ class WorkflowHandle(Handle):
         """Lay values over what the agent keeps for itself here; read it as ``view().agent_state``."""
         return self._run(self._set_agent_state(state))
 
+    def transaction(self) -> TransactionContext:
+        """Stage the writes of this agent to this workflow inside the block, to go out as one commit.
+
+        Wrong input raises at once. In a task they are committed once its body has returned, before the task has ended:
+        a body that raises or retries writes nothing, and one that runs again, perhaps with other keys, gets the first
+        outcome. Elsewhere they are committed at the end of the block, unless that raises. Reads see what is
+        committed. Entries and results are returned as of version 0, a delete as True. Several writes of a key count as
+        one. Raises MixedWorkflows for the global context together with other scopes, CommitTooLarge,
+        InvalidInput for ``purge``, ``operation_id`` and a version expected of what the block has written.
+        """
+        return TransactionContext(self, self._run)
+
     def close(self) -> None:
         """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
         self._run(self._close())
@@ -309,3 +338,27 @@ class WorkflowHandle(Handle):
     def remove(self) -> None:
         """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
         self._run(self._remove())
+
+    def on_commit(self, *, using: str | None = None) -> AfterCommit:
+        """Return what does this handle's writes once the surrounding Django transaction has committed.
+
+        They are lost if it rolls back. ``using`` names the database, as for Django. Raises ConfigurationError
+        without Django.
+        """
+        return AfterCommit(self, using)
+
+
+class TransactionContext(TransactionBlock):
+    """See `WorkflowHandle.transaction`."""
+
+    def __init__(self, handle: WorkflowHandle, run: Callable[[Flow[CommitResult | None]], CommitResult | None]) -> None:
+        super().__init__(handle)
+        self._run = run
+
+    def __enter__(self) -> Transaction:
+        return self._begin()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        flow = self._end(error)
+        if flow is not None:
+            self._run(flow)

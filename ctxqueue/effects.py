@@ -128,6 +128,8 @@ class Logged(msgspec.Struct, frozen=True, array_like=True):
     """Of the entry that was written or removed."""
     was_sensitive: bool = False
     """Of what a put was written over."""
+    agent_id: str = ""
+    """Who made it, where one revision holds the updates of several agents; empty: the record's agent."""
 
 
 class LogRecord(msgspec.Struct, frozen=True):
@@ -205,6 +207,13 @@ class LoadCatalogue(Effect[list[str]], frozen=True):
 Operation = Literal["put", "set", "append", "increment", "maximum", "minimum", "keep", "delete", "purge"]
 
 
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """One of several updates that one write makes of an address: who made it, and whether it is sensitive after it."""
+
+    agent_id: str
+    sensitive: bool
+
+
 class Write(msgspec.Struct, frozen=True):
     """One address of a commit.
 
@@ -230,6 +239,9 @@ class Write(msgspec.Struct, frozen=True):
     """As in ``meta``; for the log."""
     depends_on: tuple[str, ...] = ()
     """Keys; entered in the workflow's graph."""
+    steps: tuple[Step, ...] = ()
+    """With ``put``: the updates that it is made of. Each has a version and a place in the log of its own; the values
+    between them never stood there, and are not kept. None: one step, of the commit's agent."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -271,6 +283,8 @@ class Committed(msgspec.Struct, frozen=True):
     """Addresses with more waiters than one commit looks at: to be paged through with `FanOut`."""
     addresses: tuple[str, ...] = ()
     """Diverged under an operation id: what the first call wrote, as this one may have named other keys."""
+    left: int = 0
+    """After a drain's commit: updates that wait behind those it has settled."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -299,12 +313,48 @@ class Refused(msgspec.Struct, frozen=True):
         "closed",
         "graph_moved",
         "moved",
+        "answered",
+        "not_the_drain",
     ]
     detail: str = ""
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """A stored update that leaves the inbox, and what came of it.
+
+    applied: its journal (``owner``) gets ``digest`` and the versions of ``places``. failed: its journal gets
+    ``failure``. kept: its journal has the outcome, now or by the commit's own call.
+    """
+
+    update_id: str
+    owner: str
+    kind: Literal["applied", "failed", "kept"]
+    digest: bytes = b""
+    places: tuple[tuple[int, int], ...] = ()
+    """(ordinal of a write, how many later steps were made over this update's): its version is the write's less that."""
+    failure: bytes = b""
+    report: Outgoing | None = None
+    """A message that brings the outcome to whoever waits for it: goes into the outbox."""
+
+
+class Settling(msgspec.Struct, frozen=True):
+    """What a commit does to its workflow's inbox.
+
+    With a ``drain_id`` it is refused (not_the_drain) unless that drain holds the inbox; the first ``trim`` updates
+    leave the queue, and the announcement is withdrawn if none is left. It is refused (answered, with ordinals) if
+    updates that are not ``kept`` have an outcome already.
+    """
+
+    settled: tuple[Settled, ...]
+    drain_id: bytes = b""
+    trim: int = 0
+    lease_us: int = 0
+
+
 class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     """Write up to 200 addresses as one revision, together with journal, log, history, waiters and outbox.
+
+    With ``settling`` it may write nothing, and does that in a closed workflow too.
 
     Over ``max_entries`` or ``max_bytes`` entries are removed to make room, at most 100: first expired ones, then low,
     then medium ones, those written longest ago first; never one that this commit writes, nor one that a run just
@@ -328,6 +378,7 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     """Refuse (graph_moved) unless the head's ``graph`` is still this: what was checked for cycles."""
     even_closed: bool = False
     """Write to a closed workflow too: only to erase."""
+    settling: Settling | None = None
 
 
 # --- attempts, parking -----------------------------------------------------------------------------------------
@@ -507,7 +558,7 @@ class Due(msgspec.Struct, frozen=True):
     """Something to be done: ``detail`` is a run id for deadline, standby and ready, an address for fan_out."""
 
     shard: int
-    kind: Literal["expiry", "deadline", "standby", "ready", "fan_out", "idle", "end"]
+    kind: Literal["expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"]
     workflow_id: str
     detail: str
     score_us: int
@@ -622,6 +673,157 @@ class Settle(Effect[None], frozen=True):
 
     shard: int
     item_ids: tuple[str, ...]
+
+
+# --- the inbox -------------------------------------------------------------------------------------------------
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """stored: it waits. send: it waits, and no drain is on its way: publish one. known: it has an outcome already.
+
+    The others: nothing was stored.
+    """
+
+    answer: Literal["stored", "send", "known", "full", "no_workflow", "closed"]
+
+
+class Enqueue(Effect[Enqueued], frozen=True):
+    """Store an update in a workflow's inbox until it is settled; one that is there already stays as it is.
+
+    Queued, it is for the workflow's drain: unless one is announced and not overdue, its announcement is due after the
+    lease. Else its own message is due again after the lease, after twice that, and so on, at most an hour.
+    """
+
+    workflow_id: str
+    update_id: str
+    owner: str
+    """Of its journal."""
+    payload: bytes
+    queued: bool
+    outgoing: Outgoing
+    """Not queued: its message. Queued: the message that reports its outcome; empty if nobody waits for one."""
+    drain: Outgoing
+    """The drain's message."""
+    limit: int
+    """Updates that an inbox holds at most, dead letters among them."""
+    lease_us: int
+    life_us: int = 0
+    """After so long it is dropped instead of being sent again; 0: never."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of an update: ``failure``, or a revision and versions by address."""
+
+    revision: int = 0
+    addresses: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    failure: bytes = b""
+
+
+class StoredUpdate(msgspec.Struct, frozen=True):
+    """An update in an inbox."""
+
+    update_id: str
+    payload: bytes
+    outgoing: Outgoing
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Where an update stands: stored, with an outcome, both (a dead letter), or neither."""
+
+    head: bool
+    """Whether the workflow is there."""
+    stored: StoredUpdate | None = None
+    attempts: int = 0
+    outcome: Outcome | None = None
+
+
+class FindUpdate(Effect[Found], frozen=True):
+    """Look for an update; ``attempt``: count an attempt at it first."""
+
+    workflow_id: str
+    update_id: str
+    owner: str
+    attempt: bool
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """What a drain is answered. ``crashes``: drains that held the inbox and ended without settling anything."""
+
+    answer: Literal["batch", "empty", "busy", "no_workflow"]
+    crashes: int = 0
+    updates: tuple[StoredUpdate, ...] = ()
+
+
+class Draw(Effect[Drawn], frozen=True):
+    """Take hold of a workflow's inbox and read the updates that wait longest.
+
+    At most ``limit`` and about ``max_bytes``, one at least; only one after ``careful_after`` crashes, and so for the
+    next 100 updates.
+    """
+
+    workflow_id: str
+    drain_id: bytes
+    limit: int
+    careful_after: int
+    lease_us: int
+    max_bytes: int = PAGE_BYTES
+
+
+class LetGo(Effect[None], frozen=True):
+    """Let go of the inbox: the next drain takes hold of it at once, without counting a crash."""
+
+    workflow_id: str
+    drain_id: bytes
+
+
+class Bury(Effect[bool], frozen=True):
+    """Make an update a dead letter: it stays in the inbox, and nobody tries it. False: it is not there, or not held.
+
+    ``drain_id``: the drain that holds the inbox, whose first update it is; empty: it is not queued.
+    """
+
+    workflow_id: str
+    update_id: str
+    owner: str
+    drain_id: bytes
+    about: bytes
+    """For the list of dead letters."""
+    failure: bytes
+    horizon_us: int
+    reports: bool
+    """Send its report, so that who waits for it learns of the failure."""
+
+
+class LoadDead(Effect[tuple[bool, list[tuple[str, bytes]]]], frozen=True):
+    """Read dead letters in the order of their ids, those after ``after``.
+
+    Reply: whether the workflow is there, and (id, what is known of it) pairs.
+    """
+
+    workflow_id: str
+    after: str
+    limit: int
+
+
+class Revive(Effect[bool], frozen=True):
+    """Put a dead letter back to be tried, due at once; or ``drop`` it. False: there is none of this id."""
+
+    workflow_id: str
+    update_id: str
+    owner: str
+    drop: bool
+
+
+class Remind(Effect[int], frozen=True):
+    """Send by the outbox what is due in an inbox: up to ``limit`` overdue updates, or the drain's announcement.
+
+    Reply: how many messages.
+    """
+
+    due: Due
+    limit: int
+    lease_us: int
 
 
 # --- outside the store -----------------------------------------------------------------------------------------

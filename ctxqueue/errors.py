@@ -10,6 +10,7 @@
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
     │   ├── CapacityError  CircularDependencyError
+    │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
     │   └── StaleOperation  OperationDiverged  AttemptSuperseded
@@ -128,6 +129,25 @@ class CapacityError(StateError):
 
 class CircularDependencyError(StateError):
     """Entries would depend on each other in a circle; the message names the path."""
+
+
+class InboxFull(StateError):
+    """As many updates wait in the workflow's inbox as it holds; nothing was stored.
+
+    ``retry_after`` says in how many seconds to try again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UpdateAbandoned(StateError):
+    """A stored update was tried several times without an outcome and is a dead letter now; it can be replayed."""
+
+
+class UpdatePending(StateError, TimeoutError):
+    """A stored update has no outcome yet."""
 
 
 class DependencyTimeout(StateError, TimeoutError):

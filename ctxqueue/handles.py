@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
-from ctxqueue.flows import ending, erasing, histories, reading, states, sweeping, updating, viewing, writing
+from ctxqueue.flows import ending, erasing, histories, inbox, reading, states, sweeping, updating, viewing, writing
+from ctxqueue.flows.staging import Step
 from ctxqueue.flows.terms import Terms
-from ctxqueue.identity import WorkflowRef, current_workflow
-from ctxqueue.models import OPERATOR, Agent, checked_name
+from ctxqueue.flows.transactions import Transaction, staged, staging
+from ctxqueue.flows.transactions import current as open_transactions
+from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow
+from ctxqueue.models import OPERATOR, Agent, CommitResult, Put, checked_name
+from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
 from ctxqueue.settings import Settings
 
@@ -25,12 +29,11 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
         Change,
-        CommitResult,
         ContextEntry,
         ContextScope,
+        DeadLetter,
         EraseReport,
         Page,
-        Put,
         SweepReport,
         WorkflowContext,
     )
@@ -146,6 +149,12 @@ class Manager:
             raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
         return (yield from sweeping.sweep(self.terms, limit))
 
+    def _dead_letters(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[DeadLetter]]:
+        return inbox.dead_letters(workflow_id, limit, cursor)
+
+    def _revive(self, letter_id: str, *, drop: bool) -> Flow[bool]:
+        return inbox.revive(letter_id, drop=drop)
+
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
 
@@ -191,16 +200,30 @@ class Handle:
         current_workflow.reset(workflow)
         current_handle.reset(handle)
 
+    @property
+    def terms(self) -> Terms:
+        """What its manager's flows go by."""
+        return self._terms
+
     def _open(self, metadata: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))
         return context
 
     def _put(self, key: str, put: Put, operation_id: str | None, *, create: bool = False) -> Flow[ContextEntry]:
+        staging = self._staging(operation_id)
+        if staging is not None:
+            step = Step("create" if create else "put", writing.checked(self._terms, self.agent, key, put))
+            return staged(staging, _not_yet(self.agent, step), step)
         return writing.put(
             self._terms, self.workflow_id, self.agent, key, put, operation_id=operation_id, create=create
         )
 
     def _update(self, updates: Mapping[str, Any], merge_strategy: str, operation_id: str | None) -> Flow[CommitResult]:
+        staging = self._staging(operation_id)
+        if staging is not None:
+            changes = updating.checked_changes(self._terms, self.workflow_id, self.agent, updates, merge_strategy)
+            steps = [Step("update", change, merge_strategy) for change in changes]
+            return staged(staging, _staged_result([change.address.key for change in changes]), *steps)
         return updating.update(self._terms, self.workflow_id, self.agent, updates, merge_strategy, operation_id)
 
     def _get(
@@ -227,6 +250,12 @@ class Handle:
         purge: bool,
     ) -> Flow[bool]:
         address = writing.target(self.agent, key, scope, group)
+        staging = self._staging()
+        if staging is not None:
+            if purge:
+                raise InvalidInput(f"purge of {key!r} is final at once: call it outside the transaction")
+            change = writing.checked_at(self._terms, address, Put(None, expected_version=expected_version))
+            return staged(staging, True, Step("delete", change))  # noqa: FBT003 - what delete answers
         return writing.delete(
             self._terms, self.workflow_id, self.agent, address, expected_version=expected_version, purge=purge
         )
@@ -258,13 +287,67 @@ class Handle:
         return reading.etag(self.workflow_id)
 
     def _set_agent_state(self, state: Mapping[str, Any]) -> Flow[CommitResult]:
+        staging = self._staging()
+        if staging is not None:
+            step = Step("update", states.state_change(self._terms, self.agent, state), states.MERGE)
+            return staged(staging, _staged_result([step.change.address.key]), step)
         return states.set_agent_state(self._terms, self.workflow_id, self.agent, state)
+
+    def _staging(self, operation_id: str | None = None) -> Transaction | None:
+        """Return the open transaction that takes this handle's writes."""
+        transaction = staging(self._terms, self.workflow_id, self.agent)
+        if transaction is not None and operation_id is not None:
+            raise InvalidInput("a write in a transaction has no operation_id: the transaction is one call")
+        return transaction
 
     def _close(self) -> Flow[None]:
         return ending.close(self._terms, self.workflow_id)
 
     def _remove(self) -> Flow[None]:
         yield from ending.remove(self._terms, self.workflow_id)
+
+
+class TransactionBlock:
+    """A ``with`` block in which the writes of a handle are staged; what it yields has ``result`` once committed."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._transaction = Transaction(handle._terms, handle.workflow_id, handle.agent)  # noqa: SLF001 - its own
+        self._token: Token[tuple[Transaction, ...]] | None = None
+
+    def _begin(self) -> Transaction:
+        if self._token is not None:
+            raise InvalidInput("a transaction has one block: make another transaction()")
+        handle = self._handle
+        if staging(handle._terms, handle.workflow_id, handle.agent) is not None:  # noqa: SLF001 - its own
+            raise InvalidInput(f"a transaction in workflow {handle.workflow_id!r} is open already: its block goes on")
+        self._token = open_transactions.set((*open_transactions.get(), self._transaction))
+        return self._transaction
+
+    def _end(self, error: BaseException | None) -> Flow[CommitResult | None] | None:
+        """Return what commits it, if that is now; in a task it is the task's end."""
+        if self._token is not None:
+            open_transactions.reset(self._token)
+        if error is not None:
+            return None
+        attempt = current_attempt.get()
+        if attempt is not None:
+            attempt.staged.append(self._transaction)
+            return None
+        return self._transaction.commit()
+
+
+def _staged_result(keys: list[str]) -> CommitResult:
+    return CommitResult(0, dict.fromkeys(keys, 0), replayed=False, attempts=0, fired=0)
+
+
+def _not_yet(agent: Agent, step: Step) -> ContextEntry:
+    """Return an entry as it is staged: at version 0, of revision 0."""
+    change = step.change
+    what = writing.described(agent, change)
+    stamp = Stamp(0, bytes(8))
+    record = encode_record(stamp, 0, 0, 0, agent.agent_id.encode(), what.meta, change.packed)
+    return decode_entry(change.address, record)
 
 
 def packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:

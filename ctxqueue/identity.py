@@ -15,7 +15,7 @@ import uuid
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,8 @@ class Attempt:
     waited: float = 0.0
     """Seconds that the run was parked before this leg."""
     counters: dict[str, int] = field(default_factory=dict)
+    staged: list[Any] = field(default_factory=list)
+    """Transactions that go out at its end, in order."""
     counting: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """A run's tools may call from several threads."""
 

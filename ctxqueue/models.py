@@ -391,6 +391,21 @@ class EraseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A stored update that came to no outcome: it waits to be replayed or dropped, and is tried no more."""
+
+    id: str
+    workflow_id: str
+    agent_id: str
+    at: datetime
+    """When it was set aside."""
+    attempts: int
+    reason: str
+    size: int
+    """Bytes of the stored update; its values are not shown."""
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReport:
     """What one sweep did: ``scanned`` due items, of which some were renewed meanwhile (``kept``)."""
 

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     needs_timeout: float = 3600.0
     wait_replicas: int = 0
     """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
+    inbox_limit: int = 10_000
+    """Updates that wait in one workflow's inbox, dead letters among them."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):

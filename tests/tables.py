@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import delete, func, select
 
 from ctxqueue.records import decode_header
+from ctxqueue.stores.engine import inbox
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.sql import connecting, packing
 from ctxqueue.stores.sql.schema import (
@@ -21,6 +22,7 @@ from ctxqueue.stores.sql.schema import (
     parked,
     ready,
     runs,
+    updates,
     waiters,
     workflows,
 )
@@ -115,7 +117,7 @@ def _of_ready(connection: Connection) -> Iterator[str]:
 
 def _of_histories(connection: Connection) -> Iterator[str]:
     there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
-    for table in (log, history, guards, entries, parked, waiters):
+    for table in (log, history, guards, entries, parked, waiters, updates):
         for place in connection.execute(select(table.c.namespace, table.c.workflow_id).distinct()):
             if tuple(place) not in there:
                 yield f"{table.name} has rows of {place}, which is not there"
@@ -135,7 +137,7 @@ def _of_histories(connection: Connection) -> Iterator[str]:
 def _of_due(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
     for row in connection.execute(select(due)):
-        if row.kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end"}:
+        if row.kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
             yield f"{row.kind} is due, which nobody knows"
         elif row.kind not in {"standby", "ready"} and row.workflow_id not in there:
             yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"
@@ -155,4 +157,25 @@ def _of_calls(connection: Connection) -> Iterator[str]:
             yield f"{place}: its journal has {counted[place]} calls, not as its record says"
 
 
-CHECKS = (_of_workflows, _of_parked, _of_ready, _of_histories, _of_due, _of_calls)
+def _of_inboxes(connection: Connection) -> Iterator[str]:
+    due_us = {(row.namespace, row.workflow_id, row.kind): row.due_us for row in connection.execute(select(due))}
+    held: dict[tuple[str, str], list[Any]] = {}
+    for row in connection.execute(select(updates)):
+        held.setdefault((row.namespace, row.workflow_id), []).append(row)
+        if [row.place, row.remind_us, row.about].count(None) != 2:
+            yield f"{row.update_id!r} is not one of queued, to be sent again, and dead"
+    for row in connection.execute(select(workflows)):
+        place = (row.namespace, row.workflow_id)
+        stored = held.get(place, [])
+        box = inbox.of(cast("Any", row))
+        queued = [update.place for update in stored if update.place is not None]
+        if (box.stored, box.queued) != (len(stored), len(queued)):
+            yield f"{place}: its inbox holds {len(stored)} updates, {len(queued)} queued, not as its row says"
+        if queued and (*place, "inbox") not in due_us:
+            yield f"{place}: updates wait for a drain that nobody announces"
+        reminders = [update.remind_us for update in stored if update.remind_us is not None]
+        if reminders and due_us.get((*place, "updates"), float("inf")) > min(reminders):
+            yield f"{place}: the first stored update is not due in time"
+
+
+CHECKS = (_of_inboxes, _of_workflows, _of_parked, _of_ready, _of_histories, _of_due, _of_calls)

@@ -43,7 +43,7 @@ from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ctxqueue.effects import Refused
+    from ctxqueue.effects import Refused, Settling
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
     from ctxqueue.models import Agent
@@ -79,13 +79,14 @@ def commit(
     writes: tuple[Write, ...],
     edges: Edges | None = None,
     expected_head: bytes = b"",
+    settling: Settling | None = None,
     *,
     even_closed: bool = False,
 ) -> Flow[tuple[Committed | Conflict, int]]:
     """Commit once. Return the reply and how many parked tasks were released; a refusal is raised.
 
     ``edges`` are the dependencies that may be new: they must close no circle. ``expected_head``: the commit that must
-    still be the workflow's newest.
+    still be the workflow's newest. ``settling`` is what it does to the workflow's inbox.
     """
     check_size(writes)
     commit_id = os.urandom(8)
@@ -103,6 +104,7 @@ def commit(
             app=terms.app,
             lease_us=terms.lease_us,
             graph=graph,
+            settling=settling,
             expected_head=expected_head,
             even_closed=even_closed,
         )
@@ -110,16 +112,16 @@ def commit(
         if isinstance(reply, Conflict):
             return reply, 0
         if isinstance(reply, Committed):
-            return reply, (yield from _follow_up(terms, workflow_id, reply))
+            return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
-            path = yield from _named(workflow_id, agent, circular, edges or {})
+            path = yield from named_circle(workflow_id, agent, circular, edges or {})
             raise CircularDependencyError(
                 f"in workflow {workflow_id!r} {path} would be a circle of dependencies: nothing was written"
             )
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
         elif reply.reason != "graph_moved":
-            raise _refusal(reply, workflow_id, writes, call)
+            raise refusal(reply, workflow_id, writes, call)
 
 
 NO_GRAPH = -1
@@ -133,7 +135,7 @@ def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]
     return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
 
 
-def _named(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
+def named_circle(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
     """Return a circle's path; keys that the agent neither gave itself nor may read are left out."""
     given = {*(address.rpartition("\0")[2] for address in edges), *(key for keys in edges.values() for key in keys)}
     _, records = yield from do(Load(workflow_id, tuple(dict.fromkeys(circular))))
@@ -147,7 +149,8 @@ def _named(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) ->
     return " -> ".join(path)
 
 
-def _follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
+def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
+    """Publish what a commit fired, and go through long lists of waiters; return how many parked tasks were released."""
     fired = committed.fired
     yield from publish(terms, workflow_id, committed.outgoing)
     for address in committed.pending:
@@ -168,9 +171,10 @@ def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow
             yield from do(Settle(terms.shard_of(workflow_id), taken))
 
 
-def _refusal(  # noqa: C901, PLR0911 - one answer a reason
+def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
     refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
 ) -> CtxqueueError | MergeInClient:
+    """Return the error for a commit that was refused."""
     match refused.reason:
         case "no_workflow":
             return unknown_workflow(workflow_id)
@@ -209,8 +213,10 @@ def _refusal(  # noqa: C901, PLR0911 - one answer a reason
                 f"workflow {workflow_id!r} is at revision {refused.detail} and has changed since it was read: nothing"
                 " was written. Read it again and decide"
             )
-        case "graph_moved":
-            raise AssertionError("a moved graph is checked again")
+        case "not_the_drain":
+            return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
+        case "graph_moved" | "answered":
+            raise AssertionError(f"{refused.reason} is looked at where it is asked for")
 
 
 def closed_workflow(workflow_id: str) -> WorkflowClosed:

@@ -9,7 +9,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import Due, Expire, FanOut, Flow, PeekDue, Publish, Release, Settle, TakeOutgoing, do
+from ctxqueue.effects import Due, Expire, FanOut, Flow, PeekDue, Publish, Release, Remind, Settle, TakeOutgoing, do
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import ending
 from ctxqueue.flows.committing import FAN_OUT_PAGE, publish
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 SHARDS_A_BATCH = 256
 ENTRIES_A_STEP = 100
 OUTGOING_A_BATCH = 50
+REMINDERS_A_STEP = 100
 
 
 def _batches(terms: Terms) -> Iterator[tuple[int, ...]]:
@@ -71,6 +72,9 @@ def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]
     if due.kind == "end":
         yield from ending.go_on_ending(terms, due.workflow_id)
         return 0, 0, True
+    if due.kind in ("inbox", "updates"):
+        sent = yield from do(Remind(due, REMINDERS_A_STEP, terms.lease_us))
+        return 0, 0 if sent else 1, True
     released = yield from do(Release(due, terms.lease_us, terms.bounds.horizon_us))
     if released == "given_up":
         logger.error(

@@ -27,6 +27,7 @@ from ctxqueue.records import Stamp, Standing, decode_meta
 from ctxqueue.rules import merging
 
 if TYPE_CHECKING:
+    from ctxqueue.effects import Settling
     from ctxqueue.flows.terms import Terms
 
 MAX_ROUNDS = 1_000
@@ -43,15 +44,16 @@ def update(
     updates: Mapping[str, Any],
     merge_strategy: str,
     operation_id: str | None = None,
+    settling: Settling | None = None,
 ) -> Flow[CommitResult]:
     """Merge some values into what stands there, as one commit; concurrent updates all take effect.
 
     What must be merged here is first merged with what this process last wrote there, else with what it reads now. The
     commit refuses if something else stands there, and the refusal brings that. A call that was made before is
-    recognised by the commit, whatever was merged.
+    recognised by the commit, whatever was merged. ``settling`` is what it does to its home's inbox.
     """
-    changes = _checked(terms, workflow_id, agent, updates, merge_strategy)
-    return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id))
+    changes = checked_changes(terms, workflow_id, agent, updates, merge_strategy)
+    return (yield from merged(terms, workflow_id, agent, changes, merge_strategy, operation_id, settling))
 
 
 def merged(
@@ -61,15 +63,13 @@ def merged(
     changes: list[Change],
     merge_strategy: str,
     operation_id: str | None = None,
+    settling: Settling | None = None,
 ) -> Flow[CommitResult]:
     """Merge changes that have been checked and stand in the caller's order."""
     keys = [change.address.key for change in changes]
     # In one order, whatever the caller's: a body that runs again may name its keys in another.
     changes = sorted(changes, key=lambda change: change.encoded)
-    homes = {home_of(workflow_id, change.address.scope) for change in changes}
-    if len(homes) > 1:
-        raise MixedWorkflows("one update addresses the global context or the workflow, not both: make two calls")
-    home = homes.pop()
+    home = home_of_all(workflow_id, changes)
     addresses = [change.encoded for change in changes]
     with Identified(f"update:{merge_strategy}", home, agent.agent_id, addresses, operation_id) as call:
         digest = digest_of(call, merge_strategy, changes)
@@ -80,7 +80,8 @@ def merged(
         while True:
             rounds += 1
             try:
-                reply, fired = yield from commit(terms, home, agent, call, digest, merge.writes(home), edges)
+                writes = merge.writes(home)
+                reply, fired = yield from commit(terms, home, agent, call, digest, writes, edges, settling=settling)
             except (MergeInClient, ValueTooLarge, CommitTooLarge) as refusal:
                 if not merge.can_do_otherwise(refusal):
                     raise
@@ -101,7 +102,24 @@ def merged(
     return CommitResult(reply.revision, _versions(keys, changes, reply), reply.replayed, attempts, fired)
 
 
-def _checked(
+def home_of_all(workflow_id: str, changes: list[Change]) -> str:
+    """Return the workflow that holds all of them; raises MixedWorkflows."""
+    homes = {home_of(workflow_id, change.address.scope) for change in changes}
+    if len(homes) > 1:
+        raise MixedWorkflows("one update addresses the global context or the workflow, not both: make two calls")
+    return homes.pop()
+
+
+def merged_onto(
+    terms: Terms, workflow_id: str, agent: Agent, merge_strategy: str, changes: list[Change], known: Records
+) -> tuple[Write, ...]:
+    """Return what an update writes if this is what stands there; raises VersionConflict, InvalidInput."""
+    merge = _Merge(terms, agent, merge_strategy, changes)
+    merge.suppose(known)
+    return merge.writes(workflow_id)
+
+
+def checked_changes(
     terms: Terms, workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str
 ) -> list[Change]:
     """Return the changes, in the caller's order; raises InvalidInput."""
@@ -134,6 +152,10 @@ IN_STORE: dict[str, Operation] = {
 """Strategies that a store carries out by itself, and its name for them; what else it merges is replaced."""
 
 
+Records = Mapping[str, bytes | None]
+"""By address; None: nothing stands there."""
+
+
 class _Merge:
     """One update on its way: which changes the server merges, and what is known of the others."""
 
@@ -146,6 +168,14 @@ class _Merge:
         self._known: dict[str, bytes | None] = {}
         self._guessed: dict[str, Standing | None] = {}
         self._written: dict[str, Write] = {}
+
+    def suppose(self, known: Records) -> None:
+        """Take these records for what stands there, and merge all with them here, but what `keep` leaves alone."""
+        for change in self._changes:
+            record = known.get(change.encoded)
+            self._known[change.encoded] = record
+            if self._strategy != "keep" or record is None or not self._merges_in_server(change):
+                self._here.add(change.encoded)
 
     def guess(self, workflow_id: str) -> Flow[None]:
         """Start from what this process last wrote, and read the rest; stamps that no longer hold are refused.

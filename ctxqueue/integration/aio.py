@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
 from ctxqueue.drivers import AsyncDriver
+from ctxqueue.integration import enqueuing
 from ctxqueue.integration.messages import publish
 from ctxqueue.stores.base import open_async_store
 from ctxqueue.stores.inprocess.aio import AsyncInprocessStore
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import Agent
+    from ctxqueue.pending import AsyncPendingUpdate
 
 
 class AsyncContextQueue(AsyncSharedContextManager):
@@ -40,8 +41,65 @@ class AsyncContextQueue(AsyncSharedContextManager):
         """Return the hold of an agent that is known already."""
         return AsyncWorkflowHandle(self, workflow_id, agent)
 
+    @overload
     async def enqueue_update(
-        self, workflow_id: str, agent_id: str, updates: Mapping[str, Any], **options: Any
-    ) -> AsyncResult[dict[str, Any]]:
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: Literal[False] = False,
+        as_task: bool = False,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool,
+        as_task: Literal[True],
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: Literal[True],
+        as_task: Literal[False] = False,
+        **apply_async_options: Any,
+    ) -> AsyncPendingUpdate: ...
+
+    async def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool = False,
+        as_task: bool = False,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]] | AsyncPendingUpdate:
         """Let a worker do the update; see `ContextQueue.enqueue_update`. The loop goes on while it is published."""
-        return await asyncio.to_thread(self._queue.enqueue_update, workflow_id, agent_id, updates, **options)
+        update = enqueuing.prepared(
+            *(self._queue, self.terms, workflow_id, agent_id, updates, merge_strategy, operation_id),
+            coalesce=coalesce,
+            as_task=as_task,
+            options=apply_async_options,
+        )
+        return await enqueuing.aenqueue(self._queue, self.driver, update)

@@ -6,7 +6,7 @@ and body of a chord, retries. A header that is there already stays, so that retr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import current_task
 from celery.signals import before_task_publish
@@ -71,7 +71,8 @@ def _parent(request: Context, task_id: str) -> str | None:
 
     For the body of a chord it is the group of its members: after a crash another one of them may send it again.
     """
-    if request.chord and request.group and cast("dict[str, Any]", request.chord)["options"].get("task_id") == task_id:
+    body: Any = request.chord
+    if body and request.group and body["options"].get("task_id") == task_id:
         return str(request.group)
     run: str | None = request.get(RUN)
     return run

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -17,7 +17,7 @@ from ctxqueue.clock import microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
-from ctxqueue.integration import cancelling, events, headers, schedule
+from ctxqueue.integration import cancelling, enqueuing, events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
@@ -27,7 +27,8 @@ from ctxqueue.models import Agent
 from ctxqueue.rules.dependencies import as_condition
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
-from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks
+from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks, inbox_drains
+from ctxqueue.tasks.context_updates import UpdateSignatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
+    from ctxqueue.models import DeadLetter, Page
+    from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
 
 """How Celery spells a Redis, and how redis-py does."""
@@ -108,7 +111,7 @@ class ContextQueue:
         return bool(self.app.finalized)  # type: ignore[attr-defined]  # celery-types leaves it out
 
     def _register(self, **_signal: object) -> None:
-        for module in (context_updates, cleanup_sweeps, dependency_callbacks):
+        for module in (context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks):
             module.register(self)
         schedule.add_entries(self.app)
 
@@ -247,6 +250,7 @@ class ContextQueue:
         """
         return cancelling.cancel(self, task_id)
 
+    @overload
     def enqueue_update(
         self,
         workflow_id: str,
@@ -255,15 +259,82 @@ class ContextQueue:
         *,
         merge_strategy: str = "smart_merge",
         operation_id: str | None = None,
+        coalesce: Literal[False] = False,
+        as_task: bool = False,
         **apply_async_options: Any,
-    ) -> AsyncResult[dict[str, Any]]:
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool,
+        as_task: Literal[True],
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]]: ...
+
+    @overload
+    def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: Literal[True],
+        as_task: Literal[False] = False,
+        **apply_async_options: Any,
+    ) -> PendingUpdate: ...
+
+    def enqueue_update(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        updates: Mapping[str, Any],
+        *,
+        merge_strategy: str = "smart_merge",
+        operation_id: str | None = None,
+        coalesce: bool = False,
+        as_task: bool = False,
+        **apply_async_options: Any,
+    ) -> AsyncResult[dict[str, Any]] | PendingUpdate:
         """Let a worker do the update; its result is ``{"revision", "versions", "replayed"}`` or the typed error.
 
-        Wrong input is refused here, before anything is sent.
+        The update waits in the store until it has been done; its message only names it. With ``coalesce`` many are
+        done in one commit, and a `PendingUpdate` says what became of this one; with ``as_task`` too, an AsyncResult.
+        Wrong input is refused here, before anything is stored; so is an update of a workflow that was never opened
+        (WorkflowNotFound) or is closed, and one that is too many (InboxFull).
         """
-        return context_updates.enqueue(
-            self, workflow_id, agent_id, updates, merge_strategy, operation_id, apply_async_options
+        update = enqueuing.prepared(
+            *(self, self.manager.terms, workflow_id, agent_id, updates, merge_strategy, operation_id),
+            coalesce=coalesce,
+            as_task=as_task,
+            options=apply_async_options,
         )
+        return enqueuing.enqueue(self, update)
+
+    @property
+    def update(self) -> UpdateSignatures:
+        """Signatures that update a key with the result of the task before them: ``ctx.update.s(...)``."""
+        return UpdateSignatures(self)
+
+    def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
+        """Return the updates of a workflow that were set aside; see `SharedContextManager.dead_letters`."""
+        return self.manager.dead_letters(workflow_id, limit=limit, cursor=cursor)
+
+    def replay_dead_letter(self, letter_id: str) -> bool:
+        """Let a dead letter be tried again; see `SharedContextManager.replay_dead_letter`."""
+        return self.manager.replay_dead_letter(letter_id)
+
+    def drop_dead_letter(self, letter_id: str) -> bool:
+        """Remove a dead letter; see `SharedContextManager.drop_dead_letter`."""
+        return self.manager.drop_dead_letter(letter_id)
 
 
 def _called(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.canvas import Signature
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import EncodeError, KombuError, OperationalError
 from kombu.serialization import dumps, loads, prepare_accept_content
 
+from ctxqueue.errors import InvalidInput
 from ctxqueue.integration.headers import LEG
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ def as_published(body: Any, options: dict[str, Any]) -> bytes:
 def _packed(content: dict[str, Any], serializer: str | None) -> bytes:
     content_type, encoding, body = dumps(content, serializer=serializer)
     return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
+
+
+def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> bytes:
+    """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
+    signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
+    try:
+        return _packed(signature, app.conf.task_serializer)
+    except EncodeError as error:
+        raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
 
 
 def send(app: Celery, message: bytes, producer: Any) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from celery import Task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore
 
 from ctxqueue import codec
 from ctxqueue.clock import MICROSECONDS
@@ -19,29 +18,25 @@ from ctxqueue.errors import (
     CtxqueueError,
     DependencyNotReady,
     DependencyTimeout,
-    NotSerializable,
-    StoreUnavailable,
     WorkflowClosed,
 )
 from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
-from ctxqueue.integration import cancelling, events
-from ctxqueue.integration.chords import body_is_being_sent
+from ctxqueue.integration import events
+from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
-from ctxqueue.settings import MAX_SAVED_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
-    from ctxqueue.effects import Claimed
     from ctxqueue.handles import Handle
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import Agent
@@ -186,6 +181,7 @@ class ContextTask(PrivateTask):
 
     def _attempt(self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = self.context_queue.manager
+        delivery = Delivery(self.context_queue, self)
         if carried.workflow_id:
             self._check_namespace(carried.namespace)
         condition = self.condition(args, kwargs)
@@ -196,12 +192,12 @@ class ContextTask(PrivateTask):
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
         ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(self.request.id))
-        with self._given_back_without_a_store():
+        with delivery.given_back_without_a_store():
             claimed, missing = manager.driver.run(
                 attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
             )
         if claimed.answer not in ("run", "timeout", "closed"):
-            return self._not_ours(claimed, carried)
+            return delivery.not_ours(claimed, carried)
         needed = frozenset(keys_of(condition)) if condition else frozenset()
         attempt = Attempt(
             carried.run_id,
@@ -212,7 +208,7 @@ class ContextTask(PrivateTask):
             claimed.parked_us / MICROSECONDS,
         )
         if claimed.answer == "run" and missing and condition is not None:
-            missing = self._park(attempt, position, condition, missing)
+            missing = self._park(delivery, attempt, position, condition, missing)
         if carried.leg:
             events.resumed(self, attempt.waited)
         late: CtxqueueError | None = None
@@ -224,26 +220,15 @@ class ContextTask(PrivateTask):
         elif missing:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
-            return self._finished(attempt, late, args, kwargs)
-
-    def _not_ours(self, claimed: Claimed, carried: Carried) -> Any:
-        """Answer a message whose run has ended, waits, or is in another attempt's hands."""
-        if claimed.answer in ("done", "failed") and self.acks_late and body_is_being_sent(self):
-            # By this very run's first attempt, perhaps, which died over it: come again when Celery lets others try.
-            time.sleep(GIVE_BACK_SECONDS)
-            raise Reject("the body of its chord is being sent", requeue=True)
-        if claimed.answer == "done":
-            return codec.unpack(claimed.outcome)
-        if claimed.answer == "failed":
-            error = self.backend.exception_to_python(codec.unpack(claimed.outcome))
-            raise error
-        if claimed.answer == "cancelled":
-            cancelling.revoked(self)
-        logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self.name, claimed.answer)
-        raise Ignore
+            return delivery.finished(attempt, lambda: self._run_body(args, kwargs) if late is None else _too_late(late))
 
     def _park(
-        self, attempt: Attempt, position: Position, condition: Condition, missing: tuple[str, ...]
+        self,
+        delivery: Delivery,
+        attempt: Attempt,
+        position: Position,
+        condition: Condition,
+        missing: tuple[str, ...],
     ) -> tuple[str, ...]:
         """Park the run and raise Ignore; return what is missing if it is not to be parked after all.
 
@@ -256,10 +241,10 @@ class ContextTask(PrivateTask):
         timeout = self.needs_timeout if self.needs_timeout is not None else manager.terms.settings.needs_timeout
         flow = attempts.park(manager.terms, attempt, self.agent, condition, item, stored(self, following.leg), timeout)
         try:
-            with self._given_back_without_a_store():
+            with delivery.given_back_without_a_store():
                 armed, missing = manager.driver.run(flow)
         except AttemptSuperseded as error:
-            self._refused(attempt)
+            delivery.refused(attempt)
             raise Ignore from error
         if armed.answer == "parked":
             raise Ignore
@@ -278,81 +263,6 @@ class ContextTask(PrivateTask):
             current_attempt.reset(making)
             current_workflow.reset(workflow)
 
-    def _finished(
-        self, attempt: Attempt, late: CtxqueueError | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Run the body, unless what it needs cannot come any more, and record how it ended, before Celery does."""
-        try:
-            result = self._run_body(args, kwargs) if late is None else _too_late(late)
-        except Retry:
-            # Its successor is out, and may have taken over already.
-            if not self._end(attempt, "retried", b"") and self._refused(attempt):
-                raise Ignore from None
-            raise
-        except AttemptSuperseded as error:
-            logger.warning("run %s of %s: %s", attempt.run_id, self.name, error)
-            self._refused(attempt)
-            raise Ignore from error
-        except (Ignore, Reject):
-            self._finish(attempt, "done", b"")
-            raise
-        except Exception as error:
-            self._finish(attempt, "failed", self._packed_error(error))
-            raise
-        self._finish(attempt, "done", _kept(result))
-        return result
-
-    def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
-        if not self._end(attempt, state, outcome):
-            if not self._refused(attempt):
-                logger.warning("run %s of %s: attempt %d was taken over", attempt.run_id, self.name, attempt.epoch)
-            raise Ignore
-
-    def _refused(self, attempt: Attempt) -> bool:
-        """Look why an attempt may do no more; if its task was cancelled, say so to all that depend on it."""
-        manager = self.context_queue.manager
-        flow = attempts.is_cancelled(manager.terms, attempt, str(self.request.id))
-        with self._given_back_without_a_store():
-            cancelled = manager.driver.run(flow)
-        if cancelled:
-            cancelling.revoked(self)
-        return cancelled
-
-    def _end(self, attempt: Attempt, state: Any, outcome: bytes) -> bool:
-        manager = self.context_queue.manager
-        with self._given_back_without_a_store():
-            return manager.driver.run(attempts.finish(manager.terms, attempt, state, outcome))
-
-    @contextmanager
-    def _given_back_without_a_store(self) -> Iterator[None]:
-        """Give the message back to the broker if the store is away: what it asks for is not done, nor refused.
-
-        Without ``acks_late`` the broker does not have it any more, and the task fails with StoreUnavailable.
-        """
-        try:
-            yield
-        except StoreUnavailable as error:
-            if not self.acks_late:
-                raise
-            logger.warning("task %s [%s] goes back to the queue: %s", self.name, self.request.id, error)
-            time.sleep(GIVE_BACK_SECONDS)  # else it would come again at once, and again
-            raise Reject(error, requeue=True) from error
-
-    def _packed_error(self, error: Exception) -> bytes:
-        return _kept(self.backend.prepare_exception(error, serializer="json"))
-
 
 def _too_late(error: CtxqueueError) -> NoReturn:
     raise error
-
-
-def _kept(outcome: Any) -> bytes:
-    """Return a result or an error to repeat on a redelivery; nothing if it is too large or of a foreign type.
-
-    Then a redelivery runs the body again, with its calls replayed.
-    """
-    try:
-        packed = codec.pack(outcome)
-    except NotSerializable:
-        return b""
-    return packed if len(packed) <= MAX_SAVED_RESULT else b""

@@ -1,111 +1,103 @@
-"""``ctxqueue.context_update``: an update done by a worker, with its result."""
+"""``ctxqueue.context_update`` and ``ctxqueue.update_with_result``: an update done by a worker, with its result."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.utils.time import get_exponential_backoff_interval
 
-from ctxqueue import codec
 from ctxqueue.errors import StoreUnavailable
-from ctxqueue.flows import updating
-from ctxqueue.models import Agent, Put, checked_name
+from ctxqueue.flows import inbox
+from ctxqueue.flows.stored import UpdateRef
+from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT
+from ctxqueue.models import checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from celery import Task
-    from celery.result import AsyncResult
+    from celery.canvas import Signature
 
     from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import CommitResult
 
-NAME = "ctxqueue.context_update"
+NAME = CONTEXT_UPDATE
+WITH_RESULT = "ctxqueue.update_with_result"
 
 LONGEST_PAUSE = 600
 """Seconds between two tries while the store is away."""
 
-OPTIONS = tuple(name for name in Put.__struct_fields__ if name != "value")
+OPTIONS: dict[str, Any] = {
+    "bind": True,
+    "shared": False,
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "ignore_result": False,
+    "soft_time_limit": 60,
+    "time_limit": 90,
+    "max_retries": 10,
+}
 
 
 def register(queue: ContextQueue) -> None:
-    """Add the task to the queue's app."""
+    """Add the tasks to the queue's app."""
 
-    @queue.app.task(
-        name=NAME,
-        base=queue.PlainTask,
-        bind=True,
-        shared=False,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        ignore_result=False,
-        soft_time_limit=60,
-        time_limit=90,
-        max_retries=10,
-    )
+    @queue.app.task(name=NAME, base=queue.PlainTask, **OPTIONS)
     def context_update(
-        self: Task[..., Any],
-        workflow_id: str,
-        agent_id: str,
-        payload: str,
-        merge_strategy: str,
-        operation_id: str | None = None,
+        self: Task[..., Any], home: str, agent_id: str, update_id: str, purpose: str = ""
     ) -> dict[str, Any]:
+        """Do one stored update; or, as a report, say what its drain has done."""
+        manager = queue.manager
+        attempts = inbox.ATTEMPTS + self.request.retries
+        try:
+            result = manager.driver.run(inbox.carry_out(manager.terms, UpdateRef(home, agent_id, update_id), attempts))
+        except StoreUnavailable as error:
+            _again(self, error)
+        return shown(result, replayed=result.replayed and purpose != REPORT)
+
+    @queue.app.task(name=WITH_RESULT, base=queue.PlainTask, **OPTIONS)
+    def update_with_result(
+        self: Task[..., Any], value: Any, workflow_id: str, agent_id: str, key: str, merge_strategy: str
+    ) -> dict[str, Any]:
+        """Update one key with what the task before has returned."""
         # One message is one operation, however often it is delivered or retried.
-        operation = operation_id
-        if operation is None:
-            operation = f"update:{self.request.get('ctxqueue_run') or self.request.id}"
+        operation = f"update:{self.request.get('ctxqueue_run') or self.request.id}"
         handle = queue.workflow(workflow_id, agent_id=agent_id)
         try:
-            result = handle.update(unpacked(payload), merge_strategy=merge_strategy, operation_id=operation)
+            result = handle.update({key: value}, merge_strategy=merge_strategy, operation_id=operation)
         except StoreUnavailable as error:
-            # Celery would show the payload in the next message.
-            shown = {name: self.request.get(name) for name in ("argsrepr", "kwargsrepr")}
-            pause = get_exponential_backoff_interval(1, self.request.retries, LONGEST_PAUSE, full_jitter=True)
-            raise self.retry(exc=error, countdown=pause, **shown) from error
-        return {"revision": result.revision, "versions": dict(result.versions), "replayed": result.replayed}
+            _again(self, error)
+        return shown(result, replayed=result.replayed)
 
 
-def enqueue(
-    queue: ContextQueue,
-    workflow_id: str,
-    agent_id: str,
-    updates: Mapping[str, Any],
-    merge_strategy: str,
-    operation_id: str | None,
-    options: dict[str, Any],
-) -> AsyncResult[dict[str, Any]]:
-    """Publish one update; raises InvalidInput for what the worker would refuse whatever stands there."""
-    checked_name(workflow_id, "workflow_id")
-    # The update itself, as far as its first effect: what it refuses until then it refuses whatever stands there.
-    flow = updating.update(
-        queue.manager.terms, workflow_id, Agent(agent_id), updates, merge_strategy, operation_id or "checked"
-    )
-    next(flow)
-    flow.close()
-    # Values are nobody's business who watches messages go by.
-    shown = f"({workflow_id!r}, {agent_id!r}, <{len(updates)} keys>)"
-    task: Task[..., Any] = queue.app.tasks[NAME]
-    return task.apply_async(
-        (workflow_id, agent_id, packed(updates), merge_strategy, operation_id),
-        **{"argsrepr": shown, "kwargsrepr": "{}", **options},
-    )
+def _again(task: Task[..., Any], error: StoreUnavailable) -> NoReturn:
+    # Celery would show what came in, values too, in the next message.
+    hidden = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
+    pause = get_exponential_backoff_interval(1, task.request.retries, LONGEST_PAUSE, full_jitter=True)
+    raise task.retry(exc=error, countdown=pause, **hidden) from error
 
 
-def packed(updates: Mapping[str, Any]) -> str:
-    """Return updates as text that every message serialiser takes."""
-    plain = {key: _packed_put(value) if isinstance(value, Put) else [value] for key, value in updates.items()}
-    return b64encode(codec.pack(plain)).decode()
+def shown(result: CommitResult, *, replayed: bool) -> dict[str, Any]:
+    """Return a result as a result backend keeps it: no values."""
+    return {"revision": result.revision, "versions": dict(result.versions), "replayed": replayed}
 
 
-def _packed_put(put: Put) -> list[Any]:
-    given = {name: getattr(put, name) for name in OPTIONS if getattr(put, name) is not None}
-    if "ttl" in given and not isinstance(given["ttl"], int | float):
-        given["ttl"] = given["ttl"].total_seconds()
-    return [put.value, given]
+class UpdateSignatures:
+    """Makes signatures that update a key with the result of the task before them: ``ctx.update.s(...)``."""
 
+    def __init__(self, queue: ContextQueue) -> None:
+        self._queue = queue
 
-def unpacked(payload: str) -> dict[str, Any]:
-    """Undo `packed`."""
-    plain = codec.unpack(b64decode(payload))
-    return {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
+    def s(
+        self, workflow_id: str, *, key: str, agent_id: str, merge_strategy: str = "smart_merge"
+    ) -> Signature[dict[str, Any]]:
+        """Return a signature for chains, chord bodies and callbacks; raises InvalidName, UnknownStrategy.
+
+        Its value is the previous task's result; its own is ``{"revision", "versions", "replayed"}``.
+        """
+        checked_name(workflow_id, "workflow_id")
+        inbox.checked_place(self._queue.manager.terms, agent_id, key, merge_strategy)
+        task: Task[..., Any] = self._queue.app.tasks[WITH_RESULT]
+        given = {"workflow_id": workflow_id, "agent_id": agent_id, "key": key, "merge_strategy": merge_strategy}
+        signature: Signature[dict[str, Any]] = task.signature(kwargs=given)
+        # The value is nobody's business who watches messages go by.
+        signature.options.update(argsrepr="(<result>,)", kwargsrepr=repr({**given, "key": "<key>"}))
+        return signature

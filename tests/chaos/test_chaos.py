@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.3
 """Of the kills, to land while a body runs or between commit and ack."""
 
-LONG = [pytest.mark.long, pytest.mark.timeout(1_800)]
 
-
-@pytest.mark.parametrize(("seconds", "tasks"), [(12, 300), pytest.param(600, 20_000, marks=LONG)])
+# Where a kill lands is chance: what a share of them must do can only be told of many.
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize(("seconds", "tasks"), [(60, 2_000), (600, 20_000)])
 def test_killed_and_stopped_workers_cost_no_effect_and_double_none(seconds: float, tasks: int, tmp_path: Path) -> None:
     seed = random.randrange(1_000_000)  # noqa: S311
     outcome = run(tmp_path, seconds=seconds, tasks=tasks, seed=seed)

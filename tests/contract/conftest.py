@@ -11,7 +11,7 @@ __all__ = ["started", "tidy_redis"]
 
 VARIANTS = {
     *("test_server_matrix.py", "test_cluster.py", "test_cluster_async.py", "test_sentinel.py"),
-    *("test_postgres_async.py", "test_sqlite_async.py"),
+    *("test_postgres.py", "test_postgres_async.py", "test_sqlite_async.py", "test_redis_async.py"),
 }
 """Stores that share their scripts, or their statements, with one that ``./dev test`` runs the whole contract on."""
 

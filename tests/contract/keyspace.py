@@ -3,8 +3,9 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y``, ``:h:<address>``: parts of a workflow, as long as its ``m`` is
-  there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then expires;
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d``, ``:h:<address>``: parts of a workflow, as long as its
+  ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
+  expires;
 - ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
 
 Everything else (attempts, journals, operations, lanes) must expire.
@@ -31,7 +32,7 @@ Client = redis.Redis | redis.RedisCluster
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:metadata"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgy])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|i)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgyuqind])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
@@ -100,12 +101,13 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
     if expiries and due.get(f"expiry\0\0{name}\0\0".encode(), float("inf")) > min(expiries.values()):
         yield "the first expiry is not due in time"
     yield from _of_parked(client, prefix, name, due)
+    yield from _of_inbox(client, prefix, name, due)
 
 
 def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     """Of a workflow that is not there."""
     fields: Any = client.hkeys(f"{prefix}:t")
-    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgy"):
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqind"):
         yield "parts without a head"
     elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
         yield "messages without a workflow never expire, or there is something else"
@@ -123,6 +125,21 @@ def _of_indexes(client: Client, prefix: str, kept: set[bytes], revision: int) ->
     log: Any = client.xrange(f"{prefix}:l")
     if [item for item, _ in log] != [b"%d-1" % each for each in range(revision - len(log) + 1, revision + 1)]:
         yield "the log has not one record a revision, up to the newest"
+
+
+def _of_inbox(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
+    stored = set(client.hkeys(f"{prefix}:u"))
+    queued: list[bytes] = client.lrange(f"{prefix}:q", 0, -1)  # type: ignore[assignment]
+    alone = dict(_zset(client, f"{prefix}:i"))
+    dead = [member.partition(b"\0\0\0")[0] for member, _ in _zset(client, f"{prefix}:d")]
+    if sorted([*queued, *alone, *dead]) != sorted(stored):
+        yield f"stored updates {stored} are not those queued {queued}, alone {set(alone)} and dead {dead}"
+    if not set(client.hkeys(f"{prefix}:n")) <= set(alone):
+        yield "attempts are counted at updates that are not there"
+    if queued and f"inbox\0\0{name}\0\0".encode() not in due:
+        yield "updates wait for a drain that nobody announces"
+    if alone and due.get(f"updates\0\0{name}\0\0".encode(), float("inf")) > min(alone.values()):
+        yield "the first stored update is not due in time"
 
 
 def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
@@ -154,7 +171,7 @@ def _of_shard(client: Client, tag: str) -> Iterator[str]:
         yield "outbox items and their messages do not match"
     for member, _ in _zset(client, f"{tag}:due"):
         kind, workflow, detail = member.decode().split("\0\0", 2)
-        if kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end"}:
+        if kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
             yield f"{kind} is due, which nobody knows"
         elif kind == "ready":
             if not client.hexists(f"{tag}:{quote(workflow, safe=' ')}:t", f"n:{detail}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,25 @@ import pytest
 
 from ctxqueue import connect
 from ctxqueue import effects as fx
-from ctxqueue.flows import attempts, ending, erasing, reading, sweeping, updating, viewing, writing
+from ctxqueue.errors import VersionConflict
+from ctxqueue.flows import (
+    attempts,
+    draining,
+    ending,
+    erasing,
+    inbox,
+    reading,
+    stored,
+    sweeping,
+    updating,
+    viewing,
+    writing,
+)
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
+from ctxqueue.pending import PendingUpdate
 from ctxqueue.rules.dependencies import all_of, as_condition
+from ctxqueue.testing.contract.inbox import DRAIN, Clerk
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from tests.waiting import wait_until
 
@@ -344,3 +360,104 @@ def test_an_erasure(worker: Worker) -> None:
             assert [entry.agent_id for key in ("a", "b") for entry in handle.history(key)] == ["bob_1"]
 
     assert at_each_point(worker, begin, check) >= 8
+
+
+@pytest.fixture
+def clerk(place: Place) -> Iterator[Clerk]:
+    clerk = Clerk(place.url, lease=LEASE)
+    clerk.manager.workflow(WORKFLOW).open()
+    yield clerk
+    clerk.manager.close()
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_an_update_on_its_way_into_an_inbox(clerk: Clerk, *, queued: bool) -> None:
+    """Either it was never stored, or whatever it needs is sent by the sweep."""
+    keys: list[str] = []
+    handle = clerk.manager.workflow(WORKFLOW)
+
+    def begin() -> fx.Flow[Any]:
+        keys.append(f"k{len(keys)}")
+        ref = stored.UpdateRef(WORKFLOW, "ann_1", keys[-1])
+        message = fx.Outgoing(f"app\0{keys[-1]}", keys[-1].encode())
+        payload = stored.packed(WORKFLOW, {keys[-1]: 1}, "replace")
+        return inbox.enqueue(clerk.manager.terms, ref, payload, outgoing=message, drain=DRAIN if queued else None)
+
+    def check(_effects: int) -> None:
+        update = PendingUpdate(clerk.manager.driver, stored.UpdateRef(WORKFLOW, "ann_1", keys[-1]))
+        clerk.published.clear()  # and is lost with the process
+        wanted = b"drain" if queued else keys[-1].encode()
+
+        def sent() -> bool:
+            clerk.sweep()
+            return wanted in clerk.deliver()
+
+        wait_until(sent, "the sweep sends what sets it going")
+        clerk.drain() if queued else clerk.carry_out(update)
+        assert update.state == "APPLIED"
+        assert handle[keys[-1]] == 1
+
+    assert at_each_point(clerk, begin, check) == (2 if queued else 1)
+
+
+def test_a_stored_update_that_is_carried_out(clerk: Clerk) -> None:
+    keys: list[str] = []
+    handle = clerk.manager.workflow(WORKFLOW)
+    expected = itertools.cycle([None, 7])
+
+    def begin() -> fx.Flow[Any]:
+        keys.append(f"k{len(keys)}")
+        clerk.stored({keys[-1]: Put([1], expected_version=next(expected))}, "append", operation=keys[-1])
+        return quietly(inbox.carry_out(clerk.manager.terms, stored.UpdateRef(WORKFLOW, "ann_1", keys[-1])))
+
+    def check(_effects: int) -> None:
+        update = PendingUpdate(clerk.manager.driver, stored.UpdateRef(WORKFLOW, "ann_1", keys[-1]))
+        for _ in range(2):
+            clerk.manager.driver.run(quietly(inbox.carry_out(clerk.manager.terms, stored.UpdateRef.parse(update.id))))
+        assert update.state in ("APPLIED", "FAILED")
+        assert handle.get(keys[-1]) is None if update.state == "FAILED" else handle[keys[-1]] == [1]
+
+    assert at_each_point(clerk, begin, check) >= 2
+
+
+def quietly(flow: fx.Flow[Any]) -> fx.Flow[Any]:
+    try:
+        yield from flow
+    except VersionConflict:
+        return
+
+
+def test_a_drain(clerk: Clerk) -> None:
+    """Wherever it dies, each update is settled once."""
+    rounds: list[list[PendingUpdate]] = []
+    handle = clerk.manager.workflow(WORKFLOW)
+
+    def begin() -> fx.Flow[Any]:
+        key = f"k{len(rounds)}"
+        rounds.append(
+            [clerk.queued({key: [each]}, "append", operation=f"{key}-{each}", reports=True) for each in range(3)]
+        )
+        rounds[-1].append(
+            clerk.queued({key: Put([9], expected_version=9)}, "append", operation=f"{key}-wrong", reports=True)
+        )
+        return draining.drain(clerk.manager.terms, WORKFLOW, 10)
+
+    def check(_effects: int) -> None:
+        key = f"k{len(rounds) - 1}"
+        reports = {f"{key}-{each}".encode() for each in (0, 1, 2, "wrong")}
+        seen: Counter[bytes] = Counter()
+
+        def all_settled() -> bool:
+            clerk.drain()
+            clerk.sweep()
+            seen.update(clerk.deliver())
+            return all(update.state != "PENDING" for update in rounds[-1]) and reports <= seen.keys()
+
+        wait_until(all_settled, "all are settled and reported")
+        assert [update.state for update in rounds[-1]] == ["APPLIED"] * 3 + ["FAILED"]
+        assert handle[key] == [0, 1, 2]
+        entry = handle.get(key)
+        assert entry is not None
+        assert entry.version == 3
+
+    assert at_each_point(clerk, begin, check) >= 6

@@ -9,6 +9,9 @@ import pytest
 
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
+from ctxqueue.effects import Draw, LetGo, Outgoing, do
+from ctxqueue.flows import draining, inbox
+from ctxqueue.flows.stored import UpdateRef, packed
 from ctxqueue.models import CommitResult, ContextEntry, Put, WorkflowContext
 from tests.waiting import wait_until
 
@@ -75,6 +78,42 @@ CALLS: dict[str, Callable[[SharedContextManager, WorkflowHandle], Any]] = {
     "sweep": lambda manager, _: manager.cleanup_expired_contexts().complete,
     "erase": lambda manager, wf: manager.erase(user_id=wf.workflow_id).entries,
 }
+
+
+def enqueued(manager: SharedContextManager, wf: WorkflowHandle, *, queued: bool) -> UpdateRef:
+    ref = UpdateRef(wf.workflow_id, "analyst_001", "stored")
+    payload = packed(wf.workflow_id, {"list": [7]}, "append")
+    drain = Outgoing("app\0drain", b"drain") if queued else None
+    manager.driver.run(inbox.enqueue(manager.terms, ref, payload, drain=drain))
+    return ref
+
+
+def carried_out(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    """Stored by one call, carried out by another, whose reply is that of the journal if it was lost."""
+    ref = enqueued(manager, wf, queued=False)
+    result = manager.driver.run(inbox.carry_out(manager.terms, ref))
+    return list(result.versions.values())
+
+
+def drained(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    ref = enqueued(manager, wf, queued=True)
+    done = manager.driver.run(draining.drain(manager.terms, wf.workflow_id, 10))
+    return done, list(manager.driver.run(inbox.wait(ref, 1.0)).versions.values())
+
+
+def buried_and_revived(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    ref = enqueued(manager, wf, queued=True)
+    run = manager.driver.run
+    effect = Draw(wf.workflow_id, b"drain id", 10, 2, manager.terms.lease_us)
+    run(do(effect))
+    run(inbox.bury(manager.terms, ref, b"", 5, "it died", b"drain id"))
+    letters = [letter.attempts for letter in manager.dead_letters(wf.workflow_id)]
+    manager.replay_dead_letter(str(ref))
+    run(do(LetGo(wf.workflow_id, b"drain id")))
+    return letters, run(draining.drain(manager.terms, wf.workflow_id, 10))
+
+
+CALLS |= {"carry out": carried_out, "drain": drained, "bury and revive": buried_and_revived}
 
 
 def prepared(manager: SharedContextManager) -> WorkflowHandle:

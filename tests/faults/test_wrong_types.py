@@ -11,9 +11,10 @@ import redis
 
 from ctxqueue import effects as fx
 from ctxqueue.errors import StoreUnavailable
-from ctxqueue.flows import attempts, updating, writing
+from ctxqueue.flows import attempts, draining, inbox, updating, writing
+from ctxqueue.flows.stored import UpdateRef, packed
 from ctxqueue.identity import Attempt, current_attempt
-from ctxqueue.models import Address, ContextScope, Put
+from ctxqueue.models import Address, Agent, ContextScope, Put
 from ctxqueue.rules.dependencies import all_of, as_condition, resolve
 from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.testing.contract.runs import AGENT, Worker
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 WORKFLOW = "q3-close"
 HORIZON = 3_600_000_000
 LEASE = 30_000_000
+INBOX = {18, 19, 20, 21}
+"""Keys of a commit that settles no stored update has no business with."""
 COMMIT_ID = struct.pack(">d", 1.5)
 
 
@@ -236,6 +239,80 @@ def end_of_all(worker: Worker) -> fx.Effect[Any]:
     return fx.End(WORKFLOW, 10, (), "app", LEASE, HORIZON)
 
 
+CLERK = Agent("clerk_1")
+DRAIN_ID = b"drain id"
+
+
+def stored(worker: Worker, operation: str, *, queued: bool) -> UpdateRef:
+    """An update waits in the inbox."""
+    terms = worker.manager.terms
+    updates = {"old": {"b": 2}}
+    ref = inbox.checked(terms, WORKFLOW, CLERK.agent_id, updates, "smart_merge", operation)
+    outgoing = fx.Outgoing(f"app\0{operation}", b"message")
+    drain = fx.Outgoing("app\0drain", b"drain") if queued else None
+    flow = inbox.enqueue(terms, ref, packed(WORKFLOW, updates, "smart_merge"), outgoing=outgoing, drain=drain)
+    worker.manager.driver.run(flow)
+    return ref
+
+
+def enqueue(worker: Worker, *, queued: bool) -> fx.Effect[Any]:
+    stored(worker, "first", queued=False)
+    ref = UpdateRef(WORKFLOW, CLERK.agent_id, "second")
+    drain = fx.Outgoing("app\0drain", b"drain")
+    return fx.Enqueue(WORKFLOW, ref.update_id, ref.owner, b"payload", queued, fx.Outgoing("", b""), drain, 10, LEASE)
+
+
+def find(worker: Worker) -> fx.Effect[Any]:
+    ref = stored(worker, "o", queued=False)
+    return fx.FindUpdate(WORKFLOW, ref.update_id, ref.owner, attempt=True)
+
+
+def draw(worker: Worker) -> fx.Effect[Any]:
+    stored(worker, "o", queued=True)
+    return fx.Draw(WORKFLOW, DRAIN_ID, 10, 2, LEASE)
+
+
+def drain_commit(worker: Worker) -> fx.Effect[Any]:
+    """One that settles two updates, reports them and leaves a third."""
+    for operation in ("o1", "o2"):
+        stored(worker, operation, queued=True)
+    flow = draining.drain(worker.manager.terms, WORKFLOW, 1)
+    reply: Any = None
+    while not isinstance(effect := flow.send(reply), fx.Commit):
+        reply = None if isinstance(effect, fx.Wait) else worker.manager.store.perform(effect)
+    stored(worker, "o3", queued=True)
+    return effect
+
+
+def let_go(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(draw(worker))
+    return fx.LetGo(WORKFLOW, DRAIN_ID)
+
+
+def bury(worker: Worker) -> fx.Effect[Any]:
+    ref = stored(worker, "o", queued=True)
+    worker.manager.store.perform(fx.Draw(WORKFLOW, DRAIN_ID, 10, 2, LEASE))
+    return fx.Bury(WORKFLOW, ref.update_id, ref.owner, DRAIN_ID, b"about", b"failure", HORIZON, reports=True)
+
+
+def dead(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(bury(worker))
+    return fx.LoadDead(WORKFLOW, "", 10)
+
+
+def revive(worker: Worker) -> fx.Effect[Any]:
+    buried = bury(worker)
+    worker.manager.store.perform(buried)
+    assert isinstance(buried, fx.Bury)
+    return fx.Revive(WORKFLOW, buried.update_id, buried.owner, drop=False)
+
+
+def remind(worker: Worker, kind: Any) -> fx.Effect[Any]:
+    stored(worker, "o", queued=kind == "inbox")
+    waited(worker)
+    return fx.Remind(fx.Due(worker.manager.store.shard_of(WORKFLOW), kind, WORKFLOW, "", 0), 10, LEASE)
+
+
 SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     # scene, number of keys, those that it has no business with
     "open": (open_again, 4, set()),
@@ -249,10 +326,11 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "forget": (forget, 2, set()),
     "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
     "catalogue": (catalogue, 1, set()),
-    "commit": (commit, 21, {20}),
-    "commit in a lane": (commit_in_a_lane, 18, {4, 5, 7, 8, 9, 10, 17}),
-    "commit that evicts": (evicting, 18, {7, 8, 9, 10, 14, 18}),
-    "purge": (purge, 18, {7, 8, 9, 10, 17}),
+    "commit": (commit, 25, INBOX | {24}),
+    "commit in a lane": (commit_in_a_lane, 22, INBOX | {4, 5, 7, 8, 9, 10, 17}),
+    "commit that evicts": (evicting, 22, INBOX | {7, 8, 9, 10, 14, 22}),
+    "purge": (purge, 22, INBOX | {7, 8, 9, 10, 17}),
+    "commit of a drain": (drain_commit, 24, {4, 5, 7, 17}),
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),
@@ -268,15 +346,37 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "release of a standby": (release_standby, 7, set()),
     "release once more": (release_again, 7, {7}),
     "fan out": (fan_out, 8, set()),
-    "close": (lambda _worker: fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON), 3, set()),
-    "end that releases": (end_of_parked, 16, {2, 3, 4, 5, 8, 10, 11}),
-    "end that forgets": (end_of_history, 18, {2, 3, 4, 5, 7, 8, 10, 11, 17, 18}),
-    "end that removes": (end_of_all, 16, {2, 3, 4, 5, 7, 8, 10, 11}),
+    "close": (lambda _worker: fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON), 4, set()),
+    "end that releases": (end_of_parked, 21, {2, 3, 4, 5, 8, 10, 11, *range(17, 22)}),
+    "end that forgets": (end_of_history, 23, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 24)}),
+    "end that removes": (end_of_all, 21, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 22)}),
+    "enqueue": (lambda worker: enqueue(worker, queued=False), 6, set()),
+    "enqueue for a drain": (lambda worker: enqueue(worker, queued=True), 6, set()),
+    "find an update": (find, 4, set()),
+    "draw": (draw, 4, set()),
+    "let go": (let_go, 2, set()),
+    "bury": (bury, 10, set()),
+    "dead letters": (dead, 2, set()),
+    "revive": (revive, 7, set()),
+    "remind of a drain": (lambda worker: remind(worker, "inbox"), 8, set()),
+    "remind of updates": (lambda worker: remind(worker, "updates"), 8, set()),
     "take": (take, 2, set()),
     "settle": (settle, 2, set()),
     "peek": (lambda _worker: fx.PeekDue((0,), 10), 1, set()),
 }
-READS = {"load", "page", "peek", "open", "since", "log", "history", "addresses of history", "graph", "catalogue"}
+READS = {
+    "dead letters",
+    "load",
+    "page",
+    "peek",
+    "open",
+    "since",
+    "log",
+    "history",
+    "addresses of history",
+    "graph",
+    "catalogue",
+}
 """Scenes that change nothing."""
 
 
@@ -286,8 +386,12 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
+def is_list(key: str) -> bool:
+    return ":h:" in key or key.endswith(":q")
+
+
 def foreign(client: redis.Redis, key: str) -> None:
-    if ":h:" in key:
+    if is_list(key):
         client.hset(key, "somebody", "else's")
     else:
         client.rpush(key, "somebody else's")
@@ -328,7 +432,7 @@ def test_a_key_of_another_type_stops_the_call_before_it_writes(
     before = dumps(client)
     if number in unused:
         worker.manager.store.perform(effect)
-        assert client.type(key) == (b"hash" if ":h:" in key else b"list")
+        assert client.type(key) == (b"hash" if is_list(key) else b"list")
     else:
         with pytest.raises(StoreUnavailable, match="holds another type: something else writes under our prefix"):
             worker.manager.store.perform(effect)

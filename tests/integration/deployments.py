@@ -95,10 +95,10 @@ class Deployment:
         (message,) = self.all_intercepted()
         return message
 
-    def all_intercepted(self) -> list[bytes]:
-        """Return the messages that were published to the queue aside, in order."""
+    def all_intercepted(self, queue: str = ASIDE) -> list[bytes]:
+        """Return the messages that were published to a queue that no worker reads, in order."""
         messages = []
-        while raw := self.redis.rpop(ASIDE):
+        while raw := self.redis.rpop(queue):
             fields = json.loads(raw)
             fields["properties"]["delivery_info"]["routing_key"] = QUEUE
             messages.append(json.dumps(fields).encode())

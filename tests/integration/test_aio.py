@@ -72,10 +72,24 @@ def test_an_update_can_be_enqueued_from_a_coroutine(queue: ctxqueue.ContextQueue
     assert wf["rows"] == [1, 2]
 
 
+def test_a_coalesced_update_is_awaited(queue: ctxqueue.ContextQueue) -> None:
+    queue.workflow("w").open()
+
+    async def producer() -> Any:
+        update = await queue.aio.enqueue_update("w", "analyst", {"rows": [1]}, coalesce=True)
+        assert isinstance(update, ctxqueue.AsyncPendingUpdate)
+        result = await update.get()
+        return await update.state, dict(result.versions)
+
+    assert asyncio.run(producer()) == ("APPLIED", {"rows": 1})
+
+
 def test_the_loop_goes_on_while_the_broker_does_not_answer(paused: EmbeddedServer) -> None:
     queue = coroutines.build(
         {"broker_url": paused.url(), "result_backend": "cache+memory://", "ctxqueue_backend_url": "memory://"}
     )
+
+    queue.workflow("w").open()
 
     async def producer() -> int:
         sending = asyncio.ensure_future(queue.aio.enqueue_update("w", "analyst", {"rows": [1]}))

@@ -97,6 +97,5 @@ def test_no_event_of_an_update_shows_its_keys_or_values(site: Deployment, seen: 
     assert result.get(SECONDS)["revision"] == 1
     wait_until(lambda: "task-succeeded" in [event["type"] for event in of(seen, result.id)], "its end is seen")
     assert "classified" not in str(of(seen, result.id))
-    assert [event["args"] for event in of(seen, result.id) if event["type"] == "task-received"] == [
-        f"('{workflow.workflow_id}', 'web_extractor_001', <1 keys>)"
-    ]
+    (args,) = [event["args"] for event in of(seen, result.id) if event["type"] == "task-received"]
+    assert args.startswith(f"('{workflow.workflow_id}', 'web_extractor_001', ")

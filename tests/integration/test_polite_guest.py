@@ -18,7 +18,13 @@ from tests.integration.deployments import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OURS = {"ctxqueue.context_update", "ctxqueue.cleanup_sweep", "ctxqueue.dependency_callbacks"}
+OURS = {
+    "ctxqueue.cleanup_sweep",
+    "ctxqueue.context_update",
+    "ctxqueue.dependency_callbacks",
+    "ctxqueue.drain_inbox",
+    "ctxqueue.update_with_result",
+}
 
 
 def in_full(app: Celery) -> dict[str, Any]:

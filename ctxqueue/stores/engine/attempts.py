@@ -159,7 +159,7 @@ def once(state: State, effect: fx.Once) -> fx.Remembered:
     held.run.epoch = effect.epoch
     held.run.ends_us = max(held.run.ends_us, held.now_us + effect.horizon_us)
     state.save_run(effect.workflow_id, effect.run_id, held.run)
-    answer = Answer(b"", 0, held.now_us, b"", (), (), "", effect.value)
+    answer = Answer(b"", 0, held.now_us, b"", (), (), "", value=effect.value)
     state.journal(effect.workflow_id, place, Journaled(answer, 0), held.run.ends_us)
     return fx.Remembered("kept", effect.value)
 

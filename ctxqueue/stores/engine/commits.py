@@ -8,7 +8,7 @@ from ctxqueue import effects as fx
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.identity import LANE_SECONDS
 from ctxqueue.settings import MAX_RUN_CALLS
-from ctxqueue.stores.engine import eviction, waiters, writes
+from ctxqueue.stores.engine import eviction, inbox, waiters, writes
 from ctxqueue.stores.engine.entries import expiry_of
 from ctxqueue.stores.engine.state import Answer, Entry, Journaled, Wanted
 
@@ -28,7 +28,11 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
     workflow, now = held.workflow, held.now_us
     if workflow is None or workflow.removing:
         return fx.Refused("no_workflow")
-    decided = _answered(effect, held, workflow) or writes.Decision(effect, workflow, held.records, now).made()
+    settling = effect.settling
+    refused = _answered(effect, held, workflow)
+    if refused is None and settling is not None:
+        refused = inbox.refused(state, workflow, settling, now)
+    decided = refused or writes.Decision(effect, workflow, held.records, now).made()
     if isinstance(decided, writes.Decided):
         decided = eviction.make_room(state, effect, workflow, decided, now) or decided
     if not isinstance(decided, writes.Decided):
@@ -36,10 +40,14 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
     considered = waiters.consider_arrivals(state, workflow, decided, now)
     _write(state, effect, workflow, now, decided)
     outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
-    if decided.changes or considered.fires:
+    left = 0
+    if settling is not None:
+        reports, left = inbox.settle(state, effect, settling, workflow, decided.versions, now)
+        outgoing += reports
+    if decided.changes or considered.fires or settling is not None:
         state.save(workflow)
     _remember(state, effect, held, place, decided)
-    return _committed(effect, workflow, now, decided, considered, outgoing)
+    return _committed(effect, workflow, now, decided, considered, outgoing, left)
 
 
 def _answered(  # noqa: PLR0911 - one answer a reason
@@ -52,7 +60,7 @@ def _answered(  # noqa: PLR0911 - one answer a reason
     earlier = _earlier(effect, held, workflow)
     if earlier is not None:
         return earlier
-    if workflow.closed_us and not effect.even_closed:
+    if workflow.closed_us and not effect.even_closed and (effect.writes or effect.settling is None):
         return fx.Refused("closed")
     if effect.expected_head and effect.expected_head != workflow.commit_id:
         return fx.Refused("moved", str(workflow.revision))
@@ -70,7 +78,7 @@ def _earlier(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed 
     first, number = held.journaled
     if effect.call.mode == "lane" and number != int(effect.call.call_id):
         return fx.Refused("stale", str(number)) if number > int(effect.call.call_id) else None
-    if first.incarnation != workflow.incarnation:
+    if first.incarnation != workflow.incarnation or first.failure:
         return None
     diverged = first.digest != effect.digest
     if diverged and effect.on_divergence == "error":
@@ -88,6 +96,7 @@ def _earlier(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed 
         outgoing=(),
         pending=(),
         addresses=first.addresses if diverged else (),
+        left=inbox.of(workflow).queued if effect.settling is not None else 0,
     )
 
 
@@ -140,6 +149,7 @@ def _committed(
     decided: Decided,
     considered: Considered,
     outgoing: tuple[fx.Outgoing, ...],
+    left: int,
 ) -> fx.Committed:
     return fx.Committed(
         revision=workflow.revision,
@@ -151,4 +161,5 @@ def _committed(
         fired=len(considered.fires),
         outgoing=outgoing,
         pending=considered.pending,
+        left=left,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine import waiters
+from ctxqueue.stores.engine import inbox, waiters
 from ctxqueue.stores.engine.state import Due
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def close(state: State, effect: fx.Close) -> Literal["closed", "kept", "no_workf
         state.clear_due([idle])
         return "no_workflow"
     if effect.idle_us is not None:
-        awaited = workflow.parked or state.any_ready(effect.workflow_id)
+        awaited = workflow.parked or inbox.of(workflow).stored or state.any_ready(effect.workflow_id)
         idle_at = (max(workflow.clock_us, now) if awaited else workflow.clock_us) + effect.idle_us
         if idle_at > now:
             state.set_due({idle: idle_at})
@@ -61,5 +61,6 @@ def end(state: State, effect: fx.End) -> fx.Ended:
     if following:
         return fx.Ended("more", history=tuple(following))
     state.drop(effect.workflow_id)
-    state.clear_due([name, Due("expiry", effect.workflow_id, ""), Due("idle", effect.workflow_id, "")])
+    kinds = ("expiry", "idle", "inbox", "updates")
+    state.clear_due([name, *(Due(kind, effect.workflow_id, "") for kind in kinds)])
     return fx.Ended("done")

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine import attempts, cancelling, commits, endings, entries, histories, outbox, released, waiters
+from ctxqueue.stores.engine import (
+    attempts,
+    cancelling,
+    commits,
+    drains,
+    endings,
+    entries,
+    histories,
+    inbox,
+    outbox,
+    released,
+    waiters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +48,14 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Finish: attempts.finish,
     fx.Release: attempts.release,
     fx.FanOut: waiters.fan_out,
+    fx.Enqueue: inbox.enqueue,
+    fx.FindUpdate: inbox.find_update,
+    fx.Draw: drains.draw,
+    fx.LetGo: drains.let_go,
+    fx.Bury: drains.bury,
+    fx.LoadDead: drains.load_dead,
+    fx.Revive: drains.revive,
+    fx.Remind: drains.remind,
     fx.PeekDue: outbox.peek,
     fx.TakeOutgoing: outbox.take,
     fx.Settle: outbox.settle,

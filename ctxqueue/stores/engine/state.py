@@ -42,6 +42,8 @@ class Workflow:
     """It is being removed: to callers it is not there."""
     graph: int = 0
     """Rises with each commit that adds a dependency."""
+    inbox: bytes = b""
+    """Its `Inbox`, packed; empty: there was never an update in it."""
 
     def head(self, now_us: int) -> fx.Head:
         """Return what callers are told of it."""
@@ -112,6 +114,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Of a named operation: what it wrote."""
     incarnation: str
     """Of the workflow: a call of an earlier one of this name is none of this one's."""
+    failure: bytes = b""
+    """Of a stored update that failed: to other calls there is no answer."""
     value: bytes = b""
     """Of a step whose result is kept."""
 
@@ -181,6 +185,46 @@ class Removable(NamedTuple):
     version: int
     size: int
     sensitive: bool
+
+
+class Inbox(msgspec.Struct, array_like=True):
+    """Who settles a workflow's queued updates. New fields go to the end, with a default."""
+
+    stored: int = 0
+    """Updates in it, dead letters among them."""
+    queued: int = 0
+    last: int = 0
+    """The highest place in the queue that was given."""
+    announced_us: int = 0
+    """Until when the announced drain is left alone; 0: none is announced."""
+    drain_id: bytes = b""
+    lease_us: int = 0
+    crashes: int = 0
+    careful: int = 0
+    """How many updates are still to be tried one by one."""
+    item_id: str = ""
+    """Of the drain's message."""
+    message: bytes = b""
+
+
+class StoredUpdate(msgspec.Struct, array_like=True):
+    """An update that waits for its outcome, or as a dead letter."""
+
+    update_id: str
+    payload: bytes
+    item_id: str
+    message: bytes
+    enqueued_us: int
+    queued: bool
+    ends_us: int
+    """When it is dropped instead of being sent again; 0: never."""
+    place: int | None = None
+    """In the queue."""
+    remind_us: int | None = None
+    """When its message is due again."""
+    attempts: int = 0
+    about: bytes | None = None
+    """Of a dead letter."""
 
 
 class State(Protocol):
@@ -322,6 +366,40 @@ class State(Protocol):
 
     def drop_ready(self, workflow_id: str, run: str) -> None:
         """Remove such a message."""
+        ...
+
+    # The inbox -------------------------------------------------------------------------------------------------------
+
+    def updates(self, workflow_id: str, update_ids: Collection[str]) -> Mapping[str, StoredUpdate]:
+        """Return those of the updates that are stored."""
+        ...
+
+    def first_queued(self, workflow_id: str, limit: int, max_bytes: int) -> Sequence[StoredUpdate]:
+        """Return the updates at the first places, at least one if there is one."""
+        ...
+
+    def first_reminders(self, workflow_id: str, limit: int) -> Sequence[StoredUpdate]:
+        """Return the updates of which the message is due again soonest."""
+        ...
+
+    def dead(self, workflow_id: str, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return dead letters in the order of their ids: id, and what is known of it."""
+        ...
+
+    def save_update(self, workflow_id: str, update: StoredUpdate) -> None:
+        """Write an update."""
+        ...
+
+    def remove_updates(self, workflow_id: str, update_ids: Collection[str]) -> None:
+        """Remove updates."""
+        ...
+
+    def journaled(self, workflow_id: str, owners: Collection[str], now_us: int) -> Mapping[str, Answer]:
+        """Return the answers of named operations."""
+        ...
+
+    def forget_answer(self, workflow_id: str, owner: str) -> None:
+        """Drop the answer of a named operation."""
         ...
 
     # What is due, and the outbox -------------------------------------------------------------------------------------

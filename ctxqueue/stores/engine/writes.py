@@ -145,18 +145,22 @@ class Decision:
         expires = now + write.ttl_us if write.ttl_us else 0
         if write.keep_expiry and not write.ttl_us and here.header and here.fresh is not None:
             expires = here.header.expires_us
-        stamp = Stamp((here.header.stamp.version if here.header else workflow.floor) + 1, self._effect.commit_id)
-        record = encode_record(stamp, workflow.revision + 1, now, expires, self._agent, meta, value)
+        first_version = (here.header.stamp.version if here.header else workflow.floor) + 1
+        stamp = Stamp(first_version + max(1, len(write.steps)) - 1, self._effect.commit_id)
+        writer = write.steps[-1].agent_id.encode() if write.steps else self._agent
+        record = encode_record(stamp, workflow.revision + 1, now, expires, writer, meta, value)
         written = traits(record)
         standing = here.traits
         if standing is not None and here.fresh is None:
             self._log("expired", write.address, standing.version, standing.version, sensitive=standing.sensitive)
+        steps = write.steps or (fx.Step(self._effect.agent_id, written.sensitive),)
+        before = here.version
         was_sensitive = standing is not None and here.fresh is not None and standing.sensitive
-        self._log(
-            *("put", write.address, stamp.version, here.version),
-            sensitive=written.sensitive,
-            was_sensitive=was_sensitive,
-        )
+        for version, step in enumerate(steps, start=first_version):
+            author = step.agent_id if step.agent_id != self._effect.agent_id else ""
+            change = fx.Logged("put", write.address, version, before, step.sensitive, was_sensitive, author)
+            decided.logged.append(change)
+            before, was_sensitive = version, step.sensitive
         if written.depends_on and written.depends_on != (standing.depends_on if standing else ()):
             decided.new_edges = True
         decided.versions.append(stamp.version)

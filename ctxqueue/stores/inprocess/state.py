@@ -15,6 +15,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import is_fresh, traits
 from ctxqueue.stores.engine.state import (
     NOTHING,
+    Answer,
     Due,
     Entry,
     Held,
@@ -23,9 +24,11 @@ from ctxqueue.stores.engine.state import (
     Ready,
     Removable,
     Run,
+    StoredUpdate,
     Wanted,
     Workflow,
 )
+from ctxqueue.stores.inprocess.inbox import StoredUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -48,6 +51,7 @@ class Contents:
     """By address, newest first."""
     guards: list[tuple[int, Tree]] = field(default_factory=list)
     """What released runs are about to read, and until when."""
+    updates: StoredUpdates = field(default_factory=StoredUpdates)
     parked: dict[str, Parked] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
     """Address -> runs registered on it, sorted."""
@@ -349,6 +353,42 @@ class MemoryState:
         self._ready[workflow_id].pop(run, None)
         if not self._ready[workflow_id]:
             del self._ready[workflow_id]
+
+    # The inbox -------------------------------------------------------------------------------------------------------
+
+    def updates(self, workflow_id: str, update_ids: Collection[str]) -> Mapping[str, StoredUpdate]:
+        """Return those of the updates that are stored."""
+        contents = self._workflows.get(workflow_id)
+        return contents.updates.found(update_ids) if contents else {}
+
+    def first_queued(self, workflow_id: str, limit: int, max_bytes: int) -> Sequence[StoredUpdate]:
+        """Return the updates at the first places, at least one if there is one."""
+        return self._workflows[workflow_id].updates.first_queued(limit, max_bytes)
+
+    def first_reminders(self, workflow_id: str, limit: int) -> Sequence[StoredUpdate]:
+        """Return the updates of which the message is due again soonest."""
+        return self._workflows[workflow_id].updates.first_reminders(limit)
+
+    def dead(self, workflow_id: str, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return dead letters in the order of their ids."""
+        return self._workflows[workflow_id].updates.dead(after, limit)
+
+    def save_update(self, workflow_id: str, update: StoredUpdate) -> None:
+        """Write an update."""
+        self._workflows[workflow_id].updates.save(update)
+
+    def remove_updates(self, workflow_id: str, update_ids: Collection[str]) -> None:
+        """Remove updates."""
+        self._workflows[workflow_id].updates.remove(update_ids)
+
+    def journaled(self, workflow_id: str, owners: Collection[str], now_us: int) -> Mapping[str, Answer]:
+        """Return the answers of named operations."""
+        found = {owner: self._journaled(workflow_id, Entry(owner, ""), now_us) for owner in owners}
+        return {owner: journaled.answer for owner, journaled in found.items() if journaled is not None}
+
+    def forget_answer(self, workflow_id: str, owner: str) -> None:
+        """Drop the answer of a named operation."""
+        self._places.pop((workflow_id, owner), None)
 
     # What is due, and the outbox -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from zlib import crc32
 SHARDS = 1_024
 """Fixed in a namespace's metadata when it is first used."""
 
-PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y")
+PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d")
 
 
 def metadata_key(namespace: str) -> str:
@@ -54,7 +54,8 @@ class WorkflowKeys(ShardKeys):
         # A ':' in an id must not make it look like another id with a part behind it.
         self.prefix = f"{self.tag}:{_quoted(workflow_id)}"
         self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS[:7])
-        self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:])
+        self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:12])
+        self.u, self.q, self.i, self.n, self.d = (f"{self.prefix}:{part}" for part in PARTS[12:])
 
     def history(self, address: str) -> str:
         """Return the key of the values kept of an address."""
@@ -67,7 +68,7 @@ class WorkflowKeys(ShardKeys):
     @property
     def task(self) -> str:
         """The key of what is known of a Celery task, where its id stands in the workflow's place."""
-        return f"{self.prefix}:i"
+        return f"{self.prefix}:b"
 
     def run(self, run_id: str) -> str:
         """Return the key of a run's record and journal."""

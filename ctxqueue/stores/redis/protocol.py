@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -13,50 +13,30 @@ from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.redis import scripts
-from ctxqueue.stores.redis.keys import ShardKeys, shard_keys, workflow_keys
+from ctxqueue.stores.redis.inbox_protocol import INBOX_CODECS
+from ctxqueue.stores.redis.keys import shard_keys, workflow_keys
+from ctxqueue.stores.redis.requests import (
+    Codec,
+    Request,
+    nothing,
+    number,
+    outbox_keys,
+    outgoing_of,
+    pack,
+    truth,
+    unpack,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator
 
-    from ctxqueue.stores.redis.scripts import Script
 
 E = TypeVar("E", bound="fx.Effect[Any]")
 
 FIELDS_OF_RUN = 10
 """What a run's record holds besides its calls, at most."""
 
-pack = msgspec.msgpack.Encoder().encode
-unpack = msgspec.msgpack.Decoder().decode
-
-
-class Sendable(Protocol):
-    """What becomes a command of the server."""
-
-    def words(self) -> tuple[str | bytes | int, ...]:
-        """Return it as it is sent."""
-        ...
-
-
-class Request(NamedTuple):
-    """One call of a script."""
-
-    script: Script
-    keys: Sequence[str]
-    args: Sequence[str | bytes | int]
-
-    def words(self) -> tuple[str | bytes | int, ...]:
-        """Return it as a command of the server."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
-
-
-class Codec(NamedTuple):
-    """Both directions for one effect; more than one request goes as a pipeline."""
-
-    encode: Callable[[str, Any], list[Request]]
-    decode: Callable[[Any, list[Any]], Any]
-
-
-CODECS: dict[type[fx.Effect[Any]], Codec] = {}
+CODECS: dict[type[fx.Effect[Any]], Codec] = dict(INBOX_CODECS)
 
 
 HEAD = 8
@@ -166,15 +146,20 @@ SENSITIVE_FLAG = 4
 WAS_SENSITIVE_FLAG = 8
 
 
-def _logged(kind: str, address: str, version: float, before: float, flags: int) -> fx.Logged:
-    sensitive, was_sensitive = bool(flags & SENSITIVE_FLAG), bool(flags & WAS_SENSITIVE_FLAG)
-    return fx.Logged(KINDS[kind], address, int(version), int(before), sensitive, was_sensitive)
+def _logged(flat: list[Any]) -> Iterator[fx.Logged]:
+    agent_id = ""
+    for i in range(0, len(flat), 5):
+        kind, address, version, before, flags = flat[i : i + 5]
+        if kind == "@":
+            agent_id = address
+        else:
+            sensitive, was_sensitive = bool(flags & SENSITIVE_FLAG), bool(flags & WAS_SENSITIVE_FLAG)
+            yield fx.Logged(KINDS[kind], address, int(version), int(before), sensitive, was_sensitive, agent_id)
 
 
 def _log_record(stream_id: bytes, commit_id: bytes, packed: bytes) -> fx.LogRecord:
     agent_id, at_us, *flat = unpack(packed)
-    changes = tuple(_logged(*flat[i : i + 5]) for i in range(0, len(flat), 5))
-    return fx.LogRecord(_revision_of(stream_id), commit_id, agent_id, int(at_us), changes)
+    return fx.LogRecord(_revision_of(stream_id), commit_id, agent_id, int(at_us), tuple(_logged(flat)))
 
 
 def _decode_log(_effect: fx.LoadLog, replies: list[Any]) -> tuple[fx.Head | None, int, list[fx.LogRecord]]:
@@ -224,10 +209,6 @@ def _encode_forget(namespace: str, effect: fx.Forget) -> list[Request]:
     return [Request(scripts.FORGET, all_keys, (effect.address, *effect.versions))]
 
 
-def _number(_effect: fx.Effect[int], replies: list[Any]) -> int:
-    return int(replies[0])
-
-
 def _encode_graph(namespace: str, effect: fx.LoadGraph) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     return [Request(scripts.GRAPH, (keys.m, keys.g), ())]
@@ -248,6 +229,17 @@ def _encode_catalogue(namespace: str, effect: fx.LoadCatalogue) -> list[Request]
 
 
 # --- commits ---------------------------------------------------------------------------------------------------
+
+
+NOTHING_SETTLED = fx.Settling(())
+NO_MESSAGE = fx.Outgoing("", b"")
+
+
+def _packed_steps(write: fx.Write) -> bytes:
+    """Return agent and flags of each step; only the last one's flags say whether the entry may be evicted."""
+    if not write.steps:
+        return b""
+    return pack([part for step in write.steps for part in (step.agent_id, SENSITIVE_FLAG if step.sensitive else 0)])
 
 
 def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
@@ -275,7 +267,10 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
         "" if effect.graph is None else effect.graph,
         effect.expected_head,
         1 if effect.even_closed else 0,
+        len(effect.writes),
     ]
+    settling = effect.settling or NOTHING_SETTLED
+    args += (settling.drain_id, settling.trim, effect.bounds.horizon_us // 1_000)
     for write in effect.writes:
         args += (
             write.operation,
@@ -288,40 +283,51 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
             1 if write.keep_expiry else 0,
             write.evictable + (SENSITIVE_FLAG if write.sensitive else 0),
             pack(write.depends_on) if write.depends_on else "",
+            _packed_steps(write),
+        )
+    for settled in settling.settled:
+        report = settled.report or NO_MESSAGE
+        args += (
+            settled.update_id,
+            settled.kind,
+            settled.digest,
+            pack([number for place in settled.places for number in place]),
+            settled.failure,
+            report.item_id,
+            report.message,
         )
     journal = keys.lane(call.owner) if call.mode == "lane" else keys.run(call.owner)
     record_of_run = keys.run(call.run_id) if call.run_id else journal
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
         *(journal, record_of_run, keys.l, keys.a, keys.s, keys.g, keys.y),
+        *(keys.u, keys.q, keys.i, keys.n),
         *(keys.history(write.address) for write in effect.writes),
+        *(keys.run(settled.owner) for settled in settling.settled),
     )
     return [Request(scripts.COMMIT, all_keys, args)]
-
-
-def _outgoing(flat: list[Any]) -> tuple[fx.Outgoing, ...]:
-    return tuple(fx.Outgoing(flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2))
 
 
 def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.Conflict | fx.Refused:
     reply = replies[0]
     status = reply[0].decode()
     if status == "ok":
-        _, revision, now, replayed, diverged, fired, commit_id, count = reply[:8]
-        versions_end = 8 + count
+        _, revision, now, replayed, diverged, fired, commit_id, left, count = reply[:9]
+        versions_end = 9 + count
         pending_end = versions_end + 1 + reply[versions_end]
         named = tuple(address.decode() for address in reply[versions_end + 1 : pending_end])
         return fx.Committed(
             revision=int(revision),
-            versions=tuple(int(version) for version in reply[8:versions_end]),
+            versions=tuple(int(version) for version in reply[9:versions_end]),
             now_us=int(now),
             commit_id=commit_id,
             replayed=bool(replayed),
             diverged=bool(diverged),
             fired=fired,
-            outgoing=_outgoing(reply[pending_end:]),
+            outgoing=outgoing_of(reply[pending_end:]),
             pending=() if replayed else named,
             addresses=named if replayed else (),
+            left=left,
         )
     if status == "conflict":
         pairs = [(reply[i], reply[i + 1]) for i in range(2, len(reply), 2)]
@@ -381,7 +387,7 @@ def _encode_cancel(namespace: str, effect: fx.Cancel) -> list[Request]:
 
 def _decode_cancel(_effect: fx.Cancel, replies: list[Any]) -> fx.Cancelled:
     answer, *flat = replies[0]
-    return fx.Cancelled(answer.decode(), _outgoing(flat))
+    return fx.Cancelled(answer.decode(), outgoing_of(flat))
 
 
 def _encode_once(namespace: str, effect: fx.Once) -> list[Request]:
@@ -476,7 +482,7 @@ def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
 
 def _decode_fan_out(_effect: fx.FanOut, replies: list[Any]) -> fx.FannedOut:
     fired, more, *flat = replies[0]
-    return fx.FannedOut(fired, _outgoing(flat), bool(more))
+    return fx.FannedOut(fired, outgoing_of(flat), bool(more))
 
 
 # --- the end of a workflow -------------------------------------------------------------------------------------
@@ -486,14 +492,14 @@ def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     idle = "" if effect.idle_us is None else effect.idle_us
     args = (effect.workflow_id, 1 if effect.remove else 0, idle, effect.horizon_us)
-    return [Request(scripts.CLOSE, (keys.m, keys.t, keys.due), args)]
+    return [Request(scripts.CLOSE, (keys.m, keys.t, keys.due, keys.u), args)]
 
 
 def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
-        *(keys.due, keys.out, keys.msg, keys.all),
+        *(keys.due, keys.out, keys.msg, keys.all, keys.u, keys.q, keys.i, keys.n, keys.d),
         *(keys.history(address) for address in effect.drop),
     )
     bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)
@@ -507,41 +513,28 @@ def _decode_end(_effect: fx.End, replies: list[Any]) -> fx.Ended:
         return fx.Ended(answer.decode())
     count, *parts = rest
     history = tuple(address.decode() for address in parts[:count])
-    return fx.Ended(answer.decode(), _outgoing(parts[count:]), history)
+    return fx.Ended(answer.decode(), outgoing_of(parts[count:]), history)
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------
 
 
-def _outbox(keys: ShardKeys) -> tuple[str, str]:
-    return keys.out, keys.msg
-
-
 def _encode_take(namespace: str, effect: fx.TakeOutgoing) -> list[Request]:
     args = (effect.app, effect.limit, effect.lease_us)
-    return [Request(scripts.TAKE, _outbox(shard_keys(namespace, shard)), args) for shard in effect.shards]
+    return [Request(scripts.TAKE, outbox_keys(shard_keys(namespace, shard)), args) for shard in effect.shards]
 
 
 def _decode_take(effect: fx.TakeOutgoing, replies: list[Any]) -> list[tuple[int, fx.Outgoing]]:
     pairs = zip(effect.shards, replies, strict=True)
-    return [(shard, item) for shard, reply in pairs for item in _outgoing(reply)]
+    return [(shard, item) for shard, reply in pairs for item in outgoing_of(reply)]
 
 
 def _encode_settle(namespace: str, effect: fx.Settle) -> list[Request]:
-    return [Request(scripts.SETTLE, _outbox(shard_keys(namespace, effect.shard)), effect.item_ids)]
-
-
-def _truth(_effect: fx.Effect[bool], replies: list[Any]) -> bool:
-    truth: bool = replies[0] == 1
-    return truth
+    return [Request(scripts.SETTLE, outbox_keys(shard_keys(namespace, effect.shard)), effect.item_ids)]
 
 
 def _decode_word(_effect: fx.Effect[Any], replies: list[Any]) -> Any:
     return replies[0].decode()
-
-
-def _nothing(_effect: fx.Effect[None], _replies: list[Any]) -> None:
-    return None
 
 
 CODECS.update(
@@ -554,19 +547,19 @@ CODECS.update(
         fx.LoadLog: Codec(_encode_log, _decode_log),
         fx.LoadHistory: Codec(_encode_history, _decode_history),
         fx.LoadHistoryAddresses: Codec(_encode_history_addresses, _names),
-        fx.Forget: Codec(_encode_forget, _number),
+        fx.Forget: Codec(_encode_forget, number),
         fx.LoadGraph: Codec(_encode_graph, _decode_graph),
         fx.LoadCatalogue: Codec(_encode_catalogue, _names),
         fx.Commit: Codec(_encode_commit, _decode_commit),
         fx.Claim: Codec(_encode_claim, _decode_claim),
-        fx.Bind: Codec(_encode_bind, _truth),
+        fx.Bind: Codec(_encode_bind, truth),
         fx.Mark: Codec(_encode_mark, _decode_mark),
         fx.Cancel: Codec(_encode_cancel, _decode_cancel),
         fx.Once: Codec(_encode_once, _decode_once),
-        fx.Promise: Codec(_encode_promise, _truth),
-        fx.Renew: Codec(_encode_renew, _truth),
+        fx.Promise: Codec(_encode_promise, truth),
+        fx.Renew: Codec(_encode_renew, truth),
         fx.Arm: Codec(_encode_arm, _decode_arm),
-        fx.Finish: Codec(_encode_finish, _truth),
+        fx.Finish: Codec(_encode_finish, truth),
         fx.PeekDue: Codec(_encode_peek, _decode_peek),
         fx.Expire: Codec(_encode_expire, _decode_expire),
         fx.Release: Codec(_encode_release, _decode_word),
@@ -574,6 +567,6 @@ CODECS.update(
         fx.Close: Codec(_encode_close, _decode_word),
         fx.End: Codec(_encode_end, _decode_end),
         fx.TakeOutgoing: Codec(_encode_take, _decode_take),
-        fx.Settle: Codec(_encode_settle, _nothing),
+        fx.Settle: Codec(_encode_settle, nothing),
     }
 )

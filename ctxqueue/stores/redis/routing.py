@@ -32,7 +32,7 @@ from ctxqueue.stores.redis.connection import backoff, check_answers, first_comma
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from ctxqueue.stores.redis.protocol import Request
+    from ctxqueue.stores.redis.requests import Request
 
 Words = tuple[str | bytes | int, ...]
 

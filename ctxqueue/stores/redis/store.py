@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ctxqueue.effects import Effect
-    from ctxqueue.stores.redis.protocol import Sendable
+    from ctxqueue.stores.redis.requests import Sendable
 
 T = TypeVar("T")
 

@@ -64,6 +64,7 @@ workflows = Table(
     Column("closed_us", BigInteger, nullable=False),
     Column("removing", Boolean, nullable=False),
     Column("graph", BigInteger, nullable=False),
+    Column("inbox", LargeBinary, nullable=False),
 )
 
 entries = Table(
@@ -182,6 +183,26 @@ waiters = Table(
     _part_of_key("run_id"),
 )
 Index("ctxqueue_waiters_of_run", waiters.c.namespace, waiters.c.workflow_id, waiters.c.run_id)
+
+updates = Table(
+    "ctxqueue_updates",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("update_id"),
+    Column("payload", LargeBinary, nullable=False),
+    Column("item_id", Name, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Column("enqueued_us", BigInteger, nullable=False),
+    Column("queued", Boolean, nullable=False),
+    Column("ends_us", BigInteger, nullable=False),
+    Column("place", BigInteger, comment="null: not in the queue"),
+    Column("remind_us", BigInteger, comment="null: its message is not sent again"),
+    Column("attempts", Integer, nullable=False),
+    Column("about", LargeBinary, comment="null: no dead letter"),
+)
+_index("ctxqueue_updates_queued", updates.c.namespace, updates.c.workflow_id, updates.c.place)
+_index("ctxqueue_updates_reminded", updates.c.namespace, updates.c.workflow_id, updates.c.remind_us)
 
 due = Table(
     "ctxqueue_due",

@@ -14,6 +14,7 @@ from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
 from ctxqueue.stores.sql.gathering import guard_of
+from ctxqueue.stores.sql.inbox import SqlInbox
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
@@ -31,7 +32,7 @@ MOST = 2**31 - 2
 """What stands for everything: PostgreSQL's integers end there."""
 
 
-class SqlState:
+class SqlState(SqlInbox):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:

@@ -5,6 +5,7 @@ An empty database is given ours at first contact. One that has an older or a new
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import column, func, inspect, select, table
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 SCRIPTS = "ctxqueue:stores/sql/migrations"
+MOST_TRIES = 20
+"""With up to 2 s between them."""
 UPGRADING = int.from_bytes(b"ctxqueue")
 """The advisory lock that lets one upgrade at a time go on."""
 
@@ -78,14 +81,22 @@ def migrate(url: str) -> str:
     made = connecting.checked_url(url)
     where = connecting.address_of(made)
     engine = connecting.blocking_engine(made)
+    begun, tries = time.monotonic(), 0
     try:
-        with engine.begin() as connection:
-            found = revision_of(connection)
-            if found is not None and found not in REVISIONS:
-                check_connection(connection, where)
-            upgrade(connection)
-    except SQLAlchemyError as error:
-        raise errors.our_error(error, where) from error
+        while True:
+            try:
+                with engine.begin() as connection:
+                    found = revision_of(connection)
+                    if found is not None and found not in REVISIONS:
+                        check_connection(connection, where)
+                    upgrade(connection)
+            except SQLAlchemyError as error:
+                # SQLite does not let everybody wait who meets a rival's lock.
+                if not errors.is_passing(error) or time.monotonic() - begun > errors.PATIENCE or tries >= MOST_TRIES:
+                    raise errors.our_error(error, where) from error
+                tries += 1
+                time.sleep(errors.pause(tries))
+            else:
+                return REVISIONS[-1]
     finally:
         engine.dispose()
-    return REVISIONS[-1]

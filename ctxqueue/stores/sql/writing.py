@@ -21,6 +21,7 @@ from ctxqueue.stores.sql.schema import (
     parked,
     ready,
     runs,
+    updates,
     waiters,
     workflows,
 )
@@ -48,6 +49,7 @@ class Statements:
         self.parked = self._upsert(parked)
         self.ready = self._upsert(ready)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
+        self.update = self._upsert(updates)
         self.due = self._upsert(due)
         self.item = self._upsert(outbox)
         self.due_sooner = self._insert(due)
@@ -166,7 +168,9 @@ CATALOGUE = (
     .order_by(workflows.c.workflow_id)
     .limit(bindparam("rows", type_=Integer))
 )
-DROP = tuple(delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, workflows))
+DROP = tuple(
+    delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, updates, workflows)
+)
 
 READY = select(ready.c.run_id, ready.c.ready).where(here(ready), ready.c.run_id.in_(_several("runs")))
 ANY_READY = select(ready.c.run_id).where(here(ready)).limit(1)

@@ -17,8 +17,9 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "updates", "values", "workflows"),
+    *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
+    *("updates", "values", "workflows"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -34,6 +35,7 @@ from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
 from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
+from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
@@ -42,6 +44,7 @@ from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
+from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -53,6 +56,7 @@ __all__ = ["StoreContract"]
 class StoreContract(
     Workflows,
     Entries,
+    Transactions,
     Updates,
     Expiry,
     Listing,
@@ -72,6 +76,7 @@ class StoreContract(
     Eviction,
     Graph,
     Histories,
+    Inbox,
     Merges,
     Views,
 ):

@@ -22,6 +22,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     _writers(ctx)
     _lasting(ctx)
     _stepwise(ctx)
+    _transacting(ctx)
     _held(ctx)
     _held_while_publishing(ctx)
     _held_while_parking(ctx)
@@ -104,6 +105,34 @@ def _stepwise(ctx: ContextQueue) -> None:
         if self.request.retries < times:
             raise self.retry(countdown=RETRY_PAUSE)
         return [draw, self.once("draw", drawn)]
+
+
+def _transacting(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stage", agent_type="extractor")
+    def stage(self: Any, name: str, end: str = "returns") -> str:
+        """Stages under keys that are others each time; is held with all staged, then ends as told."""
+        note(app, f"ran:{self.request.id}", os.getpid())
+        drawn = str(uuid.uuid4())
+        with self.context.transaction():
+            self.context.put(f"key-{drawn}", 1)
+            self.context.update({"log": [drawn]}, merge_strategy="append")
+        note(app, f"staged:{self.request.id}", self.context.get("log") is None)
+        hold(app, name)
+        if end == "raises":
+            raise LookupError(drawn)
+        if end == "retries" and not self.request.retries:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return drawn
+
+    @ctx.task(name="stage_awaiting", agent_type="extractor")
+    async def stage_awaiting(self: Any, end: str = "returns") -> list[bool]:
+        async with self.acontext.transaction():
+            await self.acontext.put("awaited", 1)
+        if end == "raises":
+            raise LookupError
+        return [await self.acontext.get("awaited") is None]
 
 
 def _held(ctx: ContextQueue) -> None:

@@ -1,18 +1,23 @@
 -- Writes some addresses as one revision, together with journal, log, history, waiters and outbox: all of it or nothing.
 -- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 due  9 out  10 msg  11 journal  12 run's record  13 l  14 a  15 s  16 g
---       17 y, then h:<address> for each write
+--       17 y  18 u  19 q  20 i  21 n, then h:<address> for each write, then the journal of each settled update
 -- ARGV  1 workflow  2 agent  3 commit id  4 journal mode (lane|run|operation)  5 call id  6 digest
 --       7 on divergence (first|apply|error)  8 journal expiry ms  9 epoch ('' outside tasks)
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
 --       14 max fields of a run's record and journal  15 max bytes of a merge in here
 --       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
 --       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
---       then for each write 10: operation, address, expected version ('' any), expected commit ('' any),
---       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys)
--- Returns {'ok', revision, now, replayed, diverged, fired, commit id, n, version..., p, pending address..., item, message...}
+--       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that leave the queue  24 horizon ms
+--       then for each write 11: operation, address, expected version ('' any), expected commit ('' any),
+--       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys),
+--       steps ('' one, else msgpack list of agent, flags, ...)
+--       then for each settled update 7: id, kind (applied|failed|kept), digest, places (msgpack list of ordinal of a
+--       write, later steps, ...), failure, item ('' no report), message
+-- Returns {'ok', revision, now, replayed, diverged, fired, commit id, updates left in the queue, n, version...,
+--       p, pending address..., item, message...}
 --       (if diverged under an operation id, the first call's addresses in the place of pending ones)
 --       {'conflict', now, ordinal, record or false or 0 (left out), ...}  or {reason, detail}
--- Cost  O(writes * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
+-- Cost  O((writes + steps + settled updates) * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
 -- e  hash  address -> record (header >BddddHH8s: codec, version, revision, written, expires, sizes, commit id)
 -- v  hash  address -> stamp (>ddBc8: version, expires or 0, flags, commit id)     x  zset  address by expiry
 -- flags  evictable (0 never, 1 among the first, 2 next) + 4 if sensitive
@@ -20,16 +25,19 @@
 --   all low ones
 -- journal  lane: string, number of the newest call (>d) and its outcome; else hash, c:<call> -> outcome; it expires
 -- run's record  hash  see claim.lua; here only e, the newest epoch seen
--- l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
+-- u, q, i, n: see inbox.lua.  l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
 --@include clock
 --@include condition
 --@include waiters
 --@include log
+--@include inbox
 local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each time
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local u, q, i_, n_ = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
+local drain, trim = ARGV[22], tonumber(ARGV[23])
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS = 21, 10, 17
+local FIRST, STEP, HISTORY_KEYS, SETTLED = 25, 11, 21, 7
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
 local UNMEASURED_BYTES = 2097152
 local WAS_SENSITIVE = 8 -- a flag in the log only
@@ -37,7 +45,7 @@ local AFTER_LOW = 2 ^ 52 -- above any instant in microseconds, so that low entri
 
 -- Read ---------------------------------------------------------------------------------------------------------
 
-local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b', 'i', 'z', 'y', 'g', 'c')
+local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b', 'i', 'z', 'y', 'g', 'c', 'qo')
 if not head[1] or head[7] then return { 'no_workflow', '' } end
 local now = clock_now(head[2])
 
@@ -59,7 +67,8 @@ if first and (first[7] or head[5]) == head[5] then
   local diverged = first[1] ~= digest
   if diverged and ARGV[7] == 'error' then return { 'diverged', '' } end
   if not (diverged and ARGV[7] == 'apply') then
-    local reply = { 'ok', first[2], first[3], 1, diverged and 1 or 0, 0, first[4], #first[5] }
+    local left = drain ~= '' and redis.call('LLEN', q) or 0
+    local reply = { 'ok', first[2], first[3], 1, diverged and 1 or 0, 0, first[4], left, #first[5] }
     for _, version in ipairs(first[5]) do reply[#reply + 1] = version end
     local named = diverged and first[6] or {}
     reply[#reply + 1] = #named
@@ -67,17 +76,32 @@ if first and (first[7] or head[5]) == head[5] then
     return reply
   end
 end
-if head[6] and ARGV[20] ~= '1' then return { 'closed', '' } end
+local count, settles = tonumber(ARGV[21]), #ARGV >= FIRST + tonumber(ARGV[21]) * STEP
+if head[6] and ARGV[20] ~= '1' and (count > 0 or not settles) then return { 'closed', '' } end
 if ARGV[19] ~= '' and ARGV[19] ~= head[9] then return { 'moved', head[1] } end
+if drain ~= '' and head[10] ~= drain then return { 'not_the_drain', head[10] or '' } end
 if mode == 'run' and redis.call('HLEN', journal) >= tonumber(ARGV[14]) then return { 'calls', ARGV[14] } end
 
-local count = (#ARGV - FIRST + 1) / STEP
 local addresses = {}
 for i = 1, count do addresses[i] = ARGV[FIRST + (i - 1) * STEP + 1] end
-local stamps = redis.call('HMGET', v, unpack(addresses))
+local stamps = count > 0 and redis.call('HMGET', v, unpack(addresses)) or {}
 local graph = tonumber(head[8]) or 0
 if ARGV[18] ~= '' and tonumber(ARGV[18]) ~= graph then return { 'graph_moved', digits(graph) } end
-local edges = redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
+local edges = count > 0 and redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
+
+local settled, answered_before = {}, {}
+for at = FIRST + count * STEP, #ARGV, SETTLED do
+  local ordinal = #settled
+  local its_journal = KEYS[HISTORY_KEYS + count + ordinal + 1]
+  local update = { id = ARGV[at], kind = ARGV[at + 1], digest = ARGV[at + 2], places = ARGV[at + 3],
+    failure = ARGV[at + 4], item = ARGV[at + 5], message = ARGV[at + 6], journal = its_journal }
+  settled[ordinal + 1] = update
+  if update.kind ~= 'kept' then
+    local earlier = redis.call('HGET', its_journal, 'c:')
+    if earlier and cmsgpack.unpack(earlier)[7] == head[5] then answered_before[#answered_before + 1] = ordinal end
+  end
+end
+if #answered_before > 0 then return { 'answered', table.concat(answered_before, ',') } end
 
 -- What stands there is read in one go where it will be kept or merged. In a workflow that is large enough to hold
 -- many large values each is measured first, and those that will not be kept are left where they are.
@@ -124,6 +148,12 @@ local kept, kept_bytes, purged, logged = {}, 0, {}, {}
 local function log_change(kind, address, version, before, of)
   local n = #logged
   logged[n + 1], logged[n + 2], logged[n + 3], logged[n + 4], logged[n + 5] = kind, address, version, before, of
+end
+
+local logged_agent = ARGV[2]
+local function log_agent(agent)
+  if agent ~= logged_agent then log_change('@', agent, 0, 0, 0) end
+  logged_agent = agent
 end
 
 local function flags_of(stamp)
@@ -229,9 +259,11 @@ for i = 1, count do
         if not value then return { why, tostring(i - 1) } end
       end
     end
-    versions[i] = (stamp and version or base) + 1
-    records[i] = struct.pack('>BddddHHc8', 1, versions[i], revision, now, expires, #ARGV[2], #meta, ARGV[3])
-      .. ARGV[2] .. meta .. value
+    local steps = ARGV[at + 10] ~= '' and cmsgpack.unpack(ARGV[at + 10]) or { ARGV[2], flags[i] }
+    local first_version, writer = (stamp and version or base) + 1, steps[#steps - 1]
+    versions[i] = first_version + #steps / 2 - 1
+    records[i] = struct.pack('>BddddHHc8', 1, versions[i], revision, now, expires, #writer, #meta, ARGV[3])
+      .. writer .. meta .. value
     expires_at[i] = expires
     changes = changes + 1
     bytes = bytes + #records[i]
@@ -239,9 +271,15 @@ for i = 1, count do
     if not stamp then added = added + 1 end
     expiries_change = expiries_change or expires > 0 or expiry > 0
     if expires > 0 and (not earliest or expires < earliest) then earliest = expires end
+    log_agent(ARGV[2])
     if stamp and not fresh then log_change('x', address, version, version, flags_of(stamp)) end
-    local was_sensitive = fresh and flags_of(stamp) >= 4 and WAS_SENSITIVE or 0
-    log_change('p', address, versions[i], fresh and version or 0, flags[i] + was_sensitive)
+    local before, was_sensitive = fresh and version or 0, fresh and flags_of(stamp) >= 4 and WAS_SENSITIVE or 0
+    for step = 1, #steps, 2 do
+      local made = first_version + (step - 1) / 2
+      log_agent(steps[step])
+      log_change('p', address, made, before, steps[step + 1] + was_sensitive)
+      before, was_sensitive = made, steps[step + 1] >= 4 and WAS_SENSITIVE or 0
+    end
   end
   if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
     kept[i] = old
@@ -250,6 +288,7 @@ for i = 1, count do
   end
 end
 if #conflicts > 0 then return { 'conflict', digits(now), unpack(conflicts) } end
+log_agent(ARGV[2])
 
 -- A workflow that is over a limit, as a lowered one may leave it, can still be written to and shrunk.
 local function over()
@@ -325,7 +364,15 @@ if changes > 0 then
 end
 if next(kept) or #purged > 0 then redis.call('ZCARD', a) end
 if expiries_change or removed > 0 then redis.call('ZCARD', x) end
-if earliest then redis.call('ZCARD', due) end
+if earliest or drain ~= '' then redis.call('ZCARD', due) end
+local left = 0
+if #settled > 0 then
+  for _, key in ipairs({ u, n_ }) do redis.call('HLEN', key) end
+  redis.call('ZCARD', i_)
+  redis.call('ZCARD', out)
+  redis.call('HLEN', msg)
+end
+if drain ~= '' then left = math.max(0, redis.call('LLEN', q) - trim) end
 
 -- Write --------------------------------------------------------------------------------------------------------
 
@@ -341,6 +388,17 @@ if changes > 0 then
     redis.call('ZREM', k, address)
     redis.call('ZREM', x, address)
     redis.call('ZREM', s, address)
+  end
+  -- What takes room away first: a server that is out of memory refuses a script whose first write may need some.
+  for i = 1, count do
+    if deleted[i] then
+      drop(addresses[i])
+      if edges[i] then redis.call('HDEL', g, addresses[i]) end
+    end
+  end
+  for _, address in ipairs(victims) do
+    drop(address)
+    redis.call('HDEL', g, address)
   end
   local graph_before = graph
   local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
@@ -383,14 +441,7 @@ if changes > 0 then
           redis.call('HDEL', g, address)
         end
       end
-    elseif deleted[i] then
-      drop(address)
-      if edges[i] then redis.call('HDEL', g, address) end
     end
-  end
-  for _, address in ipairs(victims) do
-    drop(address)
-    redis.call('HDEL', g, address)
   end
   if #for_e > 0 then
     redis.call('HSET', e, unpack(for_e))
@@ -411,6 +462,27 @@ for _, address in ipairs(pending) do
   redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
 end
 
+for _, update in ipairs(settled) do
+  local its_journal = update.journal
+  if update.kind == 'applied' then
+    local places, its_versions, its_addresses = cmsgpack.unpack(update.places), {}, {}
+    for at = 1, #places, 2 do
+      its_versions[#its_versions + 1] = versions[places[at] + 1] - places[at + 1]
+      its_addresses[#its_addresses + 1] = addresses[places[at] + 1]
+    end
+    redis.call('HSET', its_journal, 'c:', cmsgpack.pack({ update.digest, revision, now, ARGV[3], its_versions, its_addresses, head[5] }))
+  elseif update.kind == 'failed' then
+    redis.call('HSET', its_journal, 'f:', update.failure)
+  end
+  if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[24]) end
+  report(update.item, update.message, out, msg, now, ARGV[10], tonumber(ARGV[11]), outgoing)
+end
+take_out(settled, u, i_, n_)
+if drain ~= '' then
+  redis.call('LTRIM', q, trim, -1)
+  go_on_or_end(m, due, ARGV[1], now, tonumber(ARGV[11]), left, trim)
+end
+
 local answered = cmsgpack.pack({ digest, revision, now, ARGV[3], versions, mode == 'operation' and addresses or {}, head[5] })
 if mode == 'lane' then
   redis.call('SET', journal, struct.pack('>d', call) .. answered, 'PX', ARGV[8])
@@ -423,8 +495,8 @@ if epoch ~= '' and seen_epoch ~= epoch then
   if redis.call('PTTL', record_of_run) < 0 then redis.call('PEXPIRE', record_of_run, ARGV[8]) end
 end
 
-local reply = { 'ok', digits(revision), digits(now), 0, 0, fired, ARGV[3], count }
-for i = 1, count do reply[8 + i] = versions[i] end
+local reply = { 'ok', digits(revision), digits(now), 0, 0, fired, ARGV[3], left, count }
+for i = 1, count do reply[9 + i] = versions[i] end
 reply[#reply + 1] = #pending
 for _, address in ipairs(pending) do reply[#reply + 1] = address end
 for _, part in ipairs(outgoing) do reply[#reply + 1] = part end

@@ -2,7 +2,7 @@
 -- First parked runs are released; then, if it is to go, kept values are forgotten, whose addresses the step before
 -- named; then all that is left is removed.
 -- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 l  9 a  10 s  11 g  12 y  13 due  14 out  15 msg  16 all
---       then h:<address> for each address to drop
+--       17 u  18 q  19 i  20 n  21 d, then h:<address> for each address to drop
 -- ARGV  1 workflow  2 limit  3 app whose released items come back leased  4 lease us  5 horizon us
 --       then the addresses to drop
 -- Returns {'more', n, address to drop next..., item, message, ...}, {'waiting'} or {'done'}.
@@ -13,7 +13,7 @@
 local m, e, v, x, k, w, t = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local l, a, s, g, y, due, out, msg, all = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local workflow, limit = ARGV[1], tonumber(ARGV[2])
-local HEAD_KEYS, HEAD_ARGS = 16, 5
+local HEAD_KEYS, HEAD_ARGS = 21, 5
 local member = 'end\0\0' .. workflow .. '\0\0'
 local found = redis.call('HMGET', m, 'i', 'k', 'z', 'y')
 local now = clock_now(found[2])
@@ -55,9 +55,11 @@ for i = HEAD_ARGS + 1, #ARGV do redis.call('ZREM', a, ARGV[i]) end
 local kept = redis.call('ZRANGE', a, 0, limit - 1)
 if #kept > 0 then return { 'more', #kept, unpack(kept) } end
 
-redis.call('UNLINK', m, e, v, x, k, w, l, a, s, g, y)
+redis.call('UNLINK', m, e, v, x, k, w, l, a, s, g, y, KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21])
 -- Messages of released runs outlive it: they are still to be claimed.
 redis.call('PEXPIRE', t, digits(tonumber(ARGV[5]) / 1000))
-redis.call('ZREM', due, member, 'expiry\0\0' .. workflow .. '\0\0', 'idle\0\0' .. workflow .. '\0\0')
+for _, kind in ipairs({ 'end', 'expiry', 'idle', 'inbox', 'updates' }) do
+  redis.call('ZREM', due, kind .. '\0\0' .. workflow .. '\0\0')
+end
 redis.call('ZREM', all, workflow)
 return { 'done' }

@@ -30,7 +30,7 @@ local addresses, known = {}, {}
 for i = revision > 0 and 2 or 1, #items do
   local record = cmsgpack.unpack(items[i][2][4])
   for at = 4, #record, 5 do
-    if not known[record[at]] then
+    if record[at - 1] ~= '@' and not known[record[at]] then
       known[record[at]] = true
       addresses[#addresses + 1] = record[at]
     end

@@ -25,6 +25,7 @@ def upgrade() -> None:
     _make_entries()
     _make_history()
     _make_runs()
+    _make_inbox()
     _make_outbox()
 
 
@@ -44,6 +45,7 @@ def _make_entries() -> None:
         *_columns(sa.BigInteger, "closed_us"),
         *_columns(sa.Boolean, "removing"),
         *_columns(sa.BigInteger, "graph"),
+        *_columns(sa.LargeBinary, "inbox"),
     )
     op.create_table(
         "ctxqueue_entries",
@@ -105,6 +107,23 @@ def _make_runs() -> None:
     op.create_table("ctxqueue_ready", *_key("workflow_id", "run_id"), *_columns(sa.LargeBinary, "ready"))
     op.create_table("ctxqueue_waiters", *_key("workflow_id", "address", "run_id"))
     op.create_index("ctxqueue_waiters_of_run", "ctxqueue_waiters", ["namespace", "workflow_id", "run_id"])
+
+
+def _make_inbox() -> None:
+    op.create_table(
+        "ctxqueue_updates",
+        *_key("workflow_id", "update_id"),
+        *_columns(sa.LargeBinary, "payload", "item_id", "message"),
+        *_columns(sa.BigInteger, "enqueued_us"),
+        *_columns(sa.Boolean, "queued"),
+        *_columns(sa.BigInteger, "ends_us"),
+        sa.Column("place", sa.BigInteger, comment="null: not in the queue"),
+        sa.Column("remind_us", sa.BigInteger, comment="null: its message is not sent again"),
+        *_columns(sa.Integer, "attempts"),
+        sa.Column("about", sa.LargeBinary, comment="null: no dead letter"),
+    )
+    for name, column in (("queued", "place"), ("reminded", "remind_us")):
+        _index_where(f"ctxqueue_updates_{name}", "ctxqueue_updates", ["namespace", "workflow_id", column])
 
 
 def _make_outbox() -> None:

@@ -1,0 +1,113 @@
+"""What several writes of one key, made one after the other, come to as one: put, then update, then delete ..."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ctxqueue import codec
+from ctxqueue.effects import Write
+from ctxqueue.errors import InvalidInput, ValueTooLarge
+from ctxqueue.flows.writing import Change, described, written
+from ctxqueue.models import BY_RANK, Agent
+from ctxqueue.records import Standing, decode_meta
+from ctxqueue.rules import merging
+
+if TYPE_CHECKING:
+    from ctxqueue.flows.terms import Terms
+    from ctxqueue.flows.writing import Described
+
+NEVER = 2**52
+"""A version that nothing has: expecting it always brings a refusal, and with it what stands there."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One write that is staged. ``strategy`` is an update's."""
+
+    kind: Literal["put", "create", "update", "delete"]
+    change: Change
+    strategy: str = ""
+
+    @property
+    def expected(self) -> int | None:
+        """The version that the caller expects to stand."""
+        return 0 if self.kind == "create" else self.change.put.expected_version
+
+
+def is_merged(steps: list[Step]) -> bool:
+    """Whether what comes out depends on what stands there."""
+    return steps[0].kind == "update"
+
+
+def folded(terms: Terms, agent: Agent, steps: list[Step], standing: Standing | None, *, known: bool) -> Write:
+    """Return the steps as one write over what stands there.
+
+    Unless that is ``known`` it is a guess: where the steps do not go with it the write is one that is refused, which
+    brings what does stand there. Raises InvalidInput, ValueTooLarge.
+    """
+    first = steps[0]
+    try:
+        write = _Folding(terms, agent, standing).all(steps)
+    except InvalidInput:
+        if known or not is_merged(steps):
+            raise
+        return Write("delete", first.change.encoded, expected_version=NEVER)
+    if not is_merged(steps):
+        return msgspec.structs.replace(write, expected_version=first.expected)
+    wanted = first.expected
+    if wanted is not None and wanted != (standing.stamp.version if standing else 0):
+        return msgspec.structs.replace(write, expected_version=NEVER)
+    return msgspec.structs.replace(
+        write,
+        expected_version=standing.stamp.version if standing else 0,
+        expected_commit=standing.stamp.commit_id if standing else b"",
+    )
+
+
+class _Folding:
+    """One address on its way through its steps."""
+
+    def __init__(self, terms: Terms, agent: Agent, standing: Standing | None) -> None:
+        self._terms = terms
+        self._agent = agent
+        self._value = standing.value if standing else None
+        self._meta = standing.meta if standing else b""
+        self._what: Described | None = None
+        self._ttl_us: int | None = None
+        self._keeps_expiry = standing is not None
+
+    def all(self, steps: list[Step]) -> Write:
+        for step in steps:
+            if step.kind == "delete":
+                self._value, self._what = None, None
+                self._ttl_us, self._keeps_expiry = None, False
+            elif step.kind == "update" and self._value is not None:
+                self._merge(step, self._value)
+            else:
+                self._lay(step.change)
+        last = steps[-1].change
+        if self._value is None or self._what is None:
+            return Write("delete", last.encoded)
+        keep = self._keeps_expiry and self._ttl_us is None
+        return written("put", last, self._value, self._what, ttl_us=self._ttl_us, keep_expiry=keep)
+
+    def _lay(self, change: Change) -> None:
+        self._what = described(self._agent, change)
+        self._value, self._meta = change.packed, self._what.meta
+        self._ttl_us, self._keeps_expiry = change.ttl_us, False
+
+    def _merge(self, step: Step, value: bytes) -> None:
+        change, existing = step.change, decode_meta(self._meta)
+        merge = merging.strategy(step.strategy).merge
+        merged = merge(codec.unpack(value), codec.unpack(change.packed), BY_RANK[existing.rank])
+        packed = codec.pack(merged)
+        if len(packed) > self._terms.settings.max_value:
+            raise ValueTooLarge(
+                f"{change.address.key!r} would take {len(packed)} bytes after merging: at most"
+                f" {self._terms.settings.max_value}; nothing was written"
+            )
+        self._what = described(self._agent, change, existing, self._meta)
+        self._value, self._meta = packed, self._what.meta
+        if change.ttl_us is not None:
+            self._ttl_us, self._keeps_expiry = change.ttl_us, False

@@ -1,0 +1,103 @@
+"""Updates at rest: what names one, what is stored of it, and how its failure is remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from ctxqueue import codec, errors
+from ctxqueue.errors import CtxqueueError, InvalidInput, UpdateAbandoned
+from ctxqueue.models import Put
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OPTIONS = tuple(name for name in Put.__struct_fields__ if name != "value")
+
+
+class UpdateRef(NamedTuple):
+    """The name of a stored update. Its operation is the agent's own, as with a direct call."""
+
+    home: str
+    """The workflow that holds it: the one that it writes to."""
+    agent_id: str
+    operation_id: str
+
+    @property
+    def update_id(self) -> str:
+        """Its name within the inbox."""
+        return f"{self.agent_id}\0{self.operation_id}"
+
+    @property
+    def owner(self) -> str:
+        """Of its journal; see `identity.Identified`."""
+        return f"operation:{self.update_id}"
+
+    @classmethod
+    def of(cls, home: str, update_id: str) -> Self:
+        """Return the reference of what stands in an inbox."""
+        agent_id, _, operation_id = update_id.partition("\0")
+        return cls(home, agent_id, operation_id)
+
+    def __str__(self) -> str:
+        return ":".join(quote(part, safe="") for part in self)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Undo ``str``; raises InvalidInput."""
+        parts = text.split(":") if isinstance(text, str) else []
+        if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - as many as there are fields
+            raise InvalidInput(
+                f"{text!r:.80} is no id of a stored update: take it from PendingUpdate.id or dead_letters()"
+            )
+        return cls(*map(unquote, parts))
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """What is stored of an update. New fields go to the end, with a default."""
+
+    workflow_id: str
+    """As it was given: for the messages of errors."""
+    merge_strategy: str
+    updates: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Payload).decode
+
+
+def packed(workflow_id: str, updates: Mapping[str, Any], merge_strategy: str) -> bytes:
+    """Return an update as it is stored; raises NotSerializable."""
+    plain = {key: _packed_put(value) if isinstance(value, Put) else [value] for key, value in updates.items()}
+    return _encode(Payload(workflow_id, merge_strategy, codec.pack(plain)))
+
+
+def _packed_put(put: Put) -> list[Any]:
+    given = {name: getattr(put, name) for name in OPTIONS if getattr(put, name) is not None}
+    if "ttl" in given and not isinstance(given["ttl"], int | float):
+        given["ttl"] = given["ttl"].total_seconds()
+    return [put.value, given]
+
+
+def unpacked(payload: bytes) -> tuple[str, str, dict[str, Any]]:
+    """Return workflow id, merge strategy and updates; raises RecordTooNew."""
+    stored = _decode(payload)
+    plain = codec.unpack(stored.updates)
+    updates = {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
+    return stored.workflow_id, stored.merge_strategy, updates
+
+
+def packed_failure(error: CtxqueueError) -> bytes:
+    """Return an error as the journal keeps it."""
+    return _encode((type(error).__name__, str(error)))
+
+
+def failure_of(packed_error: bytes) -> CtxqueueError:
+    """Undo `packed_failure`; what else came with the error is lost, as over a result backend."""
+    name, message = msgspec.msgpack.decode(packed_error, type=tuple[str, str])
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, CtxqueueError):
+        return kind(message)
+    return UpdateAbandoned(f"{name}: {message}")

@@ -1,0 +1,127 @@
+"""One message of a task in a worker's hands, from its claim to its end; for agents' tasks and others'."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject, Retry
+
+from ctxqueue import codec
+from ctxqueue.errors import AttemptSuperseded, NotSerializable, StoreUnavailable
+from ctxqueue.flows import attempts
+from ctxqueue.integration import cancelling
+from ctxqueue.integration.chords import body_is_being_sent
+from ctxqueue.settings import MAX_SAVED_RESULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery import Task
+
+    from ctxqueue.effects import Claimed
+    from ctxqueue.identity import Attempt
+    from ctxqueue.integration.headers import Carried
+    from ctxqueue.integration.install import ContextQueue
+
+logger = logging.getLogger(__name__)
+
+GIVE_BACK_SECONDS = 1.0
+
+
+class Delivery:
+    """What the store is asked and told about it."""
+
+    def __init__(self, queue: ContextQueue, task: Task[..., Any]) -> None:
+        self._manager = queue.manager
+        self._task = task
+
+    def not_ours(self, claimed: Claimed, carried: Carried) -> Any:
+        """Answer a message whose run has ended, waits, is in another attempt's hands, or was cancelled."""
+        if claimed.answer in ("done", "failed") and self._task.acks_late and body_is_being_sent(self._task):
+            # By this very run's first attempt, perhaps, which died over it: come again when Celery lets others try.
+            time.sleep(GIVE_BACK_SECONDS)
+            raise Reject("the body of its chord is being sent", requeue=True)
+        if claimed.answer == "done":
+            return codec.unpack(claimed.outcome)
+        if claimed.answer == "failed":
+            error = self._task.backend.exception_to_python(codec.unpack(claimed.outcome))
+            raise error
+        if claimed.answer == "cancelled":
+            cancelling.revoked(self._task)
+        logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self._task.name, claimed.answer)
+        raise Ignore
+
+    def finished(self, attempt: Attempt, body: Callable[[], Any]) -> Any:
+        """Carry out the body, commit what it has staged, and record how it ended, before Celery does."""
+        try:
+            result = body()
+            for transaction in attempt.staged:
+                self._manager.driver.run(transaction.commit())
+        except Retry:
+            # Its successor is out, and may have taken over already.
+            if not self._end(attempt, "retried", b"") and self.refused(attempt):
+                raise Ignore from None
+            raise
+        except AttemptSuperseded as error:
+            logger.warning("run %s of %s: %s", attempt.run_id, self._task.name, error)
+            self.refused(attempt)
+            raise Ignore from error
+        except (Ignore, Reject):
+            self._finish(attempt, "done", b"")
+            raise
+        except Exception as error:
+            self._finish(attempt, "failed", _kept(self._task.backend.prepare_exception(error, serializer="json")))
+            raise
+        self._finish(attempt, "done", _kept(result))
+        return result
+
+    def _finish(self, attempt: Attempt, state: Any, outcome: bytes) -> None:
+        if not self._end(attempt, state, outcome):
+            if not self.refused(attempt):
+                logger.warning(
+                    "run %s of %s: attempt %d was taken over", attempt.run_id, self._task.name, attempt.epoch
+                )
+            raise Ignore
+
+    def refused(self, attempt: Attempt) -> bool:
+        """Look why an attempt may do no more; if its task was cancelled, say so to all that depend on it."""
+        flow = attempts.is_cancelled(self._manager.terms, attempt, str(self._task.request.id))
+        with self.given_back_without_a_store():
+            cancelled = self._manager.driver.run(flow)
+        if cancelled:
+            cancelling.revoked(self._task)
+        return cancelled
+
+    def _end(self, attempt: Attempt, state: Any, outcome: bytes) -> bool:
+        with self.given_back_without_a_store():
+            return self._manager.driver.run(attempts.finish(self._manager.terms, attempt, state, outcome))
+
+    @contextmanager
+    def given_back_without_a_store(self) -> Iterator[None]:
+        """Give the message back to the broker if the store is away: what it asks for is not done, nor refused.
+
+        Without ``acks_late`` the broker does not have it any more, and the task fails with StoreUnavailable.
+        """
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self._task.acks_late:
+                raise
+            logger.warning("task %s [%s] goes back to the queue: %s", self._task.name, self._task.request.id, error)
+            time.sleep(GIVE_BACK_SECONDS)  # else it would come again at once, and again
+            raise Reject(error, requeue=True) from error
+
+
+def _kept(outcome: Any) -> bytes:
+    """Return a result or an error to repeat on a redelivery; nothing if it is too large or of a foreign type.
+
+    Then a redelivery runs the body again, with its calls replayed.
+    """
+    try:
+        packed = codec.pack(outcome)
+    except NotSerializable:
+        return b""
+    return packed if len(packed) <= MAX_SAVED_RESULT else b""

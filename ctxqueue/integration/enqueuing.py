@@ -1,0 +1,148 @@
+"""Updates on their way to a worker: stored first, then published; what the broker loses, the store sends again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from celery.utils import uuid
+from celery.utils.time import maybe_make_aware
+from kombu.exceptions import OperationalError
+
+from ctxqueue.effects import Outgoing
+from ctxqueue.errors import InvalidInput
+from ctxqueue.flows import inbox, stored
+from ctxqueue.identity import new_run_id
+from ctxqueue.integration.messages import frozen
+from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery import Celery, Task
+    from celery.result import AsyncResult
+
+    from ctxqueue.drivers import AsyncDriver
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.stored import UpdateRef
+    from ctxqueue.flows.terms import Terms
+    from ctxqueue.integration.install import ContextQueue
+
+CONTEXT_UPDATE = "ctxqueue.context_update"
+DRAIN_INBOX = "ctxqueue.drain_inbox"
+
+REPORT = "report"
+"""Last argument of a message that says what a drain has done."""
+
+ROUTING = frozenset({"queue", "exchange", "routing_key", "priority"})
+"""Of the caller's options, those that are the drain's too: it is nobody's task in particular."""
+
+logger = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """One update, checked and packed, and how it is published."""
+
+    ref: UpdateRef
+    store: Flow[bool]
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+    waits_for_task: bool
+    """Its message is published now, rather than by the drain."""
+
+
+def prepared(
+    queue: ContextQueue,
+    terms: Terms,
+    workflow_id: str,
+    agent_id: str,
+    updates: Mapping[str, Any],
+    merge_strategy: str,
+    operation_id: str | None,
+    *,
+    coalesce: bool,
+    as_task: bool,
+    options: dict[str, Any],
+) -> Prepared:
+    """Check all that can be checked without I/O; raises InvalidInput."""
+    operation = f"update:{new_run_id()}" if operation_id is None else operation_id
+    ref = inbox.checked(terms, workflow_id, agent_id, updates, merge_strategy, operation)
+    payload = stored.packed(workflow_id, updates, merge_strategy)
+    args: tuple[Any, ...] = (ref.home, ref.agent_id, ref.operation_id)
+    outgoing, life_us = inbox.NO_MESSAGE, 0
+    if as_task or not coalesce:
+        args = (*args, REPORT) if coalesce else args
+        # Nothing but names: shown where messages are watched.
+        options = {"task_id": uuid(), "argsrepr": repr(args), "kwargsrepr": "{}", **options}
+        life_us = _made_absolute(queue.app, options)
+        item = f"{terms.app}\0{ref.home}\0{ref.update_id}\0update"
+        outgoing = Outgoing(item, frozen(queue.app, CONTEXT_UPDATE, args, options))
+    elif options.keys() - ROUTING:
+        raise InvalidInput(
+            f"{', '.join(sorted(options.keys() - ROUTING))}: with coalesce=True these need as_task=True, as the"
+            " update has no task of its own"
+        )
+    drain = None
+    if coalesce:
+        routing = tuple(sorted((name, options[name]) for name in ROUTING & options.keys()))
+        drain = drain_message(queue.app, terms.app, ref.home, routing)
+    store = inbox.enqueue(terms, ref, payload, outgoing=outgoing, drain=drain, life_us=life_us)
+    return Prepared(ref, store, args, options, waits_for_task=not coalesce)
+
+
+@lru_cache(maxsize=1_024)
+def drain_message(app: Celery, app_name: str, home: str, routing: tuple[tuple[str, Any], ...]) -> Outgoing:
+    """Return what sets a workflow's drain going."""
+    options = {"argsrepr": repr((home,)), "kwargsrepr": "{}", **dict(routing)}
+    message = frozen(app, DRAIN_INBOX, (home,), options)
+    return Outgoing(f"{app_name}\0{home}\0\0drain", message)
+
+
+def _made_absolute(app: Celery, options: dict[str, Any]) -> int:
+    """Let times count from now on, also for a message that is sent again; return how long it is worth sending, or 0."""
+    countdown, expires = options.pop("countdown", None), options.get("expires")
+    if countdown is not None:
+        options["eta"] = app.now() + timedelta(seconds=countdown)
+    if expires is None:
+        return 0
+    if not isinstance(expires, datetime):
+        expires = app.now() + timedelta(seconds=float(expires))
+    options["expires"] = expires
+    left = maybe_make_aware(expires) - app.now()
+    return max(1, int(left.total_seconds() * 1_000_000))
+
+
+def enqueue(queue: ContextQueue, update: Prepared) -> AsyncResult[dict[str, Any]] | PendingUpdate:
+    """Store an update and publish what sets it going."""
+    driver = queue.manager.driver
+    stored_now = driver.run(update.store)
+    if update.waits_for_task:
+        return published(queue.app, update)
+    if "task_id" in update.options:
+        return queue.app.AsyncResult(update.options["task_id"])
+    return PendingUpdate(driver, update.ref, known=not stored_now)
+
+
+async def aenqueue(
+    queue: ContextQueue, driver: AsyncDriver, update: Prepared
+) -> AsyncResult[dict[str, Any]] | AsyncPendingUpdate:
+    """Do the same without blocking the event loop: Celery's own publishing goes to a thread."""
+    stored_now = await driver.arun(update.store)
+    if update.waits_for_task:
+        return await asyncio.to_thread(published, queue.app, update)
+    if "task_id" in update.options:
+        return queue.app.AsyncResult(update.options["task_id"])
+    return AsyncPendingUpdate(driver, update.ref, known=not stored_now)
+
+
+def published(app: Celery, update: Prepared) -> AsyncResult[dict[str, Any]]:
+    """Publish a stored update's own message. A broker that is away is no error: the store sends it again."""
+    task: Task[..., Any] = app.tasks[CONTEXT_UPDATE]
+    try:
+        return task.apply_async(update.args, **update.options)
+    except OperationalError as error:
+        logger.warning("update %s is stored, and is sent again once the broker is back: %s", update.ref, error)
+        return app.AsyncResult(update.options["task_id"])

@@ -1,0 +1,46 @@
+"""``ctxqueue.drain_inbox``: the updates that wait in one workflow's inbox, up to 100 a commit."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue.flows import draining
+from ctxqueue.integration.enqueuing import DRAIN_INBOX
+
+if TYPE_CHECKING:
+    from celery import Task
+
+    from ctxqueue.integration.install import ContextQueue
+
+NAME = DRAIN_INBOX
+
+BATCHES_A_RUN = 100
+"""Then it makes room for other tasks, and comes again."""
+
+logger = logging.getLogger(__name__)
+
+
+def register(queue: ContextQueue) -> None:
+    """Add the task to the queue's app."""
+
+    @queue.app.task(
+        name=NAME,
+        base=queue.PlainTask,
+        bind=True,
+        shared=False,
+        ignore_result=True,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        soft_time_limit=240,
+        time_limit=300,
+    )
+    def drain_inbox(self: Task[..., Any], workflow_id: str, batches: int = BATCHES_A_RUN) -> None:
+        manager = queue.manager
+        drained = manager.driver.run(draining.drain(manager.terms, workflow_id, batches))
+        log = logger.warning if drained.abandoned else logger.debug
+        log("drain of %r: %s", workflow_id, drained._asdict())
+        if drained.more:
+            came_by = self.request.delivery_info or {}
+            route: dict[str, Any] = {name: came_by[name] for name in ("exchange", "routing_key") if came_by.get(name)}
+            self.apply_async((workflow_id, batches), **route)

@@ -1,0 +1,178 @@
+"""Updates through an inbox and its drain, and as signatures, at a worker; what the broker loses comes back."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import chain, chord
+
+import ctxqueue
+from ctxqueue.flows import sweeping
+from tests.integration.deployments import ASIDE
+from tests.waiting import SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from ctxqueue.context import WorkflowHandle
+    from tests.integration.conftest import Deploy
+    from tests.integration.deployments import Deployment
+
+AGENT = "web_extractor_001"
+
+
+@pytest.fixture(scope="module")
+def site(deploy: Deploy) -> Deployment:
+    site = deploy("inbox", ctxqueue_lease=0.5)
+    site.worker()
+    return site
+
+
+@pytest.fixture
+def workflow(site: Deployment) -> WorkflowHandle:
+    return site.workflow()
+
+
+def sweep(site: Deployment) -> None:
+    """Do here what beat sets going: as fast as a test asks, a worker would have nothing else to do."""
+    manager = site.queue.manager
+    manager.cleanup_expired_contexts()
+    manager.driver.run(sweeping.resend(manager.terms, 100))
+
+
+def test_many_updates_become_few_commits(site: Deployment, workflow: WorkflowHandle) -> None:
+    pending = [
+        site.queue.enqueue_update(
+            workflow.workflow_id, AGENT, {"rows": [number]}, merge_strategy="append", coalesce=True
+        )
+        for number in range(500)
+    ]
+    results = [update.get(SECONDS) for update in pending]
+    assert [dict(result.versions) for result in results] == [{"rows": number} for number in range(1, 501)]
+    assert {update.state for update in pending} == {"APPLIED"}
+    assert workflow["rows"] == list(range(500))
+    assert workflow.view().revision < 100
+
+
+def test_as_a_task_too_its_result_comes_by_the_result_backend(site: Deployment, workflow: WorkflowHandle) -> None:
+    workflow.put("text", "no list")
+    good, bad = (
+        site.queue.enqueue_update(
+            workflow.workflow_id, AGENT, {key: [1]}, merge_strategy="append", coalesce=True, as_task=True
+        )
+        for key in ("rows", "text")
+    )
+    assert good.get(SECONDS) == {"revision": 2, "versions": {"rows": 1}, "replayed": False}
+    with pytest.raises(ctxqueue.InvalidInput, match="append needs a list"):
+        bad.get(SECONDS)
+
+
+def test_the_values_are_in_no_message(site: Deployment, workflow: WorkflowHandle) -> None:
+    kinds: list[dict[str, Any]] = [{}, {"coalesce": True}, {"coalesce": True, "as_task": True}]
+    for options in kinds:
+        aside = f"aside-{workflow.workflow_id}"
+        site.queue.enqueue_update(workflow.workflow_id, AGENT, {"salary": "classified"}, queue=aside, **options)
+    messages = site.all_intercepted(aside)
+    assert len(messages) == 2  # one drain for both
+    for message in messages:
+        fields = json.loads(message)
+        for word in (b"classified", b"salary"):
+            assert word not in message
+            assert word not in b64decode(fields["body"])
+
+
+@pytest.mark.parametrize("options", [{}, {"coalesce": True, "as_task": True}, {"coalesce": True}])
+def test_what_the_broker_loses_comes_back(site: Deployment, workflow: WorkflowHandle, options: dict[str, Any]) -> None:
+    aside = f"aside-{workflow.workflow_id}"
+    update = site.queue.enqueue_update(workflow.workflow_id, AGENT, {"rows": 1}, queue=aside, **options)
+    assert len(site.all_intercepted(aside)) == 1  # and is lost
+
+    def done() -> bool:
+        sweep(site)
+        for message in site.all_intercepted(aside):
+            site.deliver(message)
+        return update.state == "APPLIED" if isinstance(update, ctxqueue.PendingUpdate) else update.ready()
+
+    wait_until(done, "its message, and what reports of it, are sent again")
+    if isinstance(update, ctxqueue.PendingUpdate):
+        assert update.get(SECONDS).revision == 1
+    else:
+        assert update.get(SECONDS) == {"revision": 1, "versions": {"rows": 1}, "replayed": False}
+
+
+def test_an_unknown_workflow_and_a_full_inbox_are_refused_at_once(site: Deployment, workflow: WorkflowHandle) -> None:
+    for coalesce in (False, True):
+        with pytest.raises(ctxqueue.WorkflowNotFound, match="nobody-opened-it"):
+            site.queue.enqueue_update("nobody-opened-it", AGENT, {"key": 1}, coalesce=coalesce, as_task=True)
+    with pytest.raises(ctxqueue.InvalidInput, match="need as_task=True"):
+        site.queue.enqueue_update(workflow.workflow_id, AGENT, {"key": 1}, coalesce=True, countdown=1)
+    with pytest.raises(ctxqueue.InvalidInput, match="cannot be stored"):
+        site.queue.enqueue_update(workflow.workflow_id, AGENT, {"key": 1}, link=object())
+    assert list(workflow.list()) == []
+
+
+def test_an_update_that_kills_its_worker_is_set_aside_and_replayed(site: Deployment, workflow: WorkflowHandle) -> None:
+    workflow.put("mode", "deadly")
+    poison = site.queue.enqueue_update(
+        workflow.workflow_id, AGENT, {"mode": "x"}, merge_strategy="deadly", coalesce=True
+    )
+    fine = site.queue.enqueue_update(workflow.workflow_id, AGENT, {"fine": 1}, coalesce=True)
+
+    def settled() -> bool:
+        sweep(site)
+        return fine.state == "APPLIED"
+
+    wait_until(settled, "the other update is done")
+    with pytest.raises(ctxqueue.UpdateAbandoned, match="its drain died each time"):
+        poison.get(SECONDS)
+    (letter,) = site.queue.dead_letters(workflow.workflow_id)
+    assert (letter.id, letter.agent_id) == (poison.id, AGENT)
+    workflow.put("mode", "harmless")
+    assert site.queue.replay_dead_letter(letter.id)
+
+    def replayed() -> bool:
+        sweep(site)
+        return poison.state == "APPLIED"
+
+    wait_until(replayed, "it is done now")
+    assert workflow["mode"] == "x"
+    assert len(site.queue.dead_letters(workflow.workflow_id)) == 0
+
+
+def test_a_result_becomes_an_update(site: Deployment, workflow: WorkflowHandle) -> None:
+    name = workflow.workflow_id
+    given = site.task("given")
+    last = chain(given.s(7), site.queue.update.s(name, key="number", agent_id=AGENT)).delay()
+    assert last.get(SECONDS) == {"revision": 1, "versions": {"number": 1}, "replayed": False}
+    body = site.queue.update.s(name, key="all", agent_id=AGENT, merge_strategy="append")
+    assert chord([given.s(1), given.s(2)], body).delay().get(SECONDS)["versions"] == {"all": 1}
+    given.apply_async((3,), link=site.queue.update.s(name, key="linked", agent_id=AGENT))
+    wait_until(lambda: workflow.get("linked"), "the callback has run")
+    assert (workflow["number"], sorted(workflow["all"]), workflow["linked"]) == (7, [1, 2], 3)
+
+
+def test_a_signature_is_checked_when_it_is_made(site: Deployment) -> None:
+    with pytest.raises(ctxqueue.InvalidName):
+        site.queue.update.s("w", key="", agent_id=AGENT)
+    with pytest.raises(ctxqueue.UnknownStrategy):
+        site.queue.update.s("w", key="k", agent_id=AGENT, merge_strategy="guess")
+
+
+def test_the_result_that_becomes_an_update_is_not_shown(site: Deployment, workflow: WorkflowHandle) -> None:
+    signature = site.queue.update.s(workflow.workflow_id, key="k", agent_id=AGENT)
+    signature.clone(("classified",)).apply_async(queue=ASIDE)
+    (message,) = site.all_intercepted()
+    headers = json.loads(message)["headers"]
+    assert "classified" not in json.dumps(headers)
+
+
+def test_a_message_that_comes_again_makes_one_update(site: Deployment, workflow: WorkflowHandle) -> None:
+    signature = site.queue.update.s(workflow.workflow_id, key="rows", agent_id=AGENT, merge_strategy="append")
+    message = site.intercepted(signature.clone(([1],)))
+    for expected in (False, True):
+        task_id = site.deliver(message)
+        answer = wait_until(lambda task_id=task_id: site.app.AsyncResult(task_id).result, "it is done")
+        assert answer["replayed"] is expected
+        site.forget_result(task_id)
+    assert workflow["rows"] == [1]
