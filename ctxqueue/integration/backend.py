@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 SCHEMES: Final = {"redis://": "redis://", "rediss://": "rediss://", "redis+socket://": "unix://", "sentinel://": None}
 """Celery's, and ours for it; Sentinels are named alike, but for what Celery has in its transport options."""
 
+OUR_SENTINELS: Final = "ctxqueue.integration.results:SentinelBackend+"
+"""In front of a result backend's ``sentinel://`` URL: our class of it, in `results`."""
+
 
 def celerys_url(conf: Any) -> str | None:
     """Return the URL of the app's result backend, else of its broker, as we write it; None if neither is a Redis."""
@@ -18,7 +21,8 @@ def celerys_url(conf: Any) -> str | None:
         (conf.result_backend, conf.result_backend_transport_options),
         (conf.broker_url, conf.broker_transport_options),
     )
-    for url, options in places:
+    for given, options in places:
+        url = given.removeprefix(OUR_SENTINELS) if isinstance(given, str) else given
         if isinstance(url, str) and url.startswith(tuple(SCHEMES)):
             scheme, _, rest = url.replace("virtual_host=", "db=").partition("://")
             ours = SCHEMES[f"{scheme}://"]

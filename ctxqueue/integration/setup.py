@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.exceptions import OperationalError
 
 from ctxqueue.errors import CtxqueueError
+from ctxqueue.integration.backend import OUR_SENTINELS
 from ctxqueue.integration.check import OLDEST, REDIS_SCHEMES, ServerSetup, Setup, TaskSetup
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.settings import Settings
@@ -30,7 +31,7 @@ def look(queue: ContextQueue) -> Setup:
     return Setup(
         conf=app.conf,
         broker=_scheme(app.conf.broker_url or app.conf.broker_read_url or ""),
-        backend=_scheme(app.conf.result_backend or "disabled://"),
+        backend=_scheme(str(app.conf.result_backend or "disabled://").removeprefix(OUR_SENTINELS)),
         store=_scheme(queue.url),
         tasks=tuple(
             _task(task, settings) for name, task in sorted(app.tasks.items()) if not name.startswith(CELERYS_OWN)

@@ -1,4 +1,4 @@
-"""Processes that die and stand still at random, under load: the short form of ``./dev chaos``, and the long one."""
+"""Processes that die and stand still at random, under load, as ``./dev chaos`` has it."""
 
 from __future__ import annotations
 

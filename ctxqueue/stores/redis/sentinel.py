@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from redis import exceptions as rx
@@ -17,14 +18,32 @@ if TYPE_CHECKING:
     import redis
 
 
+RESTED_SECONDS = 1.0
+"""After so long without a call a connection may belong to a master that was replaced, and stands still."""
+
+
 class MasterConnection(SentinelManagedConnection):
-    """A connection that asks for the master each time it connects."""
+    """A connection that asks for the master each time it connects, and when it has rested."""
+
+    _used = 0.0
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
         """Send; redis-py would go back to the address it had before, however often it tries."""
+        now = time.monotonic()
+        if self._sock is not None and now - self._used > RESTED_SECONDS and self._was_replaced():
+            self.disconnect()
         if self._sock is None:
             self.connect_to(self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
+        self._used = now
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+    def _was_replaced(self) -> bool:
+        """Whether the Sentinels know another master: to find that out from a stopped one takes a whole time-out."""
+        try:
+            address: tuple[str, int] = self.connection_pool.get_master_address()
+        except rx.ConnectionError:  # the master may be well, although no Sentinel answers
+            return False
+        return address != (self.host, self.port)
 
 
 class Sentinels(Sentinel):

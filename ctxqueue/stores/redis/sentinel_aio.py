@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
@@ -11,20 +13,34 @@ from redis.backoff import NoBackoff
 
 from ctxqueue.stores.redis.addresses import sentinel_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
-from ctxqueue.stores.redis.sentinel import master_options, no_master, sentinel_options
+from ctxqueue.stores.redis.sentinel import RESTED_SECONDS, master_options, no_master, sentinel_options
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
 
 class MasterConnection(SentinelManagedConnection):
-    """A connection that asks for the master each time it connects."""
+    """A connection that asks for the master each time it connects, and when it has rested."""
+
+    _used = 0.0
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         """Send; redis-py would go back to the address it had before, however often it tries."""
+        now = time.monotonic()
+        if self.is_connected and now - self._used > RESTED_SECONDS and await self._was_replaced():
+            await self.disconnect()
         if not self.is_connected:
             await self.connect_to(await self.connection_pool.get_master_address())  # type: ignore[no-untyped-call]
+        self._used = now
         await super().send_packed_command(command, check_health)
+
+    async def _was_replaced(self) -> bool:
+        """Whether the Sentinels know another master: to find that out from a stopped one takes a whole time-out."""
+        try:
+            address: tuple[str, int] = await self.connection_pool.get_master_address()
+        except rx.ConnectionError:  # the master may be well, although no Sentinel answers
+            return False
+        return address != (self.host, self.port)
 
 
 class Sentinels(Sentinel):
