@@ -13,8 +13,8 @@ from redis.exceptions import NoScriptError, RedisError
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
+from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
-from ctxqueue.stores.redis.protocol import CODECS
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:

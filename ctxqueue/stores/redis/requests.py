@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from ctxqueue import effects as fx
+from ctxqueue.settings import MAX_RUN_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
+
+SENSITIVE_FLAG = 4
+WAS_SENSITIVE_FLAG = 8
+
+MAX_RUN_FIELDS = MAX_RUN_CALLS + 10
+"""A run's record holds its calls, and ten other fields at most."""
 
 
 class Sendable(Protocol):

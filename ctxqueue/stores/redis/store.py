@@ -12,8 +12,8 @@ from redis.retry import Retry
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
+from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
-from ctxqueue.stores.redis.protocol import CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
