@@ -1,4 +1,7 @@
-"""What a caller meets: scopes, priorities, agents, entries, views and results."""
+"""What a caller meets: scopes, priorities, agents, entries, views and results.
+
+One file, if a long one: whoever asks what a call takes or returns finds it here, and nothing here does anything.
+"""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
-from ctxqueue.stores.engine.state import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
+from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import Held, State, Workflow
+    from ctxqueue.stores.engine.held import Held, Workflow
+    from ctxqueue.stores.engine.state import State
 
 
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:

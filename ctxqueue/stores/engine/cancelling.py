@@ -8,10 +8,11 @@ import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import waiters
-from ctxqueue.stores.engine.state import Wanted
+from ctxqueue.stores.engine.held import Wanted
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import Run, State
+    from ctxqueue.stores.engine.held import Run
+    from ctxqueue.stores.engine.state import State
 
 OF_A_TASK = "\0task"
 """What is known of a task stands among the runs, where its id is in the workflow's place. No run has this name."""

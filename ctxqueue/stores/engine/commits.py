@@ -10,10 +10,11 @@ from ctxqueue.identity import LANE_SECONDS
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import eviction, inbox, waiters, writes
 from ctxqueue.stores.engine.entries import expiry_of
-from ctxqueue.stores.engine.state import Answer, Entry, Journaled, Wanted
+from ctxqueue.stores.engine.held import Answer, Entry, Journaled, Wanted
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import Held, State, Workflow
+    from ctxqueue.stores.engine.held import Held, Workflow
+    from ctxqueue.stores.engine.state import State
     from ctxqueue.stores.engine.waiters import Considered
     from ctxqueue.stores.engine.writes import Decided
 

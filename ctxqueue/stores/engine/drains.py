@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import inbox as boxes
-from ctxqueue.stores.engine.state import Answer, Due, Entry, Journaled
+from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State

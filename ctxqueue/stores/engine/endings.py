@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import inbox, waiters
-from ctxqueue.stores.engine.state import Due
+from ctxqueue.stores.engine.held import Due
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State

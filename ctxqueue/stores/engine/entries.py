@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header, meta_of
-from ctxqueue.stores.engine.state import Due, Workflow
+from ctxqueue.stores.engine.held import Due, Workflow
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import Held, State
+    from ctxqueue.stores.engine.held import Held
+    from ctxqueue.stores.engine.state import State
 
 LOW, MEDIUM = 0, 1
 """Ranks."""

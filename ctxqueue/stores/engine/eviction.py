@@ -10,7 +10,8 @@ from ctxqueue.rules.dependencies import addresses_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ctxqueue.stores.engine.state import Removable, State, Workflow
+    from ctxqueue.stores.engine.held import Removable, Workflow
+    from ctxqueue.stores.engine.state import State
     from ctxqueue.stores.engine.writes import Decided
 
 MOST_VICTIMS = 100

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine.state import Answer, Due, Entry, Inbox, Journaled, StoredUpdate, Wanted
+from ctxqueue.stores.engine.held import Answer, Due, Entry, Inbox, Journaled, StoredUpdate, Wanted
 
 if TYPE_CHECKING:
-    from ctxqueue.stores.engine.state import State, Workflow
+    from ctxqueue.stores.engine.held import Workflow
+    from ctxqueue.stores.engine.state import State
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Inbox).decode

@@ -8,12 +8,13 @@ import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.clock import MICROSECONDS
-from ctxqueue.stores.engine.state import Due, Ready, Wanted
+from ctxqueue.stores.engine.held import Due, Ready, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ctxqueue.stores.engine.state import Held, State
+    from ctxqueue.stores.engine.held import Held
+    from ctxqueue.stores.engine.state import State
 
 LONGEST_PAUSE = 3_600 * MICROSECONDS
 

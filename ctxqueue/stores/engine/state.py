@@ -1,4 +1,4 @@
-"""What a store holds, as the engine sees it: records of its own, and the reads and writes that it is built on.
+"""What a store is built on: the reads and writes of one transaction, as the engine asks for them.
 
 A `State` is one transaction. The engine reads first and writes last, and reads nothing that it has written: so a state
 may collect the writes, and carry them out at its end in few steps.
@@ -6,225 +6,27 @@ may collect the writes, and carry them out at its end in few steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
-from ctxqueue import effects as fx
+from ctxqueue.stores.engine.held import NOTHING, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-
-@dataclass(slots=True)
-class Workflow:
-    """Where a workflow stands."""
-
-    workflow_id: str
-    incarnation: str
-    created_us: int
-    metadata: bytes
-    clock_us: int
-    """What commits have shown of the clock."""
-    revision: int = 0
-    commit_id: bytes = bytes(8)
-    floor: int = 0
-    """The highest version that a removed address had."""
-    entries: int = 0
-    size: int = 0
-    """Bytes of all its records."""
-    parked: int = 0
-    """Runs that wait."""
-    closed_us: int = 0
-    """When it was closed; 0: it is open."""
-    removing: bool = False
-    """It is being removed: to callers it is not there."""
-    graph: int = 0
-    """Rises with each commit that adds a dependency."""
-    inbox: bytes = b""
-    """Its `Inbox`, packed; empty: there was never an update in it."""
-
-    def head(self, now_us: int) -> fx.Head:
-        """Return what callers are told of it."""
-        return fx.Head(
-            *(self.incarnation, self.revision, self.commit_id, self.created_us, self.metadata),
-            *(now_us, self.closed_us, self.graph),
-        )
-
-
-class Standby(NamedTuple):
-    """A message to be sent should the attempt that is alive die."""
-
-    item_id: str
-    message: bytes
-
-
-class Run(msgspec.Struct, array_like=True):
-    """A run's attempt. New fields go to the end, with a default: stores may keep it packed."""
-
-    state: str = ""
-    position: fx.Position = fx.Position(0, 0)
-    epoch: int = 0
-    claim_id: bytes = b""
-    lease_us: int = 0
-    deadline_us: int | None = None
-    parked_us: int | None = None
-    outcome: bytes = b""
-    standby: Standby | None = None
-    calls: int = 0
-    """How many its journal holds."""
-    ends_us: int = 0
-    """When the store forgets it, and its journal with it."""
-
-
-class Parked(msgspec.Struct, array_like=True):
-    """A run that waits, registered on the addresses of its witness. New fields go to the end, with a default."""
-
-    item_id: str
-    message: bytes
-    deadline_us: int
-    condition: list[Any]
-    """As `rules.dependencies.Tree`."""
-    witness: list[str]
-
-
-class Ready(msgspec.Struct, frozen=True, array_like=True):
-    """A message to be sent again until its run is claimed. New fields go to the end, with a default."""
-
-    item_id: str
-    message: bytes
-    first_us: int
-    """When it was first sent."""
-    again: int = 0
-    """How often it was sent again."""
-    ends_us: int = 0
-    """When it is given up; 0: a horizon after it was first sent."""
-
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What a call was answered, and the digest of its input. New fields go to the end, with a default."""
-
-    digest: bytes
-    revision: int
-    now_us: int
-    commit_id: bytes
-    versions: tuple[int, ...]
-    addresses: tuple[str, ...]
-    """Of a named operation: what it wrote."""
-    incarnation: str
-    """Of the workflow: a call of an earlier one of this name is none of this one's."""
-    failure: bytes = b""
-    """Of a stored update that failed: to other calls there is no answer."""
-    value: bytes = b""
-    """Of a step whose result is kept."""
-
-
-class Entry(NamedTuple):
-    """The place of a call in a journal. A lane and a named operation have one place each, whose name is empty."""
-
-    owner: str
-    call_id: str
-
-
-class Journaled(NamedTuple):
-    """An answer in its place."""
-
-    answer: Answer
-    number: int
-    """Of a lane: which call it was."""
-
-
-class Wanted(NamedTuple):
-    """What the engine is going to look at in a workflow."""
-
-    addresses: Sequence[str] = ()
-    """Their records."""
-    present: Sequence[str] = ()
-    """Whether an entry stands there, no more."""
-    run: str = ""
-    ready: bool = False
-    """With ``run``: the message that is sent again until it is claimed."""
-    call: Entry | None = None
-
-
-NOTHING = Wanted()
-
-
-@dataclass(slots=True)
-class Held:
-    """A workflow in this transaction's hands: nobody else changes it, or its runs, before the end."""
-
-    workflow: Workflow | None
-    now_us: int
-    """The store's clock, read once the workflow was held; never behind what its commits have shown."""
-    records: Mapping[str, bytes] = field(default_factory=dict)
-    """Expired ones too."""
-    present: Collection[str] = ()
-    """Those of the addresses asked for that hold a fresh entry."""
-    run: Run = field(default_factory=Run)
-    """A new one if there is none, or the last one has ended."""
-    ready: Ready | None = None
-    journaled: Journaled | None = None
-
-
-class Due(NamedTuple):
-    """The name of something to be done."""
-
-    kind: str
-    workflow_id: str
-    detail: str
-
-
-class Removable(NamedTuple):
-    """An entry that may go: by its expiry, or to make room."""
-
-    order: int
-    """Its expiry; or when it was written, medium ones after all low ones."""
-    address: str
-    version: int
-    size: int
-    sensitive: bool
-
-
-class Inbox(msgspec.Struct, array_like=True):
-    """Who settles a workflow's queued updates. New fields go to the end, with a default."""
-
-    stored: int = 0
-    """Updates in it, dead letters among them."""
-    queued: int = 0
-    last: int = 0
-    """The highest place in the queue that was given."""
-    announced_us: int = 0
-    """Until when the announced drain is left alone; 0: none is announced."""
-    drain_id: bytes = b""
-    lease_us: int = 0
-    crashes: int = 0
-    careful: int = 0
-    """How many updates are still to be tried one by one."""
-    item_id: str = ""
-    """Of the drain's message."""
-    message: bytes = b""
-
-
-class StoredUpdate(msgspec.Struct, array_like=True):
-    """An update that waits for its outcome, or as a dead letter."""
-
-    update_id: str
-    payload: bytes
-    item_id: str
-    message: bytes
-    enqueued_us: int
-    queued: bool
-    ends_us: int
-    """When it is dropped instead of being sent again; 0: never."""
-    place: int | None = None
-    """In the queue."""
-    remind_us: int | None = None
-    """When its message is due again."""
-    attempts: int = 0
-    about: bytes | None = None
-    """Of a dead letter."""
+    from ctxqueue import effects as fx
+    from ctxqueue.stores.engine.held import (
+        Answer,
+        Due,
+        Entry,
+        Held,
+        Journaled,
+        Parked,
+        Ready,
+        Removable,
+        Run,
+        StoredUpdate,
+        Workflow,
+    )
 
 
 class State(Protocol):

@@ -16,12 +16,13 @@ import msgspec
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, witness
 from ctxqueue.stores.engine import released
-from ctxqueue.stores.engine.state import Due
+from ctxqueue.stores.engine.held import Due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ctxqueue.stores.engine.state import Parked, State, Workflow
+    from ctxqueue.stores.engine.held import Parked, Workflow
+    from ctxqueue.stores.engine.state import State
     from ctxqueue.stores.engine.writes import Decided
 
 INLINE_WAITERS = 50

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ctxqueue.records import Header
-    from ctxqueue.stores.engine.state import Workflow
+    from ctxqueue.stores.engine.held import Workflow
 
 CONFLICT_BYTES = 256 * 1024
 """Of records that come along with a conflict."""

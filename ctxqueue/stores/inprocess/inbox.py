@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ctxqueue.stores.engine.state import StoredUpdate
+    from ctxqueue.stores.engine.held import StoredUpdate
 
 
 class StoredUpdates:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Executable, Table
 
-    from ctxqueue.stores.engine.state import Workflow
+    from ctxqueue.stores.engine.held import Workflow
     from ctxqueue.stores.sql.writing import Statements
 
 Rows = list[dict[str, Any]]

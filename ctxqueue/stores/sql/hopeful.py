@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.stores.engine.state import NOTHING, Held, Wanted
+from ctxqueue.stores.engine.held import NOTHING, Held, Wanted
 from ctxqueue.stores.sql.gathering import gathered, guard_of
 from ctxqueue.stores.sql.state import SqlState
 

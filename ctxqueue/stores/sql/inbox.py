@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Integer, bindparam, delete, func, select
 
-from ctxqueue.stores.engine.state import Answer, StoredUpdate
+from ctxqueue.stores.engine.held import Answer, StoredUpdate
 from ctxqueue.stores.sql import packing
 from ctxqueue.stores.sql.looking import here
 from ctxqueue.stores.sql.schema import Name, calls, updates
+from ctxqueue.stores.sql.transaction import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from sqlalchemy import Executable, Select
+    from sqlalchemy import Select
 
-    from ctxqueue.stores.sql.writing import Statements
 
 COLUMNS = tuple(updates.c[name] for name in StoredUpdate.__struct_fields__)
 _rows_wanted = bindparam("rows", type_=Integer)
@@ -63,18 +63,8 @@ FORGET_ANSWER = delete(calls).where(
 )
 
 
-class SqlInbox:
+class SqlInbox(Transaction):
     """What a `SqlState` does with stored updates."""
-
-    _statements: Statements
-
-    if TYPE_CHECKING:
-
-        def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]: ...
-
-        def _put(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None: ...
-
-        def _change(self, statement: Executable, *rows: dict[str, Any]) -> None: ...
 
     def updates(self, workflow_id: str, update_ids: Collection[str]) -> Mapping[str, StoredUpdate]:
         """Return those of the updates that are stored."""

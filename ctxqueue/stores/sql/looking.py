@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import BigInteger, Integer, LargeBinary, String, bindparam, cast, func, literal, null, select, union_all
 
-from ctxqueue.stores.engine.state import Held, Journaled, Workflow
+from ctxqueue.stores.engine.held import Held, Journaled, Workflow
 from ctxqueue.stores.sql import packing
 from ctxqueue.stores.sql.schema import Name, calls, entries, ready, runs, workflows
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine.state import Answer, Parked, Ready, Run
+from ctxqueue.stores.engine.held import Answer, Parked, Ready, Run
 
 pack = msgspec.msgpack.Encoder().encode
 run = msgspec.msgpack.Decoder(Run).decode

@@ -1,4 +1,4 @@
-"""The engine's `State` over one transaction: it reads at once, and writes all at its end, in few statements."""
+"""The engine's `State` over one transaction."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from sqlalchemy import BigInteger, cast, func, select
 from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
-from ctxqueue.stores.engine.state import NOTHING, Due, Held, Removable, Wanted
+from ctxqueue.stores.engine.held import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
 from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.inbox import SqlInbox
+from ctxqueue.stores.sql.parking import SqlParking
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection, Executable
+    from sqlalchemy import Connection
 
-    from ctxqueue.stores.engine.state import Entry, Journaled, Parked, Ready, Run, Workflow
+    from ctxqueue.stores.engine.held import Entry, Journaled, Run, Workflow
     from ctxqueue.stores.sql.writing import Statements
 
 NAMES_A_STATEMENT = 5_000
@@ -32,44 +33,14 @@ MOST = 2**31 - 2
 """What stands for everything: PostgreSQL's integers end there."""
 
 
-class SqlState(SqlInbox):
+class SqlState(SqlParking, SqlInbox):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._statements = statements
-        self._dialect = connection.dialect.name
-        self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
+        super().__init__(connection, namespace, statements)
         self._stale_runs: set[str] = set()
         self._guards: dict[str, tuple[Any, ...]] = {}
         """How the workflows that are held stood."""
-
-    def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
-        return self._connection.execute(statement, self._here(parameters)).fetchall()
-
-    def _here(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Name namespace and workflow as statements do that are no insert: see `looking.NAMESPACE`."""
-        named = {"in_namespace": self._namespace, **parameters}
-        if "workflow_id" in named:
-            named["in_workflow"] = named.pop("workflow_id")
-        return named
-
-    def _put(self, statement: Executable, rows: Iterable[dict[str, Any]]) -> None:
-        written = [{"namespace": self._namespace, **row} for row in rows]
-        if written:
-            self._writes.append((statement, written))
-
-    def _change(self, statement: Executable, *rows: dict[str, Any]) -> None:
-        if rows:
-            self._writes.append((statement, [self._here(row) for row in rows]))
-
-    def commit(self) -> None:
-        """Carry out the writes, in their order, and end the transaction."""
-        with together(self._connection):
-            for statement, rows in self._writes:
-                self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
-            self._connection.commit()
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -300,67 +271,6 @@ class SqlState(SqlInbox):
             "answer": packing.pack(journaled.answer),
         }
         self._put(self._statements.call, [row])
-
-    def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
-        """Return (address, run) of the runs registered on some addresses, in order."""
-        rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
-        return [(address, run) for address, run in rows]
-
-    def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
-        """Return those of the runs that wait."""
-        rows = self._rows(writing.PARKED, workflow_id=workflow_id, runs=list(runs))
-        return {run: packing.parked(packed) for run, packed in rows}
-
-    def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
-        """Let runs wait, each registered on its witness and nowhere else."""
-        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
-        rows = [{"workflow_id": workflow_id, "run_id": run} for run in runs]
-        packed = [{**row, "parked": packing.pack(runs[row["run_id"]])} for row in rows]
-        self._put(self._statements.parked, packed)
-        registered = [{**row, "address": address} for row in rows for address in runs[row["run_id"]].witness]
-        self._put(self._statements.waiter, registered)
-
-    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
-        """Return some runs that wait."""
-        rows = self._rows(writing.SOME_PARKED, workflow_id=workflow_id, rows=limit)
-        return {run: packing.parked(packed) for run, packed in rows}
-
-    def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
-        """Note what released runs are about to read; what was noted until now is forgotten."""
-        self._change(writing.FORGET_GUARDS, {"workflow_id": workflow_id, "now_us": now_us})
-        rows = (
-            {"workflow_id": workflow_id, "run_id": run, "until_us": until_us, "condition": packing.pack(kept.condition)}
-            for run, kept in runs.items()
-        )
-        self._put(self._statements.guard, rows)
-
-    def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
-        """Return the conditions of such runs."""
-        rows = self._rows(writing.GUARDED, workflow_id=workflow_id, now_us=now_us, rows=limit)
-        return [packing.condition(packed) for (packed,) in rows]
-
-    def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
-        """Let runs wait no more."""
-        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
-        self._change(writing.UNPARK, {"workflow_id": workflow_id, "runs": list(runs)})
-
-    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
-        """Return the messages of runs that nobody has claimed yet."""
-        rows = self._rows(writing.READY, workflow_id=workflow_id, runs=list(runs))
-        return {run: packing.ready(packed) for run, packed in rows}
-
-    def any_ready(self, workflow_id: str) -> bool:
-        """Whether there is such a message of any run."""
-        return bool(self._rows(writing.ANY_READY, workflow_id=workflow_id))
-
-    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
-        """Write such messages."""
-        rows = ({"workflow_id": workflow_id, "run_id": run, "ready": packing.pack(kept)} for run, kept in runs.items())
-        self._put(self._statements.ready, rows)
-
-    def drop_ready(self, workflow_id: str, run: str) -> None:
-        """Remove such a message."""
-        self._change(writing.DROP_READY, {"workflow_id": workflow_id, "of_run": run})
 
     # What is due, and the outbox -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import pytest
 
 PARTS = (
-    *("access", "attempts", "base", "bounds", "calls", "cancelling", "entries", "expiry"),
+    *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
     *("updates", "values", "workflows"),
@@ -29,6 +29,7 @@ from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
 from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
 from ctxqueue.testing.contract.cancelling import Cancelling  # noqa: E402
+from ctxqueue.testing.contract.draining import Draining  # noqa: E402
 from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
@@ -77,6 +78,7 @@ class StoreContract(
     Graph,
     Histories,
     Inbox,
+    Draining,
     Merges,
     Views,
 ):

@@ -1,0 +1,78 @@
+"""The part of a transaction's state that is about runs: those that wait, and those released and not claimed yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue.stores.sql import packing, writing
+from ctxqueue.stores.sql.transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from ctxqueue.stores.engine.held import Parked, Ready
+
+
+class SqlParking(Transaction):
+    """What a `SqlState` does with such runs."""
+
+    def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
+        """Return (address, run) of the runs registered on some addresses, in order."""
+        rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
+        return [(address, run) for address, run in rows]
+
+    def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
+        """Return those of the runs that wait."""
+        rows = self._rows(writing.PARKED, workflow_id=workflow_id, runs=list(runs))
+        return {run: packing.parked(packed) for run, packed in rows}
+
+    def park(self, workflow_id: str, runs: Mapping[str, Parked]) -> None:
+        """Let runs wait, each registered on its witness and nowhere else."""
+        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
+        rows = [{"workflow_id": workflow_id, "run_id": run} for run in runs]
+        packed = [{**row, "parked": packing.pack(runs[row["run_id"]])} for row in rows]
+        self._put(self._statements.parked, packed)
+        registered = [{**row, "address": address} for row in rows for address in runs[row["run_id"]].witness]
+        self._put(self._statements.waiter, registered)
+
+    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
+        """Return some runs that wait."""
+        rows = self._rows(writing.SOME_PARKED, workflow_id=workflow_id, rows=limit)
+        return {run: packing.parked(packed) for run, packed in rows}
+
+    def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
+        """Note what released runs are about to read; what was noted until now is forgotten."""
+        self._change(writing.FORGET_GUARDS, {"workflow_id": workflow_id, "now_us": now_us})
+        rows = (
+            {"workflow_id": workflow_id, "run_id": run, "until_us": until_us, "condition": packing.pack(kept.condition)}
+            for run, kept in runs.items()
+        )
+        self._put(self._statements.guard, rows)
+
+    def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
+        """Return the conditions of such runs."""
+        rows = self._rows(writing.GUARDED, workflow_id=workflow_id, now_us=now_us, rows=limit)
+        return [packing.condition(packed) for (packed,) in rows]
+
+    def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Let runs wait no more."""
+        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
+        self._change(writing.UNPARK, {"workflow_id": workflow_id, "runs": list(runs)})
+
+    def ready(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Ready]:
+        """Return the messages of runs that nobody has claimed yet."""
+        rows = self._rows(writing.READY, workflow_id=workflow_id, runs=list(runs))
+        return {run: packing.ready(packed) for run, packed in rows}
+
+    def any_ready(self, workflow_id: str) -> bool:
+        """Whether there is such a message of any run."""
+        return bool(self._rows(writing.ANY_READY, workflow_id=workflow_id))
+
+    def keep_ready(self, workflow_id: str, runs: Mapping[str, Ready]) -> None:
+        """Write such messages."""
+        rows = ({"workflow_id": workflow_id, "run_id": run, "ready": packing.pack(kept)} for run, kept in runs.items())
+        self._put(self._statements.ready, rows)
+
+    def drop_ready(self, workflow_id: str, run: str) -> None:
+        """Remove such a message."""
+        self._change(writing.DROP_READY, {"workflow_id": workflow_id, "of_run": run})

@@ -1,0 +1,78 @@
+"""Who stores updates in an inbox and settles them, for the parts of the contract that are about that."""
+
+# ruff: noqa: S101 - tests: a name is a sentence, a bare number the expected value
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ctxqueue import effects as fx
+from ctxqueue.flows import draining, inbox, stored
+from ctxqueue.pending import PendingUpdate
+from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
+from ctxqueue.testing.contract.runs import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ctxqueue.context import WorkflowHandle
+    from ctxqueue.models import CommitResult
+
+DRAIN = fx.Outgoing(f"app\0{WORKFLOW}\0\0drain", b"drain")
+ANN, BOB = "ann_1", "bob_1"
+
+
+class Clerk(Worker):
+    """A process that stores updates, and does the tasks that settle them."""
+
+    def stored(
+        self,
+        updates: Mapping[str, Any],
+        strategy: str = "smart_merge",
+        *,
+        operation: str,
+        agent: str = ANN,
+        queued: bool = False,
+        reports: bool = False,
+    ) -> PendingUpdate:
+        """Store one; its own message is named after its operation."""
+        terms = self.manager.terms
+        ref = inbox.checked(terms, WORKFLOW, agent, updates, strategy, operation)
+        payload = stored.packed(WORKFLOW, updates, strategy)
+        outgoing = fx.Outgoing("", b"")
+        if reports or not queued:
+            outgoing = fx.Outgoing(f"app\0{ref.home}\0{operation}\0update", operation.encode())
+        flow = inbox.enqueue(terms, ref, payload, outgoing=outgoing, drain=DRAIN if queued else None)
+        return PendingUpdate(self.manager.driver, ref, known=not self.manager.driver.run(flow))
+
+    def queued(self, updates: Mapping[str, Any], *arguments: Any, **options: Any) -> PendingUpdate:
+        """Store one for the drain."""
+        return self.stored(updates, *arguments, queued=True, **options)
+
+    def carry_out(self, update: PendingUpdate, attempts: int = inbox.ATTEMPTS) -> CommitResult:
+        """Do what its task does."""
+        return self.manager.driver.run(inbox.carry_out(self.manager.terms, stored.UpdateRef.parse(update.id), attempts))
+
+    def drain(self, batches: int = 100) -> draining.Drained:
+        """Do what the drain does."""
+        return self.manager.driver.run(draining.drain(self.manager.terms, WORKFLOW, batches))
+
+    def die_draining(self) -> None:
+        """Take hold of the inbox and settle nothing; returns when somebody else may."""
+        effect = fx.Draw(WORKFLOW, os.urandom(8), 100, draining.CAREFUL_AFTER, self.manager.terms.lease_us)
+        until(lambda: self.manager.store.perform(effect).answer == "batch", "the inbox can be taken hold of")
+
+
+class WithClerk(Contract):
+    """A part of the contract that has a clerk."""
+
+    @pytest.fixture
+    def clerk(self, url: str, operator: WorkflowHandle) -> Iterator[Clerk]:
+        """Return a process beside the manager."""
+        assert operator.workflow_id == WORKFLOW
+        clerk = Clerk(url, lease=0.05)
+        yield clerk
+        clerk.manager.close()
