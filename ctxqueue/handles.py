@@ -90,6 +90,12 @@ current_handle: ContextVar[Callable[[bool], Handle] | None] = ContextVar("ctxque
 """Makes the handle of the running task, or gives that of the ``with`` block; told whether an event loop runs here."""
 
 
+_entered: ContextVar[tuple[tuple[Token[WorkflowRef | None], Token[Callable[[bool], Handle] | None]], ...]] = ContextVar(
+    "ctxqueue_entered", default=()
+)
+"""What ends the ``with`` blocks that are open here, the innermost last."""
+
+
 def current() -> Any:
     """Return the running task's hold on its workflow, or that of the ``with wf:`` around; in a coroutine the async one.
 
@@ -178,11 +184,10 @@ def named(agent_id: str) -> str:
 class Handle:
     """One agent's hold on one workflow."""
 
-    __slots__ = ("_terms", "_tokens", "agent", "workflow_id")
+    __slots__ = ("_terms", "agent", "workflow_id")
 
     def __init__(self, terms: Terms, workflow_id: str, agent: Agent) -> None:
         self._terms = terms
-        self._tokens: list[tuple[Token[WorkflowRef | None], Token[Callable[[bool], Handle] | None]]] = []
         self.workflow_id = checked_name(workflow_id, "workflow_id")
         self.agent = agent
 
@@ -192,11 +197,13 @@ class Handle:
     def __enter__(self) -> Self:
         """Make it the workflow of all messages published inside."""
         reference = WorkflowRef(self._terms.namespace, self.workflow_id, self.agent)
-        self._tokens.append((current_workflow.set(reference), current_handle.set(lambda _in_loop: self)))
+        tokens = current_workflow.set(reference), current_handle.set(lambda _in_loop: self)
+        _entered.set((*_entered.get(), tokens))
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        workflow, handle = self._tokens.pop()
+        *outer, (workflow, handle) = _entered.get()
+        _entered.set(tuple(outer))
         current_workflow.reset(workflow)
         current_handle.reset(handle)
 
@@ -328,9 +335,9 @@ class TransactionBlock:
         """Return what commits it, if that is now; in a task it is the task's end."""
         if self._token is not None:
             open_transactions.reset(self._token)
-        if error is not None:
-            return None
         attempt = current_attempt.get()
+        if error is not None:
+            self._transaction.drop()
         if attempt is not None:
             attempt.staged.append(self._transaction)
             return None

@@ -97,14 +97,24 @@ os.register_at_fork(after_in_child=_free_lanes.clear)
 
 
 class Identified:
-    """One call's identity, for as long as it is under way: ``with Identified(...) as call``."""
+    """One call's identity, for as long as it is under way: ``with Identified(...) as call``.
+
+    Not ``of_run``: made inside a task, it is a new call when that task's body runs again.
+    """
 
     __slots__ = ("_call", "_lane")
 
     def __init__(
-        self, kind: str, workflow_id: str, agent_id: str, addresses: Sequence[str], operation_id: str | None
+        self,
+        kind: str,
+        workflow_id: str,
+        agent_id: str,
+        addresses: Sequence[str],
+        operation_id: str | None,
+        *,
+        of_run: bool = True,
     ) -> None:
-        attempt = current_attempt.get()
+        attempt = current_attempt.get() if of_run else None
         run_id, epoch = (attempt.run_id, attempt.epoch) if attempt else ("", 0)
         self._lane: Lane | None = None
         if operation_id is not None:

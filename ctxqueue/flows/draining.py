@@ -32,7 +32,7 @@ from ctxqueue.flows.committing import NO_GRAPH, closed_workflow, follow_up, name
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
 from ctxqueue.identity import Call, Identified
-from ctxqueue.models import OPERATOR, Agent
+from ctxqueue.models import Agent
 from ctxqueue.rules.graph import circle
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class _Batch:
     def settle(self) -> Flow[bool]:
         """Settle some updates, at least the first; return whether there may be more."""
         for update in self._updates:
-            self._outcomes[update.update_id] = self._looked_at(update)
+            if update.update_id not in self._outcomes:
+                self._outcomes[update.update_id] = self._looked_at(update)
         for rounds in range(ROUNDS):
             head, records = yield from do(Load(self._workflow_id, self._addresses()))
             if head is None:
@@ -118,7 +119,12 @@ class _Batch:
                 fold, settled = self._folded(head, records)
             except _ReducerBroken as broken:
                 yield from _abandon(
-                    self._terms, self._workflow_id, self._drain_id, broken.update, 1, repr(broken.__cause__)[:200]
+                    self._terms,
+                    self._workflow_id,
+                    self._drain_id,
+                    broken.update,
+                    1,
+                    f"its merge raised {type(broken.__cause__).__name__}",
                 )
                 self.abandoned += 1
                 return True
@@ -172,6 +178,8 @@ class _Batch:
                 fold.add(made)
             except NotInThisRound:
                 break
+            except RecordTooNew:
+                raise  # for a newer worker
             except CtxqueueError as error:
                 settled[update.update_id] = _failed(made.ref, made.report, error)
             except Exception as error:
@@ -193,15 +201,12 @@ class _Batch:
             circular = circle(standing | fold.edges, tuple(fold.edges))
             graph = NO_GRAPH if circular else head.graph if head else 0
             if circular:
-                made = self._outcomes[self._updates[0].update_id]
-                agent = made.agent if isinstance(made, Made) else OPERATOR
-                path = yield from named_circle(self._workflow_id, agent, circular, fold.edges)
-                self._fail_first(
-                    CircularDependencyError(
-                        f"in workflow {self._workflow_id!r} {path} would be a circle of dependencies: nothing was"
-                        " written"
-                    )
+                made = fold.first
+                path = yield from named_circle(self._workflow_id, made.agent, circular, fold.edges)
+                error = CircularDependencyError(
+                    f"in workflow {self._workflow_id!r} {path} would be a circle of dependencies: nothing was written"
                 )
+                self._outcomes[made.ref.update_id] = _failed(made.ref, made.report, error)
         agent_id = next((write.steps[-1].agent_id for write in writes if write.steps), "")
         settling = Settling(tuple(settled), self._drain_id, len(settled), self._terms.lease_us)
         with Identified("drain", self._workflow_id, agent_id, [], None) as call:

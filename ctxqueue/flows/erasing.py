@@ -78,7 +78,14 @@ def _of_entry(terms: Terms, workflow_id: str, address: Address, record: bytes | 
         try:
             return (
                 yield from delete(
-                    terms, workflow_id, OPERATOR, address, expected_version=version, purge=True, even_closed=True
+                    terms,
+                    workflow_id,
+                    OPERATOR,
+                    address,
+                    expected_version=version,
+                    purge=True,
+                    even_closed=True,
+                    of_run=False,  # what was written since it was erased first is to go, too
                 )
             )
         except VersionConflict:

@@ -149,6 +149,11 @@ class Fold:
             write.value,
         )
 
+    @property
+    def first(self) -> Made:
+        """The update that it begins with: only that one may bring dependencies."""
+        return self._places[0][0]
+
     def writes(self) -> tuple[Write, ...]:
         """Return the commit's writes, each on the condition that what was read still stands."""
         return tuple(

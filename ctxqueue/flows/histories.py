@@ -189,7 +189,7 @@ def _read(agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str) -> 
             address.owner,
             logged.version,
             logged.kind,
-            logged.agent_id or record.agent_id,
+            "" if logged.kind in ("expired", "evicted") else logged.agent_id or record.agent_id,
             instant(record.at_us),
         )
         yield change, _Cursor(record.revision, ordinal + 1, commit)

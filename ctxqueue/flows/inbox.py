@@ -31,6 +31,7 @@ from ctxqueue.errors import (
     CtxqueueError,
     InboxFull,
     InvalidInput,
+    RecordTooNew,
     StaleOperation,
     StoreError,
     UpdateAbandoned,
@@ -150,7 +151,7 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
         result = yield from updating.update(
             terms, workflow_id, Agent(ref.agent_id), updates, strategy, ref.operation_id, kept
         )
-    except (StoreError, AttemptSuperseded):
+    except (StoreError, AttemptSuperseded, RecordTooNew):
         raise
     except CtxqueueError as error:
         failed = Settled(ref.update_id, ref.owner, "failed", failure=stored.packed_failure(error))

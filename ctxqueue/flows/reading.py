@@ -135,7 +135,7 @@ def list_entries(
         home, start = segments[index][0] or workflow_id, segments[index][1]
         more: str | None = after
         while more is not None:
-            head, pairs, more = yield from do(LoadPage(home, start, more, limit))
+            head, pairs, more = yield from do(LoadPage(home, start, more, limit + 1))
             if head is None and home != GLOBAL_WORKFLOW:
                 raise unknown_workflow(workflow_id)
             for encoded, record in pairs:

@@ -8,7 +8,7 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.effects import Write
-from ctxqueue.errors import InvalidInput, ValueTooLarge
+from ctxqueue.errors import ValueTooLarge
 from ctxqueue.flows.writing import Change, described, written
 from ctxqueue.models import BY_RANK, Agent
 from ctxqueue.records import Standing, decode_meta
@@ -49,7 +49,7 @@ def folded(terms: Terms, agent: Agent, steps: list[Step], standing: Standing | N
     first = steps[0]
     try:
         write = _Folding(terms, agent, standing).all(steps)
-    except InvalidInput:
+    except Exception:
         if known or not is_merged(steps):
             raise
         return Write("delete", first.change.encoded, expected_version=NEVER)

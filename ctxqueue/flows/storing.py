@@ -134,6 +134,8 @@ def _address(entry: ContextEntry) -> str:
 
 
 def _check_size(terms: Terms, entry: ContextEntry) -> None:
+    if entry.sensitive and entry.disclosure == "concealed":
+        raise InvalidInput(f"the value of {entry.key!r} is not in the entry: read it from a storage, or by reveal=True")
     if len(entry.packed) > terms.settings.max_value:
         raise ValueTooLarge(
             f"the value of {entry.key!r} takes {len(entry.packed)} bytes: at most {terms.settings.max_value};"

@@ -43,13 +43,12 @@ class Seen:
         """Keep what was written at some addresses, unless it is large; what was written longest ago goes."""
         with self._lock:
             for address, record in written:
-                size = _size(record)
-                if size > LARGEST_SEEN:
-                    continue
                 place = workflow_id, address
                 before = self._records.pop(place, None)
-                self._bytes += size - (_size(before) if before else 0)
-                self._records[place] = record
+                self._bytes -= _size(before) if before else 0
+                if _size(record) <= LARGEST_SEEN:
+                    self._records[place] = record
+                    self._bytes += _size(record)
             while self._bytes > SEEN_BYTES:
                 _, oldest = self._records.popitem(last=False)
                 self._bytes -= _size(oldest)

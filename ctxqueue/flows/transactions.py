@@ -6,11 +6,11 @@ import random
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.effects import Committed, Conflict, Flow, Load, Wait, do
+from ctxqueue.effects import Committed, Conflict, Flow, Load, Wait, Write, do
 from ctxqueue.errors import CommitTooLarge, EntryExists, InvalidInput, MixedWorkflows, VersionConflict
-from ctxqueue.flows.committing import commit
+from ctxqueue.flows.committing import check_size, commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.staging import Step, folded, is_merged
+from ctxqueue.flows.staging import NEVER, Step, folded, is_merged
 from ctxqueue.flows.updating import FIRST_BACKOFF, LONGEST_BACKOFF, MAX_ROUNDS
 from ctxqueue.flows.writing import digest_of, home_of, version_conflict
 from ctxqueue.identity import Identified
@@ -19,7 +19,6 @@ from ctxqueue.records import Standing
 from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS
 
 if TYPE_CHECKING:
-    from ctxqueue.effects import Write
     from ctxqueue.flows.terms import Terms
     from ctxqueue.flows.writing import Change
     from ctxqueue.models import Agent
@@ -41,7 +40,7 @@ class Transaction:
 
     def belongs_to(self, terms: Terms, workflow_id: str, agent: Agent) -> bool:
         """Whether the writes of such a handle are staged here."""
-        return (self._terms.namespace, self._workflow_id, self._agent) == (terms.namespace, workflow_id, agent)
+        return self._terms is terms and (self._workflow_id, self._agent) == (workflow_id, agent)
 
     def stage(self, *steps: Step) -> None:
         """Add writes, all or none; raises MixedWorkflows, CommitTooLarge, EntryExists, InvalidInput."""
@@ -61,6 +60,11 @@ class Transaction:
         for step in steps:
             self._steps.setdefault(step.change.encoded, []).append(step)
             self._order.append(step)
+
+    def drop(self) -> None:
+        """Let go of what was staged."""
+        self._steps.clear()
+        self._order.clear()
 
     def _check(self, step: Step) -> None:
         key = step.change.address.key
@@ -83,19 +87,26 @@ class Transaction:
 
         Raises VersionConflict, EntryExists, InvalidInput and what every commit raises; then nothing is written.
         """
-        if not self._steps:
-            return None
-        home = home_of(self._workflow_id, self._order[0].change.address.scope)
-        # In one order, whatever the caller's.
-        addresses = sorted(self._steps)
-        changes = [step.change for step in self._order]
-        with Identified("transaction", home, self._agent.agent_id, (), None) as call:
+        with Identified("transaction", self._workflow_id, self._agent.agent_id, (), None) as call:
+            if not self._steps:
+                return None  # its number in the run is taken all the same
+            home = home_of(self._workflow_id, self._order[0].change.address.scope)
+            # In one order, whatever the caller's.
+            addresses = sorted(self._steps)
+            changes = [step.change for step in self._order]
             kinds = ",".join(f"{step.kind}:{step.strategy}" for step in self._order)
             digest = digest_of(call, f"transaction {kinds}", changes)
             standing = _Standing(addresses, self._steps)
             yield from standing.guess(home)
             for rounds in range(1, MAX_ROUNDS + 1):
                 writes = tuple(self._write(address, standing) for address in addresses)
+                try:
+                    check_size(writes)
+                except CommitTooLarge:
+                    if standing.is_known:
+                        raise
+                    # What a guess makes too large need not be: this may have been made before.
+                    writes = tuple(standing.doubted(write) for write in writes)
                 edges = {write.address: write.depends_on for write in writes if write.depends_on}
                 reply, fired = yield from commit(self._terms, home, self._agent, call, digest, writes, edges)
                 if isinstance(reply, Committed):
@@ -153,6 +164,17 @@ class _Standing:
         if self._merged:
             _, records = yield from do(Load(home, tuple(self._merged)))
             self.records.update(records)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing is guessed any more."""
+        return self.known.issuperset(self._merged)
+
+    def doubted(self, write: Write) -> Write:
+        """Return what is refused unless it was made before, where the write is by a guess."""
+        if write.address in self.known or write.address not in self._merged:
+            return write
+        return Write("delete", write.address, expected_version=NEVER)
 
     def learn(self, conflict: Conflict, home: str) -> Flow[None]:
         for ordinal, record in conflict.records.items():

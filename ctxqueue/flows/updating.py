@@ -280,13 +280,15 @@ class _Merge:
             merged = merging.strategy(self._strategy).merge(
                 codec.unpack(standing.value), codec.unpack(change.packed), BY_RANK[existing.rank]
             )
-        except InvalidInput as error:
+            packed = codec.pack(merged)
+        except Exception as error:
             if known:
-                raise _at_key(error, workflow_id, change) from error
+                if isinstance(error, InvalidInput):
+                    raise _at_key(error, workflow_id, change) from error
+                raise
             # What was guessed does not fit; whether what stands there does is still to be learnt.
             self._guessed[change.encoded] = None
             return self._merged(workflow_id, change)
-        packed = codec.pack(merged)
         if len(packed) > self._terms.settings.max_value:
             raise ValueTooLarge(
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"

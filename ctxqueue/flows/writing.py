@@ -10,7 +10,7 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import Conflict, Flow, Load, Operation, Write, do
+from ctxqueue.effects import Conflict, Flow, Load, LoadHistory, Operation, Write, do
 from ctxqueue.errors import (
     AccessDenied,
     EntryExists,
@@ -301,13 +301,13 @@ def put(
     stamp = Stamp(reply.versions[0], reply.commit_id)
     if reply.diverged:
         first = reply.addresses[0] if reply.addresses else change.encoded
-        _, records = yield from do(Load(workflow_id, (first,)))
-        record = records.get(first)
+        _, standing, kept, _ = yield from do(LoadHistory(workflow_id, first))
         address = Address.decode(first, of_global=workflow_id == GLOBAL_WORKFLOW)
-        if record is not None and decode_header(record).stamp == stamp:
-            entry = shown(agent, address, record)
-            if entry is not None:
-                return entry
+        for record in (standing, *(each.record for each in kept)):
+            if record is not None and decode_header(record).stamp == stamp:
+                entry = shown(agent, address, record)
+                if entry is not None:
+                    return entry
         if address != change.address:
             raise OperationDiverged(
                 f"operation {operation_id!r} in workflow {workflow_id!r} was made before, on another key than {key!r}"
@@ -328,9 +328,9 @@ def delete(
     address: Address,
     *,
     expected_version: int | None = None,
-    operation_id: str | None = None,
     purge: bool = False,
     even_closed: bool = False,
+    of_run: bool = True,
 ) -> Flow[bool]:
     """Remove one entry; False if it was not there. ``purge`` forgets its earlier values too."""
     _check_version(address.key, expected_version)
@@ -338,7 +338,7 @@ def delete(
     encoded = address.encode()
     change = Change(address, encoded, Put(None), b"", None, bare=True)
     operation: Literal["delete", "purge"] = "purge" if purge else "delete"
-    with Identified(operation, workflow_id, agent.agent_id, [encoded], operation_id) as call:
+    with Identified(operation, workflow_id, agent.agent_id, [encoded], None, of_run=of_run) as call:
         digest = digest_of(call, operation, [change])
         writes = (Write(operation, encoded, expected_version=expected_version),)
         reply, _ = yield from commit(terms, workflow_id, agent, call, digest, writes, even_closed=even_closed)

@@ -8,7 +8,7 @@ associative, ``increment``, ``maximum`` and ``minimum`` commutative. A team's ow
 from __future__ import annotations
 
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NUMBERS = (int, float, Decimal)
+MOST_DIGITS = 1_000
+"""Of a sum of Decimals."""
 NEVER_MERGED = frozenset(
     {bool, bytes, date, datetime, Decimal, float, frozenset, int, set, str, tuple, type(None), UUID}
 )
@@ -83,8 +85,15 @@ def united(existing: Any, new: Any, _priority: ContextPriority) -> Any:
 
 
 def increment(existing: Any, new: Any, _priority: ContextPriority) -> Any:
-    """Add two numbers; a Decimal and a float do not mix."""
-    return _number("increment", existing) + _alike("increment", existing, new)
+    """Add two numbers; a Decimal and a float do not mix. Decimals add up exactly, whatever the process's context."""
+    _number("increment", existing)
+    _alike("increment", existing, new)
+    try:
+        with localcontext(prec=MOST_DIGITS) as context:
+            context.traps[Inexact] = True
+            return existing + new
+    except (Inexact, OverflowError):
+        raise InvalidInput("increment cannot add the two numbers: one is too large for the other") from None
 
 
 def maximum(existing: Any, new: Any, _priority: ContextPriority) -> Any:
@@ -132,11 +141,12 @@ def _alike(name: str, existing: Any, new: Any) -> Any:
     """Return ``new`` if it can be added to or compared with ``existing``, else raise InvalidInput."""
     _ordered(name, existing)
     try:
-        _ = new + existing if isinstance(new, NUMBERS) else new > existing
+        _ = new > existing
+        mixed = {type(new), type(existing)} == {Decimal, float}
     except TypeError:
-        raise InvalidInput(
-            f"{name} cannot take a {type(new).__name__} and a {type(existing).__name__} together"
-        ) from None
+        mixed = True
+    if mixed:
+        raise InvalidInput(f"{name} cannot take a {type(new).__name__} and a {type(existing).__name__} together")
     return new
 
 

@@ -121,6 +121,19 @@ def test_one_entry_is_written_in_its_agents_name(storage: ContextStorage, manage
     assert (found.value, found.agent_id, found.metadata) == (1, "bob_1", {"m": 1})
 
 
+def test_an_entry_without_its_value_is_not_written(storage: ContextStorage, manager: SharedContextManager) -> None:
+    extractor = manager.workflow("w", agent_id="web_extractor_1")
+    extractor.open()
+    extractor.put("credential_x", "secret")
+    concealed = manager.workflow("w").get("credential_x")
+    assert concealed is not None
+    with pytest.raises(InvalidInput, match="the value of 'credential_x' is not in the entry"):
+        storage.update_entry("w", concealed)
+    held = extractor.get("credential_x", reveal=True)
+    assert held is not None
+    assert held.value == "secret"
+
+
 def test_a_workflow_is_deleted(storage: ContextStorage) -> None:
     assert storage.delete_context("w") is False
     storage.store_context("w", new(a=1))

@@ -19,6 +19,7 @@ from ctxqueue.errors import (
 )
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Secret
+from ctxqueue.rules.merging import register_reducer
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, nothing_written, revision_of
 
@@ -132,9 +133,42 @@ class Calls(Contract):
     def test_an_operation_whose_first_entry_is_gone(self, wf: WorkflowHandle) -> None:
         wf.put("k", 1, operation_id="op")
         wf.put("k", 2)
+        first = wf.put("other", 2, operation_id="op")
+        assert (first.key, first.version, first.value) == ("k", 1, 1)
+        wf.delete("k", purge=True)
         with pytest.raises(OperationDiverged, match="on another key"):
             wf.put("other", 2, operation_id="op")
         assert wf.get("other") is None
+
+    def test_a_put_repeated_with_another_value_returns_the_first_entry(self, wf: WorkflowHandle) -> None:
+        with attempt_at("run"):
+            wf.put("k", "first")
+        wf.put("k", "of somebody else")
+        with attempt_at("run", epoch=2):
+            again = wf.put("k", "second")
+        assert (again.version, again.value) == (1, "first")
+
+    def test_a_reducer_is_not_asked_about_what_is_only_guessed(self, wf: WorkflowHandle, url: str) -> None:
+        steps = {"draft": "review", "review": "published"}
+
+        def advance(existing: str, new: str, _priority: object) -> str:
+            if steps.get(existing) != new:
+                raise ValueError(f"{existing} -> {new}")
+            return new
+
+        register_reducer("advances_in_tests", advance)
+        wf.put("k", "draft")
+        wf.update({"k": "review"}, merge_strategy="advances_in_tests", operation_id="op")
+        with connect(url) as manager:
+            elsewhere = manager.workflow(WORKFLOW, agent_id=wf.agent.agent_id)
+            again = elsewhere.update({"k": "review"}, merge_strategy="advances_in_tests", operation_id="op")
+            assert again.replayed is True
+            elsewhere.put("k", "draft")
+            elsewhere.put("k", "review")
+        wf.update({"k": "published"}, merge_strategy="advances_in_tests")
+        with pytest.raises(ValueError, match="published -> review"):
+            wf.update({"k": "review"}, merge_strategy="advances_in_tests")
+        assert wf["k"] == "published"
 
     def test_an_operation_is_one_agents_own(self, wf: WorkflowHandle, manager: SharedContextManager) -> None:
         other = manager.workflow(WORKFLOW, agent_id="other_1")

@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from ctxqueue import codec
 from ctxqueue import effects as fx
 from ctxqueue.flows import draining, inbox, stored
 from ctxqueue.pending import PendingUpdate
@@ -64,6 +66,13 @@ class Clerk(Worker):
         """Take hold of the inbox and settle nothing; returns when somebody else may."""
         effect = fx.Draw(WORKFLOW, os.urandom(8), 100, draining.CAREFUL_AFTER, self.manager.terms.lease_us)
         until(lambda: self.manager.store.perform(effect).answer == "batch", "the inbox can be taken hold of")
+
+
+def written_by_a_newer_worker(wf: WorkflowHandle, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a value of a form that is not known yet."""
+    with monkeypatch.context() as newer:
+        newer.setattr(codec, "pack", lambda _value: msgspec.msgpack.encode(msgspec.msgpack.Ext(99, b"new")))
+        wf.put(key, 1)
 
 
 class WithClerk(Contract):

@@ -14,7 +14,7 @@ from ctxqueue import errors
 from ctxqueue.flows import draining
 from ctxqueue.models import Put
 from ctxqueue.testing.contract.base import WORKFLOW, revision_of, until
-from ctxqueue.testing.contract.clerks import ANN, BOB, Clerk, WithClerk
+from ctxqueue.testing.contract.clerks import ANN, BOB, Clerk, WithClerk, written_by_a_newer_worker
 
 if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
@@ -157,6 +157,27 @@ class Draining(WithClerk):
         except StopIteration:
             pass
         assert wf["a"] == ["direct", 0, 1, 2, 3]
+
+    def test_a_circle_fails_the_update_that_would_close_it(self, clerk: Clerk, operator: WorkflowHandle) -> None:
+        operator.put("n", 1)
+        operator.put("b", 1, depends_on=["a"])
+        no_list = clerk.queued({"n": [1]}, "append", operation="o1")
+        circular = clerk.queued({"a": Put(1, depends_on=["b"])}, operation="o2", agent=BOB)
+        assert clerk.drain(batches=5) == (0, 2, 0, False)
+        for update, error in ((no_list, errors.InvalidInput), (circular, errors.CircularDependencyError)):
+            with pytest.raises(error):
+                update.get()
+
+    def test_what_a_newer_worker_wrote_is_left_to_one(
+        self, clerk: Clerk, operator: WorkflowHandle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written_by_a_newer_worker(operator, "a", monkeypatch)
+        alone, queued = clerk.stored({"a": {"new": 1}}, operation="o1"), clerk.queued({"a": {"new": 1}}, operation="o2")
+        with pytest.raises(errors.RecordTooNew):
+            clerk.carry_out(alone)
+        with pytest.raises(errors.RecordTooNew):
+            clerk.drain()
+        assert (alone.state, queued.state) == ("PENDING", "PENDING")
 
     # Who sets it going -------------------------------------------------------------------------------------------
 

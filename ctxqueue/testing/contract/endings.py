@@ -11,6 +11,7 @@ from ctxqueue.errors import InvalidInput, WorkflowClosed, WorkflowNotFound
 from ctxqueue.models import EraseReport
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, nothing_written, until
 from ctxqueue.testing.contract.bounds import Limiting
+from ctxqueue.testing.contract.calls import attempt_at
 from ctxqueue.testing.contract.runs import Worker
 
 if TYPE_CHECKING:
@@ -201,6 +202,13 @@ class Endings(Limiting, Contract):
             assert bob.history("anns now") == []
             assert manager.workflow(name, agent_id="ann_1").view().agent_state == {}
         assert manager.erase(agent_id="ann_1") == EraseReport(workflows=2, entries=0, values=0)
+
+    def test_a_task_erases_as_often_as_its_body_runs(self, wf: WorkflowHandle, manager: SharedContextManager) -> None:
+        for epoch in (1, 2):
+            wf.put("k", epoch)
+            with attempt_at("run", epoch=epoch):
+                assert manager.erase(agent_id=wf.agent.agent_id).entries == 1
+            assert wf.get("k") is None
 
     def test_what_stands_in_a_closed_workflow_is_erased_too(self, manager: SharedContextManager) -> None:
         for name in ("w1", "w2"):

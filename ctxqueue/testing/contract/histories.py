@@ -167,6 +167,15 @@ class Histories(Limiting, Contract):
         assert log(wf, from_revision=5) == [(6, "put", "d", 3), (7, "expired", "d", 3), (7, "put", "d", 4)]
         assert log(wf, from_revision=7) == []
 
+    def test_nobody_expired_what_the_next_one_found_expired(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        wf.put("k", 1, ttl=0.05)
+        until(lambda: wf.get("k") is None, "it has expired")
+        manager.workflow(wf.workflow_id, agent_id="other_1").put("k", 2)
+        changes = [(change.kind, change.agent_id) for change in wf.changes() if change.key == "k"]
+        assert changes == [("put", wf.agent.agent_id), ("expired", ""), ("put", "other_1")]
+
     def test_pages_go_on_within_a_revision(self, wf: WorkflowHandle) -> None:
         wf.update({f"k{number:02}": 1 for number in range(30)})
         wf.update({f"k{number:02}": 2 for number in range(30)})

@@ -184,7 +184,7 @@ class Inbox(WithClerk):
 
         def reduced(existing: Any, new: Any, _priority: Any) -> Any:
             if broken[0]:
-                raise ZeroDivisionError("broken")
+                raise ZeroDivisionError(f"what stood there: {existing}")
             return existing + new
 
         register_reducer("breaks_in_tests", reduced)
@@ -194,7 +194,7 @@ class Inbox(WithClerk):
         after = clerk.queued({"b": 3}, operation="o3")
         clerk.drain()
         assert [update.state for update in (before, breaks, after)] == ["APPLIED", "FAILED", "APPLIED"]
-        assert "ZeroDivisionError" in clerk.manager.dead_letters(WORKFLOW).items[0].reason
+        assert clerk.manager.dead_letters(WORKFLOW).items[0].reason == "its merge raised ZeroDivisionError"
         broken[0] = False
         assert clerk.manager.replay_dead_letter(breaks.id)
         clerk.drain()

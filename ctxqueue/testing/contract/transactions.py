@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ctxqueue.context import connect
 from ctxqueue.errors import (
     CommitTooLarge,
     EntryExists,
@@ -283,3 +285,42 @@ class Transactions(Contract):
 
         self.committed(manager, Attempt("r", 0, wf.workflow_id, 1), body)
         assert dict(wf.view()) == {"good": 1}
+
+    def test_a_block_without_writes_has_its_number_in_the_run(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        def body(*, flag: bool) -> None:
+            with wf.transaction():
+                if flag:
+                    wf.put("flag", 1)
+            with wf.transaction():
+                wf.update({"count": 1}, merge_strategy="increment")
+
+        self.committed(manager, Attempt("r", 0, wf.workflow_id, 1), lambda: body(flag=False))
+        first, second = self.committed(manager, Attempt("r", 0, wf.workflow_id, 2), lambda: body(flag=True))
+        assert (first.replayed, second.replayed) == (False, True)
+        assert dict(wf.view()) == {"count": 1, "flag": 1}
+
+    def test_a_replay_is_recognised_though_all_of_it_would_be_too_large(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        wf.put("k", ["x" * 600_000])
+
+        def body() -> None:
+            with wf.transaction():
+                wf.update({"k": ["y" * 200_000]}, merge_strategy="append")
+                wf.put("other", "z" * 200_000)
+
+        self.committed(manager, Attempt("r", 0, wf.workflow_id, 1), body)
+        (again,) = self.committed(manager, Attempt("r", 0, wf.workflow_id, 2), body)
+        assert again.replayed is True
+        assert len(wf["k"]) == 2
+
+    def test_a_handle_on_another_store_writes_there_at_once(self, wf: WorkflowHandle) -> None:
+        with connect(f"memory://{uuid.uuid4().hex}") as elsewhere:
+            same = elsewhere.workflow(wf.workflow_id, agent_id=wf.agent.agent_id)
+            same.open()
+            with wf.transaction():
+                same.put("there", 1)
+                wf.put("here", 1)
+            assert (dict(same.view()), dict(wf.view())) == ({"there": 1}, {"here": 1})
