@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
+
 import ctxqueue
 from tests.waiting import wait_until
 
@@ -92,7 +94,8 @@ def streaming(url: str) -> Iterator[Streams]:
         found = [reports.get(timeout=60) for _ in processes]
         for process in processes:
             process.join(20)
-    assert [failure for failure, _ in found if failure] == []
+        if failures := "\n".join(failure for failure, _ in found if failure):
+            pytest.fail(failures)  # also where the block has failed: it says why
     streams.acknowledged = [Acknowledged(*each) for _, done in found for each in done]
 
 

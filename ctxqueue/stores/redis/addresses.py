@@ -57,12 +57,14 @@ class SentinelAddress:
 
 def cluster_address(url: str) -> ClusterAddress:
     """Return what a ``redis+cluster://`` or ``rediss+cluster://`` URL names; raises ConfigurationError."""
-    with_login = urlsplit(url)
-    login, _, nodes = with_login.netloc.rpartition("@")
-    options = _options(login, with_login.path, with_login.query, CLUSTER)
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    authority, slash, path = place.partition("/")  # urlsplit takes brackets in it for those of one IPv6 address
+    login, _, nodes = authority.rpartition("@")
+    options = _options(login, slash + path, query, CLUSTER)
     if options.pop("db", 0):
         raise ConfigurationError(f"a Redis Cluster has only database 0: name it as {CLUSTER}")
-    tls = with_login.scheme == "rediss+cluster"
+    tls = scheme == "rediss+cluster"
     _refuse_others(options, OPTIONS | OF_TLS if tls else OPTIONS, CLUSTER)
     return ClusterAddress(tuple(_host(node, REDIS_PORT, CLUSTER) for node in nodes.split(",")), options, tls)
 

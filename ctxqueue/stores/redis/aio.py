@@ -35,6 +35,7 @@ class AsyncRedisStore:
     shards = range(SHARDS)
     wait_replicas = 0
     """How many replicas must have a commit before it counts as done."""
+    retries = connection.RETRIES
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -76,7 +77,7 @@ class AsyncRedisStore:
         except BaseException:  # raised on: nobody has this client to close it by
             await client.aclose()
             raise
-        client.set_retry(Retry(connection.backoff(), connection.RETRIES))
+        client.set_retry(Retry(connection.backoff(), self.retries))
         return client
 
     async def _check_server(self, client: Redis) -> None:

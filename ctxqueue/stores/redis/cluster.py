@@ -16,7 +16,7 @@ from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.checks import our_error, translated
-from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, plain, routed
+from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, plain, routed
 from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class RedisClusterStore(RedisStore):
     """Carries out effects on a Redis Cluster, in one namespace. Thread-safe."""
 
-    retries = RETRIES
+    retries = connection.FAILOVER_RETRIES
     wait_replicas: Any = None
 
     def __init__(self, url: str, namespace: str) -> None:

@@ -13,7 +13,7 @@ from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
 from ctxqueue.stores.redis.checks import translated
 from ctxqueue.stores.redis.cluster import client_options, contact_error
-from ctxqueue.stores.redis.routing import RETRIES, Command, Pause, Refresh, Send, first_contact, routed
+from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -74,7 +74,7 @@ class _Client(NamedTuple):
 class AsyncRedisClusterStore(AsyncRedisStore):
     """Carries out effects on a Redis Cluster without blocking the event loop; may be used from several loops."""
 
-    retries = RETRIES
+    retries = connection.FAILOVER_RETRIES
     wait_replicas: Any = None
 
     def _address(self) -> str:

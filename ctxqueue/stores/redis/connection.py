@@ -22,7 +22,9 @@ P = TypeVar("P")
 SOCKET_SECONDS = 3.0
 CONNECT_SECONDS = 2.0
 RETRIES = 8
-"""With up to 2 s between them, longer than a Sentinel failover takes; safe, as every commit carries its call's id."""
+"""With up to 2 s between them: about 6 s, in which a server restarts. Safe, as every commit carries its call's id."""
+FAILOVER_RETRIES = 16
+"""About 20 s: Sentinels or the nodes of a Cluster take some to be sure that a master is dead, and some to agree."""
 FIRST_CONTACT_RETRIES = 1
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 Words = tuple[str | bytes | int, ...]
 
-RETRIES: Final = 16
-"""With up to 2 s between them: about 20 s, which a failover takes with the usual `cluster-node-timeout` of 15 s."""
 RESHARDING_SECONDS: Final = 20.0
 """That a call waits for its slot to arrive. Keys that do not exist keep it waiting until the last one has moved."""
 RESHARDING_PAUSE: Final = 0.05

@@ -72,6 +72,8 @@ class MasterPool(SentinelConnectionPool):
 class SentinelStore(RedisStore):
     """Carries out effects on the master, whoever that is. Thread-safe."""
 
+    retries = connection.FAILOVER_RETRIES
+
     def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
         address = sentinel_address(url)
         self.where = str(address)

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 
 from ctxqueue.stores.redis.addresses import sentinel_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
+from ctxqueue.stores.redis.connection import FAILOVER_RETRIES
 from ctxqueue.stores.redis.sentinel import RESTED_SECONDS, master_options, no_master, sentinel_options
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 class AsyncSentinelStore(AsyncRedisStore):
     """Carries out effects on the master, whoever that is; may be used from several loops."""
+
+    retries = FAILOVER_RETRIES
 
     def _address(self) -> str:
         return str(sentinel_address(self._url))

@@ -34,6 +34,7 @@ class RedisStore:
     shards = range(SHARDS)
     wait_replicas = 0
     """How many replicas must have a commit before it counts as done."""
+    retries = connection.RETRIES
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -56,7 +57,7 @@ class RedisStore:
             self._check_server()
             pipeline = connection.first_questions(self._client.pipeline(transaction=True), self.namespace)
             connection.check_answers(pipeline.execute(), self.namespace)
-            self._client.set_retry(Retry(connection.backoff(), connection.RETRIES))
+            self._client.set_retry(Retry(connection.backoff(), self.retries))
             self._verified = True
 
     def _check_server(self) -> None:
