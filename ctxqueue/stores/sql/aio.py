@@ -101,7 +101,7 @@ class AsyncSqlStore:
             if engine is not None:
                 async with engine.connect() as connection:
                     return await connection.run_sync(looked, self.namespace, self._statements, effect)
-            if isinstance(effect, Commit) and opened.postgres and opened.contended.hopeful(effect.workflow_id):
+            if isinstance(effect, Commit) and opened.postgres and opened.contended.hopeful(effect):
                 try:
                     async with opened.once.connect() as connection:
                         return cast("T", await connection.run_sync(hoped, self.namespace, self._statements, effect))

@@ -85,7 +85,7 @@ class SqlStore:
             return looked(connection, self.namespace, self._statements, effect)
 
     def _write(self, effect: Effect[T]) -> T:
-        if isinstance(effect, Commit) and self._postgres and self._contended.hopeful(effect.workflow_id):
+        if isinstance(effect, Commit) and self._postgres and self._contended.hopeful(effect):
             try:
                 with self._once.connect() as connection:
                     return cast("T", hoped(connection, self.namespace, self._statements, effect))
