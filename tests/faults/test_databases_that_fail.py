@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,10 +12,13 @@ import pytest
 
 import ctxqueue
 from ctxqueue import connect
+from ctxqueue import effects as fx
 from ctxqueue.errors import StoreAuthError, StoreReadOnly, StoreUnavailable
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.stores.sql import errors
 from ctxqueue.testing import EmbeddedPostgres
+from ctxqueue.testing.contract.base import WORKFLOW, until
+from ctxqueue.testing.contract.clerks import Clerk
 from tests.faults.wire import Wire
 
 if TYPE_CHECKING:
@@ -188,3 +192,24 @@ def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres
                 assert (entry.value, entry.version, wire.lost) == (marks, 4, 3)
 
     asyncio.run(main())
+
+
+def test_an_inbox_whose_updates_were_removed_by_hand_is_empty(tmp_path: Path) -> None:
+    database = tmp_path / "context.db"
+    clerk = Clerk(f"sqlite:///{database}", lease=0.05)
+    with clerk.manager as manager:
+        wf = manager.workflow(WORKFLOW)
+        wf.open()
+        clerk.queued({"a": 1}, operation="o1")
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM ctxqueue_updates")
+        (due,) = until(lambda: manager.store.perform(fx.PeekDue((0,), 1)), "its drain is due")
+        assert manager.store.perform(fx.Remind(due, 1, manager.terms.lease_us)) == 0
+        assert manager.store.perform(fx.PeekDue((0,), 1)) == []
+        clerk.queued({"a": 2}, operation="o2")
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM ctxqueue_updates")
+        assert clerk.drain() == (0, 0, 0, False)
+        clerk.queued({"a": 3}, operation="o3")
+        assert clerk.drain() == (1, 0, 0, False)
+        assert wf["a"] == 3

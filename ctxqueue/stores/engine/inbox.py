@@ -35,7 +35,8 @@ def announced(state: State, workflow_id: str, inbox: Inbox, until_us: int) -> No
 
 def withdrawn(state: State, workflow_id: str, inbox: Inbox) -> None:
     """There is nothing to drain: no drain is announced, and nobody holds the inbox."""
-    inbox.announced_us, inbox.drain_id, inbox.lease_us, inbox.crashes, inbox.careful = 0, b"", 0, 0, 0
+    inbox.queued, inbox.announced_us = 0, 0
+    inbox.drain_id, inbox.lease_us, inbox.crashes, inbox.careful = b"", 0, 0, 0
     state.clear_due([Due("inbox", workflow_id, "")])
 
 

@@ -147,16 +147,7 @@ class Draining(WithClerk):
     def test_a_direct_write_between_reading_and_committing_is_not_lost(self, clerk: Clerk, wf: WorkflowHandle) -> None:
         for number in range(4):
             clerk.queued({"a": [number]}, "append", operation=f"o{number}")
-        flow = draining.drain(clerk.manager.terms, WORKFLOW, 10)
-        effect, wrote = next(flow), False
-        try:
-            while True:
-                if isinstance(effect, fx.Commit) and not wrote:
-                    wf.update({"a": ["direct"]}, merge_strategy="append")
-                    wrote = True
-                effect = flow.send(None if isinstance(effect, fx.Wait) else clerk.manager.store.perform(effect))
-        except StopIteration:
-            pass
+        clerk.drain_but_first(lambda: wf.update({"a": ["direct"]}, merge_strategy="append"))
         assert wf["a"] == ["direct", 0, 1, 2, 3]
 
     def test_what_is_stored_while_others_commit_is_settled(self, clerk: Clerk, wf: WorkflowHandle) -> None:
