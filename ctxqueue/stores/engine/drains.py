@@ -108,7 +108,7 @@ def revive(state: State, effect: fx.Revive) -> bool:
         inbox.stored -= 1
         state.remove_updates(effect.workflow_id, [effect.update_id])
     else:
-        update.about = None
+        update.about, update.attempts = None, 0
         state.forget_answer(effect.workflow_id, effect.owner)
         if update.queued:
             inbox.queued += 1

@@ -240,6 +240,18 @@ class Inbox(WithClerk):
         assert update.state == "FAILED"
         assert operator.get("a") is None
 
+    def test_messages_that_come_late_are_no_attempts_at_what_is_replayed_or_dropped(self, clerk: Clerk) -> None:
+        updates = [clerk.stored({"a": 1}, operation=f"o{number}") for number in range(2)]
+        for update in updates:
+            for attempts in (0, 5, 5, 5, 5, 5):
+                with pytest.raises(errors.UpdateAbandoned):
+                    clerk.carry_out(update, attempts)
+        replayed, dropped = updates
+        assert clerk.manager.replay_dead_letter(replayed.id)
+        assert clerk.manager.drop_dead_letter(dropped.id)
+        clerk.carry_out(replayed, attempts=1)
+        assert (replayed.state, dropped.state) == ("APPLIED", "FAILED")
+
     def test_a_reducer_that_breaks_makes_a_dead_letter_of_its_update_alone(self, clerk: Clerk) -> None:
         broken = [True]
 
