@@ -116,8 +116,11 @@ class AsyncRedisStore:
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
         opening = self._clients.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
-            await (await opening).aclose()
+        if opening is None:
+            return
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:  # whoever made first contact was told of it
+            await opening.result().aclose()
 
 
 async def _sent(client: Redis, requests: Sequence[Sendable]) -> list[Any]:

@@ -132,5 +132,8 @@ class AsyncSqlStore:
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
         opening = self._opened.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
-            await (await opening).close()
+        if opening is None:
+            return
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:  # whoever made first contact was told of it
+            await opening.result().close()
