@@ -43,16 +43,29 @@ class SqlStore:
         self._statements = Statements(self._engine.dialect.name)
         self._process = os.getpid()
         self._verified = False
-        self._verifying = threading.Lock()
         self._postgres = self._engine.dialect.name == "postgresql"
         self._contended = Contended()
+        self._make_locks()
+
+    def _make_locks(self) -> None:
+        self._verifying = threading.Lock()
         # SQLite lets one write at a time, and whoever waits for its lock sleeps.
         self._writing: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if self._postgres else threading.Lock()
         )
 
+    def _leave_the_parents(self) -> None:
+        """In a process that was forked: connections are the parent's, and locks may be held by threads of its own."""
+        if self._process == os.getpid():
+            return
+        self._engine.dispose(close=False)  # without a word to the server
+        self._once.dispose(close=False)
+        self._make_locks()
+        self._process = os.getpid()
+
     def verify(self) -> None:
         """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
+        self._leave_the_parents()
         with self._verifying:
             if self._verified:
                 return
@@ -65,11 +78,7 @@ class SqlStore:
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
-        if self._process != os.getpid():
-            # Connections are the parent's: let go of them without a word to the server.
-            self._engine.dispose(close=False)
-            self._once.dispose(close=False)
-            self._process = os.getpid()
+        self._leave_the_parents()
         if not self._verified:
             self.verify()
         if isinstance(effect, Batch):
@@ -113,6 +122,7 @@ class SqlStore:
 
     def close(self) -> None:
         """Close the connections; the next effect opens new ones."""
+        self._leave_the_parents()
         self._engine.dispose()
         self._once.dispose()
 
