@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,7 +15,9 @@ from ctxqueue import connect
 from ctxqueue import effects as fx
 from ctxqueue.errors import StoreAuthError, StoreReadOnly, StoreUnavailable
 from ctxqueue.identity import Attempt, current_attempt
-from ctxqueue.stores.sql import errors
+from ctxqueue.stores.sql import connecting, errors
+from ctxqueue.stores.sql.state import SqlState
+from ctxqueue.stores.sql.writing import Statements
 from ctxqueue.testing import EmbeddedPostgres
 from ctxqueue.testing.contract.base import WORKFLOW, until
 from ctxqueue.testing.contract.clerks import Clerk
@@ -120,6 +122,37 @@ def test_a_file_that_another_program_holds(sqlite_url: str, monkeypatch: pytest.
         other.execute("ROLLBACK")
         assert handle.put("k", 1).version == 1
     other.close()
+
+
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Have a transaction of somebody's hold the workflow."""
+    engine = connecting.blocking_engine(connecting.checked_url(url))
+    with engine.connect() as writer:
+        SqlState(writer, "default", Statements(writer.dialect.name)).hold(WORKFLOW)
+        yield
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_who_looks_after_updates_waits_for_no_writer(kind: str, request: pytest.FixtureRequest) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    clerk = Clerk(url)
+    with clerk.manager as manager:
+        manager.workflow(WORKFLOW).open()
+        update = clerk.queued({"k": 1}, operation="o")
+
+        async def looks() -> None:
+            async with ctxqueue.aconnect(url) as awaited:
+                with held(url):
+                    assert await ctxqueue.AsyncPendingUpdate(awaited.driver, update.id).state == "PENDING"
+                    assert len(await awaited.dead_letters(WORKFLOW)) == 0
+
+        asyncio.run(looks())
+        with held(url):
+            assert update.state == "PENDING"
+            assert len(manager.dead_letters(WORKFLOW)) == 0
+        assert clerk.drain().applied == 1
 
 
 def test_a_server_that_starts_anew_between_two_calls(server: EmbeddedPostgres) -> None:

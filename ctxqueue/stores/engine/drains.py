@@ -90,7 +90,7 @@ def bury(state: State, effect: fx.Bury) -> bool:
 
 def load_dead(state: State, effect: fx.LoadDead) -> tuple[bool, list[tuple[str, bytes]]]:
     """Read dead letters in the order of their ids."""
-    workflow = state.hold(effect.workflow_id).workflow
+    workflow = state.see(effect.workflow_id, ()).workflow
     if workflow is None or workflow.removing:
         return False, []
     return True, list(state.dead(effect.workflow_id, effect.after, effect.limit))

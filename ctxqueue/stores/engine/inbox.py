@@ -89,7 +89,11 @@ def enqueue(state: State, effect: fx.Enqueue) -> fx.Enqueued:
 
 def find_update(state: State, effect: fx.FindUpdate) -> fx.Found:
     """Look for an update, and count an attempt at it if asked to."""
-    held = state.hold(effect.workflow_id, Wanted(call=Entry(effect.owner, "")))
+    place = Entry(effect.owner, "")
+    if effect.attempt:
+        held = state.hold(effect.workflow_id, Wanted(call=place))
+    else:
+        held = state.see(effect.workflow_id, (), call=place)
     workflow = held.workflow
     if workflow is None or workflow.removing:
         return fx.Found(head=False)

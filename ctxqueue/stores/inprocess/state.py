@@ -60,9 +60,9 @@ class MemoryState:
         """Return the clock's time."""
         return self._clock()
 
-    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
-        """Return workflow and records."""
-        return self.hold(workflow_id, Wanted(addresses))
+    def see(self, workflow_id: str, addresses: Sequence[str], call: Entry | None = None) -> Held:
+        """Return workflow, records and what a call was answered."""
+        return self.hold(workflow_id, Wanted(addresses, call=call))
 
     def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
         """Return the records of a page, and whether there is more behind them."""

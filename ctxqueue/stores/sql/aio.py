@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import SEVERAL_READS, SINGLE_READS
+from ctxqueue.stores.engine.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
@@ -94,8 +94,7 @@ class AsyncSqlStore:
         if isinstance(effect, Batch):
             return cast("T", tuple([await self.perform(each) for each in effect.effects]))
         opened = await self._here()
-        kind = type(effect)
-        engine = opened.once if kind in SINGLE_READS else opened.moment if kind in SEVERAL_READS else None
+        engine = opened.once if looks_once(effect) else opened.moment if looks_at_one_moment(effect) else None
 
         async def attempt() -> T:
             if engine is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import HANDLERS, SEVERAL_READS, SINGLE_READS
+from ctxqueue.stores.engine.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
@@ -83,9 +83,9 @@ class SqlStore:
             self.verify()
         if isinstance(effect, Batch):
             return cast("T", tuple(self.perform(each) for each in effect.effects))
-        if type(effect) in SINGLE_READS:
+        if looks_once(effect):
             return self._trying(lambda: self._read(self._once, effect))
-        if type(effect) in SEVERAL_READS:
+        if looks_at_one_moment(effect):
             return self._trying(lambda: self._read(self._moment, effect))
         return self._trying(lambda: self._write(effect))
 
