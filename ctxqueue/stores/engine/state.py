@@ -147,7 +147,7 @@ class State(Protocol):
         ...
 
     def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
-        """Return the conditions of such runs."""
+        """Return the conditions of such runs, each once."""
         ...
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
