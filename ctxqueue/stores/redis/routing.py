@@ -212,7 +212,7 @@ def _equipped(nodes: list[Any]) -> Generator[Step, Any, None]:
     """Look at nodes that lack our scripts, and load them; an error of theirs shows at the next try."""
     if nodes:
         yield from checked(nodes)
-        yield Send([(node, [("SCRIPT", "LOAD", script.source) for script in scripts.ALL]) for node in nodes])
+        yield Send([(node, list(scripts.LOADS)) for node in nodes])
 
 
 def checked(nodes: list[Any], *, strict: bool = False) -> Generator[Step, Any, None]:

@@ -73,3 +73,5 @@ TAKE = _load("take", keys=2)
 SETTLE = _load("settle", keys=2)
 
 ALL = tuple(script for script in tuple(globals().values()) if isinstance(script, Script))
+LOADS = tuple(("SCRIPT", "LOAD", script.source) for script in ALL)
+"""The commands that bring them to a server."""
