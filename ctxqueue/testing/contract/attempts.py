@@ -92,6 +92,7 @@ class Attempts(Contract):
             return hasty.deliver()
 
         assert until(delivered, "the standby is sent") == [b"r/0.0"]
+        hasty.give_leases_of(60.0)
         assert hasty.claim("r").claimed.epoch == first.claimed.epoch + 1
         assert delivered() == []
 

@@ -90,10 +90,14 @@ class Worker:
         """
         first = self.claim(run)
         while (second := self.claim(run)).word != "standby":
-            first, settings = second, self.manager.terms.settings
-            longer = msgspec.structs.replace(settings, lease=2 * settings.lease)
-            self.manager.terms = replace(self.manager.terms, settings=longer)
+            first = second
+            self.give_leases_of(2 * self.lease)
         return first
+
+    def give_leases_of(self, seconds: float) -> None:
+        """From now on."""
+        settings = msgspec.structs.replace(self.manager.terms.settings, lease=seconds)
+        self.manager.terms = replace(self.manager.terms, settings=settings)
 
     @property
     def lease(self) -> float:
