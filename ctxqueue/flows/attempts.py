@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -116,17 +116,20 @@ def park(
     next_item: str,
     message: bytes,
     timeout: float,
+    wait: str = "",
 ) -> Flow[tuple[Armed, tuple[str, ...]]]:
     """Give the run's message to the store until the condition holds. Return its answer and the missing keys."""
+    timeout_us = microseconds(timeout, "timeout" if wait else "needs_timeout")
     armed = yield from do(
         Arm(
             workflow_id=attempt.home,
             run_id=attempt.run_id,
             epoch=attempt.epoch,
+            wait=wait,
             condition=resolve(condition, agent),
             item_id=next_item,
             message=message,
-            timeout_us=microseconds(timeout, "needs_timeout"),
+            timeout_us=timeout_us,
             horizon_us=terms.bounds.horizon_us,
         )
     )
@@ -137,6 +140,21 @@ def park(
     if armed.answer == "superseded":
         raise AttemptSuperseded(f"run {attempt.run_id} was taken over before it could be parked")
     return armed, _names(condition, armed.unmet)
+
+
+class Lacking(NamedTuple):
+    """The keys that keep a wait from ending, and whether its time is up."""
+
+    keys: tuple[str, ...]
+    late: bool
+
+
+def lacking(
+    terms: Terms, attempt: Attempt, agent: Agent, condition: Condition, timeout: float, wait: str
+) -> Flow[Lacking]:
+    """Return what a wait in a body lacks, and park nothing yet."""
+    armed, keys = yield from park(terms, attempt, agent, condition, "", b"", timeout, wait)
+    return Lacking(keys, armed.answer == "timeout")
 
 
 def finish(terms: Terms, attempt: Attempt, state: Literal["done", "failed", "retried"], outcome: bytes) -> Flow[bool]:

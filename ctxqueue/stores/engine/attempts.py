@@ -114,14 +114,20 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     answer = _not_to_park(effect, held, workflow)
     if answer is not None:
         return fx.Armed(answer, missing if answer in ("parked", "timeout") else ())
-    deadline = run.deadline_us or now + effect.timeout_us
+    if not effect.message:
+        return fx.Armed("missing", missing)
+    deadline = run.deadline_of(effect.wait) or now + effect.timeout_us
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
     parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched)
     state.park(effect.workflow_id, {effect.run_id: parked})
     state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
-    run.state, run.deadline_us, run.parked_us = "parked", deadline, now
+    run.state, run.parked_us = "parked", now
+    if effect.wait:
+        run.waits[effect.wait] = deadline
+    else:
+        run.deadline_us = deadline
     run.ends_us = deadline + effect.horizon_us
     state.save_run(effect.workflow_id, effect.run_id, run)
     state.save(workflow)
@@ -140,8 +146,8 @@ def _not_to_park(
         return "parked"
     if holds(effect.condition, held.present.__contains__):
         return "ready"
-    late = held.run.deadline_us is not None and held.run.deadline_us <= held.now_us
-    return "timeout" if late else None
+    deadline = held.run.deadline_of(effect.wait)
+    return "timeout" if deadline is not None and deadline <= held.now_us else None
 
 
 def once(state: State, effect: fx.Once) -> fx.Remembered:

@@ -72,6 +72,12 @@ class Run(msgspec.Struct, array_like=True):
     """How many its journal holds."""
     ends_us: int = 0
     """When the store forgets it, and its journal with it."""
+    waits: dict[str, int] = {}  # msgspec copies it
+    """Deadlines of the waits in its body, by their names."""
+
+    def deadline_of(self, wait: str) -> int | None:
+        """Return the deadline of one of its waits, if it has one; '' is for what the task needs."""
+        return self.waits.get(wait) if wait else self.deadline_us
 
 
 class Parked(msgspec.Struct, array_like=True):
