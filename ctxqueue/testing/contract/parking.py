@@ -282,7 +282,12 @@ class Parking(Contract):
         answer = worker.claim("r")
         assert worker.lacking(answer, "k", wait="0.1", timeout=SHORT) == (("k",), False)
         assert worker.park(answer, "k", timeout=SHORT, wait="0.1")[0].answer == "parked"
-        until(lambda: worker.sweep() or worker.deliver() == [b"r/0.1"], "its time is up")
+
+        def released() -> list[bytes]:
+            worker.sweep()
+            return worker.deliver()
+
+        assert until(released, "its time is up") == [b"r/0.1"]
         answer = worker.claim("r", leg=1)
         assert worker.lacking(answer, "k", wait="0.1") == (("k",), True)
         assert worker.park(answer, "k", leg=2, wait="0.1")[0].answer == "timeout"

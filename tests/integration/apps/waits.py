@@ -59,5 +59,4 @@ def _awaiting(ctx: ContextQueue) -> None:
     async def awaits(self: Any) -> int:
         await self.acontext.update({"begun": 1}, merge_strategy="increment")
         view = await self.wait_for("answer")
-        number: int = view["answer"]
-        return number + view["begun"]
+        return int(view["answer"] + view["begun"])
