@@ -136,7 +136,7 @@ def test_a_run_id_begins_with_its_time() -> None:
     assert len(set(made)) == 100
 
 
-@pytest.mark.parametrize("parent", [new_run_id(), "a foreign id", ""])
+@pytest.mark.parametrize("parent", [new_run_id(), "a foreign id", ""], ids=["ours", "foreign", "none"])
 def test_a_run_that_publishes_again_publishes_the_same_run(parent: str) -> None:
     derived = derived_run_id(parent, "task")
     assert derived == derived_run_id(parent, "task")
