@@ -11,13 +11,14 @@ from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Load, Mark, Position, do
 from ctxqueue.errors import AttemptSuperseded
 from ctxqueue.flows.committing import closed_workflow, publish, unknown_workflow
-from ctxqueue.rules.dependencies import addresses_of, holds, keys_of, resolve, unmet
+from ctxqueue.rules.conditions import keys_of
+from ctxqueue.rules.dependencies import addresses_of, holds, resolve, unmet
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Attempt
     from ctxqueue.models import Agent
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 
 class Ticket(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from ctxqueue.integration.on_commit import CarriedOnCommit
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
-from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.rules.conditions import as_condition
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
 from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks, inbox_drains

@@ -29,7 +29,7 @@ from ctxqueue.integration.headers import Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
-from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
+from ctxqueue.rules.conditions import Condition, as_condition, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,14 +18,14 @@ from ctxqueue.identity import current_attempt
 from ctxqueue.integration import events
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.messages import stored
-from ctxqueue.rules.dependencies import as_condition, keys_of
+from ctxqueue.rules.conditions import as_condition, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from ctxqueue.identity import Attempt
     from ctxqueue.integration.task import ContextTask
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
     from ctxqueue.views import AgentContext
 
 NEEDED = ""

@@ -9,7 +9,7 @@ import pytest
 
 from ctxqueue.errors import AccessDenied, AttemptSuperseded, ConditionError, InvalidName, WorkflowNotFound
 from ctxqueue.models import Put
-from ctxqueue.rules.dependencies import all_of, any_of, key
+from ctxqueue.rules.conditions import all_of, any_of, key
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Worker
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ctxqueue.context import SharedContextManager, WorkflowHandle
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 SHORT = 0.03
 """Seconds of a time that is waited for."""

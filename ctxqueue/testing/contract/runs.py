@@ -11,12 +11,12 @@ from ctxqueue.effects import Position, Promise, Renew, do
 from ctxqueue.flows import attempts, sweeping
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
-from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.rules.conditions import as_condition
 from ctxqueue.testing.contract.base import WORKFLOW
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Armed, Claimed, Outgoing
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 AGENT = Agent("analyst_001", groups=("audit",))
 
