@@ -7,6 +7,7 @@ associative, ``increment``, ``maximum`` and ``minimum`` commutative. A team's ow
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime
 from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,9 +92,12 @@ def increment(existing: Any, new: Any, _priority: ContextPriority) -> Any:
     try:
         with localcontext(prec=MOST_DIGITS) as context:
             context.traps[Inexact] = True
-            return existing + new
+            total = existing + new
     except (Inexact, OverflowError):
-        raise InvalidInput("increment cannot add the two numbers: one is too large for the other") from None
+        total = math.inf
+    if isinstance(total, float) and math.isinf(total):
+        raise InvalidInput("increment cannot add the two numbers: they are too large, or one is for the other")
+    return total
 
 
 def maximum(existing: Any, new: Any, _priority: ContextPriority) -> Any:

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctxqueue import codec
@@ -35,6 +35,7 @@ def same(left: Any, right: Any) -> bool:
     return codec.pack(left) == codec.pack(right)
 
 
+@example(1.7e308, 1.7e308, ContextPriority.LOW, "increment")
 @given(values, values, priorities, strategies)
 def test_a_strategy_leaves_its_arguments_alone_and_answers_the_same_twice(
     existing: Any, new: Any, priority: ContextPriority, name: str
