@@ -46,6 +46,7 @@ from ctxqueue.effects.inbox import (
     Revive,
     StoredUpdate,
 )
+from ctxqueue.effects.judging import Fire, Fired, Rest, Rewatch, Watched
 from ctxqueue.effects.outside import Publish, Wait
 from ctxqueue.effects.reading import (
     Forget,
@@ -110,6 +111,8 @@ __all__ = [
     "FannedOut",
     "FindUpdate",
     "Finish",
+    "Fire",
+    "Fired",
     "Flow",
     "Forget",
     "Found",
@@ -142,7 +145,9 @@ __all__ = [
     "Remembered",
     "Remind",
     "Renew",
+    "Rest",
     "Revive",
+    "Rewatch",
     "Settle",
     "Settled",
     "Settling",
@@ -151,6 +156,7 @@ __all__ = [
     "StoredUpdate",
     "TakeOutgoing",
     "Wait",
+    "Watched",
     "Write",
     "do",
 ]

@@ -154,7 +154,7 @@ class Armed(msgspec.Struct, frozen=True):
     missing: it would be parked, if it were not only looked at.
     """
 
-    answer: Literal["parked", "missing", "ready", "timeout", "superseded", "no_workflow", "closed"]
+    answer: Literal["parked", "missing", "ready", "timeout", "superseded", "no_workflow", "closed", "patterns"]
     unmet: tuple[int, ...] = ()
 
 
@@ -174,6 +174,9 @@ class Arm(Effect[Armed], frozen=True):
     message: bytes
     timeout_us: int
     horizon_us: int
+    lease_us: int
+    judge: bytes = b""
+    """By what whoever is told of a write judges it, where the store cannot; it is due to be judged at once."""
 
 
 class Finish(Effect[bool], frozen=True):

@@ -82,7 +82,7 @@ def arm(worker: Worker) -> fx.Effect[Any]:
     answer = worker.claim("r", needs="x")
     tree = resolve(as_condition(all_of("old", "x")), AGENT)
     item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
-    return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, "", tree, item, b"message", LEASE, HORIZON)
+    return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, "", tree, item, b"message", LEASE, HORIZON, LEASE)
 
 
 def renew(worker: Worker) -> fx.Effect[Any]:

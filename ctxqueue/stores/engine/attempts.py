@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
+from ctxqueue.rules.dependencies import OF_PREFIX, addresses_of, holds, unmet, witness
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
 from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
@@ -13,6 +13,9 @@ from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, S
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.held import Held, Workflow
     from ctxqueue.stores.engine.state import State
+
+MOST_PREFIXES = 50
+"""That a workflow's runs wait on: each commit looks at all of them."""
 
 
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:
@@ -104,7 +107,7 @@ def renew(state: State, effect: fx.Renew) -> bool:
 
 def arm(state: State, effect: fx.Arm) -> fx.Armed:
     """Park a run until its condition holds or its deadline passes: register and check in one step."""
-    asked = tuple(dict.fromkeys(addresses_of(effect.condition)))
+    asked = () if effect.judge else tuple(dict.fromkeys(addresses_of(effect.condition)))
     held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
     workflow, run, now = held.workflow, held.run, held.now_us
     if workflow is None:
@@ -120,9 +123,14 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
-    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched)
+    of_prefix = any(address.startswith(OF_PREFIX) for address in watched)
+    if of_prefix and len(state.prefixes(effect.workflow_id)) >= MOST_PREFIXES:
+        return fx.Armed("patterns")
+    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge)
     state.park(effect.workflow_id, {effect.run_id: parked})
     state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
+    if effect.judge:
+        state.set_due({waiters.due_to_be_judged(effect.workflow_id, effect.run_id): now + effect.lease_us})
     run.state, run.parked_us = "parked", now
     if effect.wait:
         run.waits[effect.wait] = deadline

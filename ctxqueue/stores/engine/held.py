@@ -89,6 +89,9 @@ class Parked(msgspec.Struct, array_like=True):
     condition: list[Any]
     """As `rules.dependencies.Tree`."""
     witness: list[str]
+    """Of a judged one: empty from when it is told of a write until it is registered anew."""
+    judge: bytes = b""
+    """What judges it; empty: its condition is evaluated here."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True):

@@ -130,6 +130,10 @@ class State(Protocol):
         """Return (address, run) of the runs registered on some addresses, in order."""
         ...
 
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        ...
+
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
         """Return those of the runs that wait."""
         ...

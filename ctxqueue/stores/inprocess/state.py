@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
+from ctxqueue.rules.dependencies import OF_PREFIX
 from ctxqueue.stores.engine.entries import is_fresh, traits
 from ctxqueue.stores.engine.held import (
     NOTHING,
@@ -241,6 +242,10 @@ class MemoryState:
         for address in sorted(addresses):
             pairs += [(address, run) for run in waiting.get(address, ())[: limit - len(pairs)]]
         return pairs
+
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        return [address for address in self._workflows[workflow_id].waiting if address.startswith(OF_PREFIX)]
 
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
         """Return those of the runs that wait."""

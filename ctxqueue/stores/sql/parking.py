@@ -21,6 +21,11 @@ class SqlParking(Transaction):
         rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
         return [(address, run) for address, run in rows]
 
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        rows = self._rows(writing.PREFIXES, workflow_id=workflow_id)
+        return [address for (address,) in rows]
+
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
         """Return those of the runs that wait."""
         rows = self._rows(writing.PARKED, workflow_id=workflow_id, runs=list(runs))

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, fun
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.rules.dependencies import OF_PREFIX
 from ctxqueue.stores.sql.looking import HELD, NAMESPACE, here
 from ctxqueue.stores.sql.schema import (
     Name,
@@ -188,6 +189,11 @@ WAITING = (
     .where(here(waiters), waiters.c.address.in_(_several("addresses")))
     .order_by(waiters.c.address, waiters.c.run_id)
     .limit(bindparam("rows", type_=Integer))
+)
+PREFIXES = (
+    select(waiters.c.address)
+    .where(here(waiters), waiters.c.address >= OF_PREFIX, waiters.c.address < chr(ord(OF_PREFIX) + 1))
+    .distinct()
 )
 PARKED = select(parked.c.run_id, parked.c.parked).where(here(parked), parked.c.run_id.in_(_several("runs")))
 SOME_PARKED = (

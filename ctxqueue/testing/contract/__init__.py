@@ -17,7 +17,7 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
+    *("endings", "eviction", "graph", "histories", "inbox", "judging", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
     *("updates", "values", "workflows"),
 )
@@ -37,6 +37,7 @@ from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
+from ctxqueue.testing.contract.judging import Judging  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
@@ -72,6 +73,7 @@ class StoreContract(
     Mistakes,
     Attempts,
     Parking,
+    Judging,
     Released,
     Endings,
     Eviction,

@@ -54,8 +54,9 @@ def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
 
 
 def _decode_fan_out(_effect: fx.FanOut, replies: list[Any]) -> fx.FannedOut:
-    fired, more, *flat = replies[0]
-    return fx.FannedOut(fired, outgoing_of(flat), bool(more))
+    fired, more, count, *rest = replies[0]
+    judged = tuple(run.decode() for run in rest[:count])
+    return fx.FannedOut(fired, outgoing_of(rest[count:]), bool(more), judged)
 
 
 def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:

@@ -33,5 +33,6 @@ keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
 redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
 redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
 unregister(w, run, parked[4])
+if parked[6] then redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. run) end
 if ours then return { 'cancelled', parked[1], message } end
 return { 'cancelled' }

@@ -49,6 +49,7 @@ if kind == 'deadline' then
   keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
   redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
   unregister(w, run, parked[4])
+  if parked[6] then redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. run) end
   return 'sent'
 end
 
