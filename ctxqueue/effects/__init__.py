@@ -81,6 +81,15 @@ from ctxqueue.effects.runs import (
     Remembered,
     Renew,
 )
+from ctxqueue.effects.triggers import (
+    EndTrigger,
+    KeptTrigger,
+    LoadTrigger,
+    LoadTriggers,
+    Register,
+    Registered,
+    TriggerState,
+)
 
 __all__ = [
     "Arm",
@@ -102,6 +111,7 @@ __all__ = [
     "Due",
     "Effect",
     "End",
+    "EndTrigger",
     "Ended",
     "Enqueue",
     "Enqueued",
@@ -118,6 +128,7 @@ __all__ = [
     "Found",
     "Head",
     "Kept",
+    "KeptTrigger",
     "LetGo",
     "Load",
     "LoadCatalogue",
@@ -128,6 +139,8 @@ __all__ = [
     "LoadLog",
     "LoadPage",
     "LoadSince",
+    "LoadTrigger",
+    "LoadTriggers",
     "LogRecord",
     "Logged",
     "Mark",
@@ -141,6 +154,8 @@ __all__ = [
     "Promise",
     "Publish",
     "Refused",
+    "Register",
+    "Registered",
     "Release",
     "Remembered",
     "Remind",
@@ -155,6 +170,7 @@ __all__ = [
     "Step",
     "StoredUpdate",
     "TakeOutgoing",
+    "TriggerState",
     "Wait",
     "Watched",
     "Write",

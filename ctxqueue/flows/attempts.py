@@ -9,7 +9,7 @@ import msgspec
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Mark, Position, do
-from ctxqueue.errors import AttemptSuperseded, CapacityError
+from ctxqueue.errors import AttemptSuperseded
 from ctxqueue.flows import judging
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
@@ -153,9 +153,7 @@ def park(
     if armed.answer == "superseded":
         raise AttemptSuperseded(f"run {attempt.run_id} was taken over before it could be parked")
     if armed.answer == "patterns":
-        raise CapacityError(
-            f"workflow {attempt.home!r} is waited on by as many different patterns as are allowed: use other ones again"
-        )
+        raise judging.too_many_patterns(attempt.home)
     if armed.answer == "parked" and judged:
         yield from judging.judge(terms, attempt.home, attempt.run_id)
     return armed, _names(condition, armed.unmet)

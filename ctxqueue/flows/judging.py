@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue.effects import Fire, Load, Rest, Rewatch, do
+from ctxqueue.errors import CapacityError
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.reading import list_entries, shown
 from ctxqueue.flows.refusals import unknown_workflow
@@ -44,6 +45,11 @@ class Judge(msgspec.Struct, frozen=True, array_like=True):
     agent_role: str | None
     groups: tuple[str, ...]
 
+    @classmethod
+    def of(cls, condition: Condition, agent: Agent) -> Judge:
+        """Return it for an agent that waits."""
+        return cls(condition, agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups))
+
     @property
     def agent(self) -> Agent:
         """Who waits."""
@@ -56,7 +62,14 @@ _decode = msgspec.msgpack.Decoder(Judge).decode
 
 def packed(condition: Condition, agent: Agent) -> bytes:
     """Return what is kept with a parked run."""
-    return _encode(Judge(condition, agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups)))
+    return _encode(Judge.of(condition, agent))
+
+
+def too_many_patterns(workflow_id: str) -> CapacityError:
+    """Return the error for one pattern more than each commit can look at."""
+    return CapacityError(
+        f"workflow {workflow_id!r} is waited on by as many different patterns as are allowed: use some of them again"
+    )
 
 
 class Look:
@@ -65,7 +78,8 @@ class Look:
     def __init__(self, condition: Condition, agent: Agent) -> None:
         self._condition = condition
         self._agent = agent
-        self._entries: dict[str, ContextEntry] = {}
+        self.entries: dict[str, ContextEntry] = {}
+        """What the agent sees of it, by key."""
         self._counts: dict[AtLeast, int] = {}
         self.addresses: dict[str, None] = dict.fromkeys(watched(condition, agent))
         """What it may come true by, and what is looked at."""
@@ -75,7 +89,7 @@ class Look:
         leaves = list(leaves_of(self._condition))
         keys = [leaf.key for leaf in leaves if not isinstance(leaf, AtLeast)]
         yield from self._load(workflow_id, keys)
-        depended_on = [name for entry in self._entries.values() for name in entry.dependencies]
+        depended_on = [name for entry in self.entries.values() for name in entry.dependencies]
         yield from self._load(workflow_id, depended_on)
         for leaf in leaves:
             if isinstance(leaf, AtLeast):
@@ -88,10 +102,10 @@ class Look:
         return tuple(leaf for leaf in leaves_of(self._condition) if not self._holds(leaf))
 
     def _load(self, workflow_id: str, keys: Iterable[str]) -> Flow[None]:
-        places = {key: inner_addresses(self._agent, key) for key in keys if key not in self._entries}
+        places = {key: inner_addresses(self._agent, key) for key in keys if key not in self.entries}
         wanted = [address.encode() for addresses in places.values() for address in addresses]
         self.addresses.update(dict.fromkeys(wanted))
-        if not wanted and self._entries:
+        if not wanted and self.entries:
             return
         head, records = yield from do(Load(workflow_id, tuple(wanted)))
         if head is None:
@@ -101,7 +115,7 @@ class Look:
             seen = (shown(self._agent, address, records.get(address.encode()), reveal=reveal) for address in addresses)
             entry = next((each for each in seen if each is not None), None)
             if entry is not None:
-                self._entries[key] = entry
+                self.entries[key] = entry
 
     def _count(self, workflow_id: str, leaf: AtLeast) -> Flow[int]:
         keys: set[str] = set()
@@ -117,13 +131,13 @@ class Look:
     def _holds(self, leaf: Leaf) -> bool:
         if isinstance(leaf, AtLeast):
             return self._counts[leaf] >= leaf.number
-        entry = self._entries.get(leaf.key)
+        entry = self.entries.get(leaf.key)
         if entry is None or isinstance(leaf, Exists):
             return entry is not None
         if isinstance(leaf, Compared):
             concealed = entry.sensitive and entry.disclosure == "concealed"
             return not concealed and leaf.holds(entry.value)
-        return leaf.key in stale(self._entries)
+        return leaf.key in stale(self.entries)
 
 
 def lacking(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:

@@ -25,7 +25,7 @@ from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_wor
 from ctxqueue.integration import events, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising
-from ctxqueue.integration.headers import Carried, carried_by
+from ctxqueue.integration.headers import CAUSE, Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
@@ -111,6 +111,16 @@ class ContextTask(PrivateTask):
                 f"task {self.name} belongs to namespace {namespace!r}, this worker to {ours!r}:"
                 " set ctxqueue_namespace alike"
             )
+
+    @property
+    def cause(self) -> dict[str, Any] | None:
+        """What sent this task, if a trigger did.
+
+        ``trigger``, ``workflow``, and of the newest commit among what it had waited for ``revision`` and ``agent``; the
+        ``keys`` that are there, and ``missing`` if its time was up.
+        """
+        cause: dict[str, Any] | None = self.request.get(CAUSE)
+        return cause
 
     @property
     def waited(self) -> float:

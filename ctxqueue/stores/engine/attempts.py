@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import OF_PREFIX, addresses_of, holds, unmet, witness
+from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
 from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
@@ -13,9 +15,6 @@ from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, S
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.held import Held, Workflow
     from ctxqueue.stores.engine.state import State
-
-MOST_PREFIXES = 50
-"""That a workflow's runs wait on: each commit looks at all of them."""
 
 
 def claim(state: State, effect: fx.Claim) -> fx.Claimed:
@@ -123,8 +122,7 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
-    of_prefix = any(address.startswith(OF_PREFIX) for address in watched)
-    if of_prefix and len(state.prefixes(effect.workflow_id)) >= MOST_PREFIXES:
+    if waiters.too_many_prefixes(state, effect.workflow_id, watched):
         return fx.Armed("patterns")
     parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge)
     state.park(effect.workflow_id, {effect.run_id: parked})
@@ -211,7 +209,10 @@ def _release_late(state: State, name: Due, held: Held, lease_us: int) -> bool:
     if deadline > held.now_us:
         state.set_due({name: deadline})
         return False
-    waiters.fire(state, workflow, parked, held.now_us, lease_us)
+    late = {
+        run: msgspec.structs.replace(each, message=each.late_message or each.message) for run, each in parked.items()
+    }
+    waiters.fire(state, workflow, late, held.now_us, lease_us)
     state.save(workflow)
     return True
 

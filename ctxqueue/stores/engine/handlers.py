@@ -17,6 +17,7 @@ from ctxqueue.stores.engine import (
     judging,
     outbox,
     released,
+    triggers,
     waiters,
 )
 
@@ -49,6 +50,10 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Finish: attempts.finish,
     fx.Release: attempts.release,
     fx.FanOut: waiters.fan_out,
+    fx.Register: triggers.register,
+    fx.LoadTrigger: triggers.load_trigger,
+    fx.LoadTriggers: triggers.load_triggers,
+    fx.EndTrigger: triggers.end_trigger,
     fx.Rewatch: judging.rewatch,
     fx.Rest: judging.rest,
     fx.Fire: judging.fire,

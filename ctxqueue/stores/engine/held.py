@@ -92,6 +92,18 @@ class Parked(msgspec.Struct, array_like=True):
     """Of a judged one: empty from when it is told of a write until it is registered anew."""
     judge: bytes = b""
     """What judges it; empty: its condition is evaluated here."""
+    late_message: bytes = b""
+    """Of a trigger: sent in the place of the other when the time is up."""
+
+
+class Trigger(msgspec.Struct, frozen=True, array_like=True):
+    """A trigger's record. New fields go to the end, with a default."""
+
+    state: fx.TriggerState
+    record: bytes
+    reason: str = ""
+    ended_us: int = 0
+    """0: it waits, or its message is on its way."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True):

@@ -131,6 +131,25 @@ def carry_out(
     return fire(state, workflow, considered.fires, now_us, lease_us, app)
 
 
+MOST_PREFIXES = 50
+"""That a workflow's runs wait on: each commit looks at all of them."""
+
+
+def too_many_prefixes(state: State, workflow_id: str, addresses: Iterable[str]) -> bool:
+    """Whether the addresses stand for keys by how they begin, and as many such are waited on as there may be."""
+    of_prefix = any(address.startswith(OF_PREFIX) for address in addresses)
+    return of_prefix and len(state.prefixes(workflow_id)) >= MOST_PREFIXES
+
+
+def stop_waiting(state: State, workflow: Workflow, runs: Mapping[str, Parked]) -> None:
+    """Forget parked runs. The caller saves the workflow."""
+    state.unpark(workflow.workflow_id, runs.keys())
+    names = [Due("deadline", workflow.workflow_id, run) for run in runs]
+    names += [due_to_be_judged(workflow.workflow_id, run) for run, parked in runs.items() if parked.judge]
+    state.clear_due(names)
+    workflow.parked -= len(runs)
+
+
 def fire(
     state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, lease_us: int, app: str = ""
 ) -> tuple[fx.Outgoing, ...]:
@@ -138,11 +157,7 @@ def fire(
 
     The caller saves the workflow.
     """
-    state.unpark(workflow.workflow_id, runs.keys())
-    names = [Due("deadline", workflow.workflow_id, run) for run in runs]
-    names += [due_to_be_judged(workflow.workflow_id, run) for run, parked in runs.items() if parked.judge]
-    state.clear_due(names)
-    workflow.parked -= len(runs)
+    stop_waiting(state, workflow, runs)
     sent = {run: fx.Outgoing(parked.item_id, parked.message) for run, parked in runs.items()}
     released.keep(state, workflow.workflow_id, sent, now_us, lease_us)
     items = sent.values()

@@ -13,7 +13,7 @@ from ctxqueue.stores.inprocess.inbox import StoredUpdates
 if TYPE_CHECKING:
     from ctxqueue import effects as fx
     from ctxqueue.rules.dependencies import Tree
-    from ctxqueue.stores.engine.held import Parked, Workflow
+    from ctxqueue.stores.engine.held import Parked, Trigger, Workflow
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Contents:
     guards: list[tuple[int, Tree]] = field(default_factory=list)
     """What released runs are about to read, and until when."""
     updates: StoredUpdates = field(default_factory=StoredUpdates)
+    triggers: dict[str, Trigger] = field(default_factory=dict)
     parked: dict[str, Parked] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
     """Address -> runs registered on it, sorted."""

@@ -18,7 +18,7 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions", "triggers"),
     *("updates", "values", "workflows"),
 )
 
@@ -47,6 +47,7 @@ from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
+from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -74,6 +75,7 @@ class StoreContract(
     Attempts,
     Parking,
     Judging,
+    Triggers,
     Released,
     Endings,
     Eviction,

@@ -11,6 +11,7 @@ from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
 from ctxqueue.stores.redis.codecs.judging import JUDGING_CODECS
 from ctxqueue.stores.redis.codecs.reading import READING_CODECS
 from ctxqueue.stores.redis.codecs.runs import RUNS_CODECS
+from ctxqueue.stores.redis.codecs.triggers import TRIGGERS_CODECS
 from ctxqueue.stores.redis.requests import Codec, Request
 
 if TYPE_CHECKING:
@@ -33,5 +34,6 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **RUNS_CODECS,
     **DUE_CODECS,
     **JUDGING_CODECS,
+    **TRIGGERS_CODECS,
     **INBOX_CODECS,
 }

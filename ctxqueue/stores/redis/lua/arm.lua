@@ -9,7 +9,6 @@
 --@include clock
 --@include condition
 --@include waiters
-local MOST_PREFIXES = 50
 local record, m, v, w, t, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local run, its_deadline = ARGV[2], 'd' .. ARGV[9]
 local found = redis.call('HMGET', record, 'e', its_deadline, 's')
@@ -35,12 +34,7 @@ if reply[1] ~= 'parked' then return reply end
 redis.call('ZCARD', w)
 redis.call('HLEN', t)
 redis.call('ZCARD', due)
--- Each commit looks at all of them.
-if ARGV[10] ~= '' and #prefixes_waited_on(w) >= MOST_PREFIXES then
-  for _, address in ipairs(addresses) do
-    if string.sub(address, 1, 1) == OF_PREFIX then return { 'patterns' } end
-  end
-end
+if ARGV[10] ~= '' and too_many_prefixes(w, addresses) then return { 'patterns' } end
 
 -- A newer message of a run may be parked while an older one still is: it takes its place.
 local before = redis.call('HGET', t, 'c:' .. run)

@@ -4,6 +4,7 @@
 --                           msgpack {item id, deadline us, condition, witness, parked us, what judges it}; the
 --                           witness of a judged one is empty from when it is told until it is registered anew
 --                           "m:<run>" -> the message to send once the condition holds
+--                           "l:<run>" -> of a trigger: the one to send in its place when the time is up
 --                           "n:<run>" -> of a run that was released and is not claimed yet: see released.lua
 --   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline; "ready...": see released.lua
 -- and, of those whose condition has come true lately:
@@ -42,6 +43,15 @@ end
 -- So many addresses of conditions are looked at in one script, but one condition at least.
 local LEAF_BUDGET = 2000
 
+-- Whether the addresses stand for keys by how they begin, and as many such are waited on as each commit can look at.
+local MOST_PREFIXES = 50
+local function too_many_prefixes(w, addresses)
+  for _, address in ipairs(addresses) do
+    if string.sub(address, 1, 1) == OF_PREFIX then return #prefixes_waited_on(w) >= MOST_PREFIXES end
+  end
+  return false
+end
+
 -- Decides, for runs, which fire and which wait on: fills `fires` and `moves`. Reads only. Returns what is left of
 -- the budget; below zero, some runs were not looked at.
 local function consider(runs, known, t, v, now, fires, moves, budget)
@@ -77,6 +87,14 @@ local function send(out, msg, item, message, from)
   redis.call('HSET', msg, item, message)
 end
 
+-- Forgets a parked run.
+local function stop_waiting(w, t, due, workflow, run, parked)
+  redis.call('HDEL', t, 'c:' .. run, 'm:' .. run, 'l:' .. run)
+  redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
+  if parked[6] then redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. run) end
+  unregister(w, run, parked[4])
+end
+
 -- A released run has so many leases to come and read what it waited for.
 local GUARDED_LEASES = 10
 
@@ -96,10 +114,7 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
     end
     send(out, msg, parked[1], message, digits(from))
     keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
-    redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
-    redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
-    if parked[6] then redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. run) end
-    unregister(w, run, parked[4])
+    stop_waiting(w, t, due, workflow, run, parked)
     fired = fired + 1
   end
   for run, parked in pairs(moves) do
