@@ -143,9 +143,10 @@ class Settled(msgspec.Struct, frozen=True):
 class Settling(msgspec.Struct, frozen=True):
     """What a commit does to its workflow's inbox.
 
-    With a ``drain_id`` it is refused (not_the_drain) unless that drain holds the inbox; the first ``trim`` updates
-    leave the queue, and the announcement is withdrawn if none is left. It is refused (answered, with ordinals) if
-    updates that are not ``kept`` have an outcome already.
+    With a ``drain_id`` it is refused (not_the_drain) unless that drain holds the inbox; what it settles are the first
+    ``trim`` updates in the queue, but for those that have left it since they were drawn, and the announcement is
+    withdrawn if none is left. It is refused (answered, with ordinals) if updates that are not ``kept`` have an outcome
+    already.
     """
 
     settled: tuple[Settled, ...]

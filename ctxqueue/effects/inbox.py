@@ -114,7 +114,8 @@ class LetGo(Effect[None], frozen=True):
 class Bury(Effect[bool], frozen=True):
     """Make an update a dead letter: it stays in the inbox, and nobody tries it. False: it is not there, or not held.
 
-    ``drain_id``: the drain that holds the inbox, whose first update it is; empty: it is not queued.
+    ``drain_id``: the drain that holds the inbox, whose first update it is; empty: it is not queued. One that is queued
+    is left to its drain.
     """
 
     workflow_id: str

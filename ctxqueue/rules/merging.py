@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from ctxqueue import codec
-from ctxqueue.errors import InvalidInput, InvalidName, UnknownStrategy
+from ctxqueue.errors import InvalidInput, InvalidName, NotSerializable, UnknownStrategy
 from ctxqueue.models import ContextPriority, checked_name
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def increment(existing: Any, new: Any, _priority: ContextPriority) -> Any:
             context.traps[Inexact] = True
             total = existing + new
     except (Inexact, OverflowError):
-        total = math.inf
+        raise InvalidInput("increment cannot add the two numbers: one is too large for the other") from None
     if isinstance(total, float) and math.isinf(total):
-        raise InvalidInput("increment cannot add the two numbers: they are too large, or one is for the other")
+        raise NotSerializable("increment would make inf of the two numbers: only finite numbers can be stored")
     return total
 
 

@@ -93,7 +93,7 @@ class EmbeddedCluster:
         for node in self.nodes[1:]:
             self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", _port(node))
         deadline = time.monotonic() + self.start_timeout
-        self._until(lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), deadline)
+        self._until(self._know_each_other, deadline)
         for number, node in enumerate(replicas):
             self.ask(node, "CLUSTER", "REPLICATE", self.id_of(masters[number % self.masters]))
         self._until(self.is_whole, deadline)
@@ -101,6 +101,19 @@ class EmbeddedCluster:
             node.config[TIMEOUT] = str(int(self.node_timeout * 1_000))  # for a restart
             self.ask(node, "CONFIG", "SET", TIMEOUT, node.config[TIMEOUT])
         return self
+
+    def join(self) -> EmbeddedServer:
+        """Start one more node, which serves no slot yet, and return it once all nodes know it."""
+        first = self.nodes[0]
+        node = _Node(password=self.password, config=first.config, binary=first.binary, start_timeout=self.start_timeout)
+        self.nodes.append(node)
+        node.start()
+        self.ask(first, "CLUSTER", "MEET", "127.0.0.1", _port(node))
+        self._until(
+            lambda: self._know_each_other() and "cluster_state:ok" in self.ask(node, "CLUSTER", "INFO"),
+            time.monotonic() + self.start_timeout,
+        )
+        return node
 
     def close(self) -> None:
         """Stop the nodes and remove their directories."""
@@ -172,6 +185,9 @@ class EmbeddedCluster:
         except OSError:  # paused, or going
             return None
         return next((section[2][1] for section in sections if section[0] <= slot <= section[1]), None)
+
+    def _know_each_other(self) -> bool:
+        return all(len(self._known(node)) == len(self.nodes) for node in self.nodes)
 
     def _known(self, node: EmbeddedServer) -> set[str]:
         """Return the names of the nodes that one is connected with, itself included."""

@@ -37,6 +37,21 @@ KEY = re.compile(
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
 
+DUE_KINDS = frozenset(
+    {"expiry", "deadline", "standby", "ready", "fan_out", "judge", "idle", "end", "inbox", "updates"},
+)
+
+
+class ParkedRecord(msgspec.Struct, array_like=True):
+    """As waiters.lua has it."""
+
+    item_id: str
+    deadline_us: int
+    condition: list[Any]
+    witness: list[str]
+    parked_us: int
+    judge: msgspec.Raw = msgspec.Raw()
+
 
 @pytest.fixture
 def tidy_redis(redis_url: str) -> Iterator[None]:
@@ -145,19 +160,21 @@ def _of_inbox(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> 
 def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
     fields: Any = client.hgetall(f"{prefix}:t")
     parked = {
-        field[2:]: msgspec.msgpack.decode(value[4:]) for field, value in fields.items() if field.startswith(b"c:")
+        field[2:]: msgspec.msgpack.decode(value[4:], type=ParkedRecord)
+        for field, value in fields.items()
+        if field.startswith(b"c:")
     }
     if {field[2:] for field in fields if field.startswith(b"m:")} != set(parked):
         yield "parked runs and their messages do not match"
     registered = {member for member, _ in _zset(client, f"{prefix}:w")}
-    witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept[3]}
+    witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept.witness}
     if registered != witnesses:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
     for run, kept in parked.items():
-        if due.get(f"deadline\0\0{name}\0\0".encode() + run, 0) != kept[1]:
+        if due.get(f"deadline\0\0{name}\0\0".encode() + run, 0) != kept.deadline_us:
             yield f"the deadline of {run!r} is not due"
-        judged = len(kept) > 5
-        if judged and not kept[3] and f"judge\0\0{name}\0\0".encode() + run not in due:
+        judged = bytes(kept.judge) != b""
+        if judged and not kept.witness and f"judge\0\0{name}\0\0".encode() + run not in due:
             yield f"{run!r} was told of a write and is not to be judged"
     yield from _of_triggers(client, prefix, {field[2:] for field in fields if field.startswith(b"l:")}, set(parked))
 

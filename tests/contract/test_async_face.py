@@ -158,3 +158,25 @@ def test_a_server_that_is_not_there_is_a_typed_error() -> None:
             await ctxqueue.aconnect("redis://127.0.0.1:1/0")
 
     asyncio.run(main())
+
+
+AWAY = {
+    "redis": "redis://127.0.0.1:1/0",
+    "cluster": "redis+cluster://127.0.0.1:1",
+    "sentinel": "sentinel://127.0.0.1:1?master_name=m",
+    "postgresql": "postgresql://nobody@127.0.0.1:1/db",
+}
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["after it failed", "while it is made"])
+@pytest.mark.parametrize("url", AWAY.values(), ids=AWAY)
+def test_closing_says_nothing_of_a_first_contact_that_failed(url: str, *, waits: bool) -> None:
+    async def main() -> None:
+        manager = AsyncSharedContextManager(url)
+        reading = asyncio.ensure_future(manager.workflow("w").get("k"))
+        await asyncio.wait([reading], timeout=None if waits else 0)
+        await manager.close()
+        with pytest.raises(StoreUnavailable):
+            await reading
+
+    asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,10 @@ from ctxqueue import connect
 from ctxqueue.errors import ConfigurationError, StoreAuthError, StoreUnavailable, UnsafeServer
 from ctxqueue.stores.redis.cluster import RedisClusterStore
 from ctxqueue.stores.redis.keys import workflow_keys
+from ctxqueue.stores.redis.routing import MOST_DETOURS
 from ctxqueue.testing import EmbeddedCluster, EmbeddedServer
+from ctxqueue.testing.contract.base import WORKFLOW
+from ctxqueue.testing.contract.runs import Worker
 from tests.contract.keyspace import objections
 from tests.faults.streams import (
     WORKFLOWS,
@@ -23,7 +27,7 @@ from tests.faults.streams import (
     lost,
     streaming,
 )
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +100,38 @@ def test_commits_and_sweeps_go_on_while_slots_move(cluster: EmbeddedCluster) -> 
     assert {"MOVED", "ASK", "TRYAGAIN"} <= refusals(cluster).keys()
     assert streams.longest_gap() < LONGEST_GAP
     check_tidy(cluster)
+
+
+def test_a_call_waits_for_a_slot_on_its_way_to_a_node_that_has_just_joined(cluster: EmbeddedCluster) -> None:
+    with connect(cluster.url()) as manager, ThreadPoolExecutor(1) as thread:
+        wf = manager.workflow(WORKFLOWS[0], agent_id="analyst_001")
+        wf.open()
+        move = cluster.moving(slot_of(cluster, WORKFLOWS[0]), cluster.join())
+        while move.some_keys(100):
+            pass
+        reading = thread.submit(wf.get, "k")
+        wait_until(lambda: refusals(cluster).get("ASK", 0) > MOST_DETOURS or reading.done(), "it was asked often")
+        assert not reading.done()
+        move.finish()
+        assert reading.result(SECONDS) is None
+        assert wf.put("k", 1).version == 1
+
+
+def test_a_task_is_bound_to_its_run_once_that_is_claimed(cluster: EmbeddedCluster) -> None:
+    """Whoever calls the task off meanwhile leaves a mark, which the claim finds, and does not take it back."""
+    worker = Worker(cluster.url())
+    with worker.manager as manager, ThreadPoolExecutor(1) as thread:
+        manager.workflow(WORKFLOW).open()
+        slot = slot_of(cluster, WORKFLOW)
+        home = cluster.master_of(slot)
+        move = cluster.moving(slot, next(node for node in cluster.serving() if node is not home))
+        claiming = thread.submit(worker.claim, "r", task_id="task")
+        wait_until(lambda: refusals(cluster).get("TRYAGAIN", 0) >= 5, "the claim waits for its slot")
+        assert worker.cancel("task") == "unseen"
+        while move.some_keys(100):
+            pass
+        move.finish()
+        assert claiming.result(SECONDS).word == "cancelled"
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,10 +12,15 @@ import pytest
 
 import ctxqueue
 from ctxqueue import connect
+from ctxqueue import effects as fx
 from ctxqueue.errors import StoreAuthError, StoreReadOnly, StoreUnavailable
 from ctxqueue.identity import Attempt, current_attempt
-from ctxqueue.stores.sql import errors
+from ctxqueue.stores.sql import connecting, errors
+from ctxqueue.stores.sql.state import SqlState
+from ctxqueue.stores.sql.writing import Statements
 from ctxqueue.testing import EmbeddedPostgres
+from ctxqueue.testing.contract.base import WORKFLOW, until
+from ctxqueue.testing.contract.clerks import Clerk
 from tests.faults.wire import Wire
 
 if TYPE_CHECKING:
@@ -118,6 +124,37 @@ def test_a_file_that_another_program_holds(sqlite_url: str, monkeypatch: pytest.
     other.close()
 
 
+@contextmanager
+def held(url: str) -> Iterator[None]:
+    """Have a transaction of somebody's hold the workflow."""
+    engine = connecting.blocking_engine(connecting.checked_url(url))
+    with engine.connect() as writer:
+        SqlState(writer, "default", Statements(writer.dialect.name)).hold(WORKFLOW)
+        yield
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_who_looks_after_updates_waits_for_no_writer(kind: str, request: pytest.FixtureRequest) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    clerk = Clerk(url)
+    with clerk.manager as manager:
+        manager.workflow(WORKFLOW).open()
+        update = clerk.queued({"k": 1}, operation="o")
+
+        async def looks() -> None:
+            async with ctxqueue.aconnect(url) as awaited:
+                with held(url):
+                    assert await ctxqueue.AsyncPendingUpdate(awaited.driver, update.id).state == "PENDING"
+                    assert len(await awaited.dead_letters(WORKFLOW)) == 0
+
+        asyncio.run(looks())
+        with held(url):
+            assert update.state == "PENDING"
+            assert len(manager.dead_letters(WORKFLOW)) == 0
+        assert clerk.drain().applied == 1
+
+
 def test_a_server_that_starts_anew_between_two_calls(server: EmbeddedPostgres) -> None:
     with connect(server.url()) as manager:
         handle = manager.workflow("w", agent_id="analyst_001")
@@ -188,3 +225,24 @@ def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres
                 assert (entry.value, entry.version, wire.lost) == (marks, 4, 3)
 
     asyncio.run(main())
+
+
+def test_an_inbox_whose_updates_were_removed_by_hand_is_empty(tmp_path: Path) -> None:
+    database = tmp_path / "context.db"
+    clerk = Clerk(f"sqlite:///{database}", lease=0.05)
+    with clerk.manager as manager:
+        wf = manager.workflow(WORKFLOW)
+        wf.open()
+        clerk.queued({"a": 1}, operation="o1")
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM ctxqueue_updates")
+        (due,) = until(lambda: manager.store.perform(fx.PeekDue((0,), 1)), "its drain is due")
+        assert manager.store.perform(fx.Remind(due, 1, manager.terms.lease_us)) == 0
+        assert manager.store.perform(fx.PeekDue((0,), 1)) == []
+        clerk.queued({"a": 2}, operation="o2")
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM ctxqueue_updates")
+        assert clerk.drain() == (0, 0, 0, False)
+        clerk.queued({"a": 3}, operation="o3")
+        assert clerk.drain() == (1, 0, 0, False)
+        assert wf["a"] == 3

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
-from ctxqueue import connect
+from ctxqueue import SharedContextManager, connect
+from ctxqueue.stores.sql import store, upgrading
+from tests.waiting import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,11 +38,12 @@ def wf(place: Place) -> Iterator[WorkflowHandle]:
         yield handle
 
 
-def forked(work: Callable[[], None]) -> int:
-    """Do some work in a fork of this process; return its id."""
+def forked(work: Callable[[], object]) -> int:
+    """Do some work in a fork of this process, which ends after a while whatever it waits for; return its id."""
     child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(int(SECONDS))
         try:
             work()
             status = 0
@@ -69,3 +77,63 @@ def test_the_childs_end_does_not_close_the_parents_connection(wf: WorkflowHandle
         child = forked(lambda: wf["k"])
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert wf["k"] == ["parent"]
+
+
+@contextmanager
+def stopped_behind(module: Any, name: str) -> Iterator[Event]:
+    """Have a function's first call stop once it is done; yields what tells that it has."""
+    function, done, goes_on = getattr(module, name), Event(), Event()
+
+    def stopping(*arguments: Any) -> Any:
+        setattr(module, name, function)
+        reply = function(*arguments)
+        done.set()
+        goes_on.wait(SECONDS)
+        return reply
+
+    setattr(module, name, stopping)
+    try:
+        yield done
+    finally:
+        goes_on.set()
+
+
+def test_a_child_does_not_wait_for_a_write_of_its_parent(sqlite_url: str) -> None:
+    with connect(sqlite_url) as manager, ThreadPoolExecutor(1) as thread:
+        wf = manager.workflow("w", agent_id="analyst_001")
+        wf.open()
+        with stopped_behind(store, "committed") as done:
+            writing = thread.submit(wf.put, "k", 1)
+            assert done.wait(SECONDS)
+            child = forked(lambda: wf.put("k", 2))
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        writing.result(SECONDS)
+        assert wf["k"] == 2
+
+
+def test_a_child_does_not_wait_for_its_parents_first_contact(postgres_url: str) -> None:
+    with SharedContextManager(postgres_url) as manager, ThreadPoolExecutor(1) as thread:
+        wf = manager.workflow("w", agent_id="analyst_001")
+        with stopped_behind(upgrading, "check") as done:
+            opening = thread.submit(wf.open)
+            assert done.wait(SECONDS)
+            child = forked(wf.open)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert opening.result(SECONDS).revision == 0
+
+
+def test_a_child_that_closes_leaves_its_parents_connections_open(postgres_url: str) -> None:
+    def connections() -> set[int]:
+        with psycopg.connect(postgres_url) as other:
+            rows = other.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'ctxqueue'").fetchall()
+        return {pid for (pid,) in rows}
+
+    with connect(postgres_url) as manager:
+        wf = manager.workflow("w", agent_id="analyst_001")
+        wf.open()
+        wf.put("k", 1)
+        before = connections()
+        child = forked(manager.close)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert wf["k"] == 1
+        assert connections() == before

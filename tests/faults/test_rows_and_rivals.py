@@ -14,8 +14,11 @@ import ctxqueue
 from ctxqueue import connect
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.stores.sql import connecting
+from ctxqueue.stores.sql.hopeful import HopefulState
 from ctxqueue.stores.sql.state import SqlState
 from ctxqueue.stores.sql.writing import Statements
+from ctxqueue.testing.contract.base import WORKFLOW
+from ctxqueue.testing.contract.clerks import Clerk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +56,56 @@ def test_a_workflow_made_after_its_row_was_looked_for_is_held(postgres_url: str,
         rival.rollback()
         assert SqlState(rival, "default", statements).hold("w").workflow == held.workflow
     engine.dispose()
+
+
+class Meanwhile:
+    """What others do between a commit's look at a workflow and its writes, once."""
+
+    act: Callable[[], object] | None = None
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    meanwhile, commit = Meanwhile(), HopefulState.commit
+
+    def overtaken(state: HopefulState) -> None:
+        act, meanwhile.act = meanwhile.act, None
+        if act is not None:
+            act()
+        commit(state)
+
+    monkeypatch.setattr(HopefulState, "commit", overtaken)
+    return meanwhile
+
+
+@pytest.fixture
+def clerk(postgres_url: str) -> Iterator[Clerk]:
+    clerk = Clerk(postgres_url)
+    with clerk.manager as manager:
+        manager.workflow(WORKFLOW).open()
+        yield clerk
+
+
+def test_an_update_that_is_stored_during_another_commit_is_drained(clerk: Clerk, meanwhile: Meanwhile) -> None:
+    wf = clerk.manager.workflow(WORKFLOW, agent_id="ann_1")
+    meanwhile.act = lambda: clerk.queued({"k": 1}, operation="o")
+    wf.put("direct", 1)
+    assert meanwhile.act is None
+    assert clerk.drain().applied == 1
+    assert dict(wf.view()) == {"direct": 1, "k": 1}
+
+
+def test_a_drain_that_fails_all_during_another_commit_leaves_an_empty_inbox(clerk: Clerk, meanwhile: Meanwhile) -> None:
+    wf = clerk.manager.workflow(WORKFLOW, agent_id="ann_1")
+    wf.put("no list", 1)
+    clerk.queued({"no list": [1]}, "append", operation="o1")
+    meanwhile.act = clerk.drain
+    wf.put("direct", 1)
+    assert meanwhile.act is None
+    clerk.published.clear()
+    clerk.queued({"k": 1}, operation="o2")
+    assert clerk.published == [b"drain"]
+    assert clerk.drain() == (1, 0, 0, False)
 
 
 @contextmanager

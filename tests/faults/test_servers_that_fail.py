@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from ctxqueue import SharedContextManager, connect
+from ctxqueue import SharedContextManager, aconnect, connect
 from ctxqueue.errors import (
     ConfigurationError,
     RecordTooNew,
@@ -19,12 +20,13 @@ from ctxqueue.errors import (
     UnsafeServer,
 )
 from ctxqueue.models import Put
+from ctxqueue.stores.redis import aio, connection, scripts
 from ctxqueue.testing import EmbeddedServer, FaultProxy
 from tests.contract.keyspace import objections
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ctxqueue.context import WorkflowHandle
 
@@ -206,6 +208,41 @@ def test_a_server_that_lost_its_scripts_gets_them_again(wf: WorkflowHandle, serv
             client.script_flush()
             call()
     assert wf["k"] == 2
+
+
+def test_a_server_that_knows_no_scripts_gets_all_in_one_exchange(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchanges: list[int] = []
+    exchange, sent = connection.exchange, aio._sent  # noqa: SLF001
+
+    def counted(pool: Any, commands: list[Any]) -> list[Any]:
+        exchanges.append(len(commands))
+        return exchange(pool, commands)
+
+    async def counted_awaited(client: Any, requests: Sequence[Any]) -> list[Any]:
+        exchanges.append(len(requests))
+        return await sent(client, requests)
+
+    async def look() -> None:
+        async with aconnect(redis_url) as manager:
+            flush()
+            assert await manager.workflow("w").get("k") is None
+
+    def flush() -> None:
+        exchanges.clear()
+        client.script_flush()
+
+    monkeypatch.setattr(connection, "exchange", counted)
+    monkeypatch.setattr(aio, "_sent", counted_awaited)
+    first = [1, len(scripts.ALL), 1]
+    with redis.Redis.from_url(redis_url) as client, connect(redis_url) as manager:
+        manager.workflow("w").open()
+        flush()
+        assert manager.workflow("w").get("k") is None
+        assert exchanges[:3] == first
+        asyncio.run(look())
+        assert exchanges[:3] == first
 
 
 def test_calls_wait_out_a_pause(wf: WorkflowHandle, server: EmbeddedServer) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ctxqueue import AsyncSharedContextManager, SharedContextManager
+from ctxqueue.effects import Outgoing, Promise
 from ctxqueue.errors import StoreUnavailable
+from ctxqueue.flows import inbox
 from ctxqueue.stores.redis.connection import SOCKET_SECONDS
 from ctxqueue.testing import EmbeddedSentinels
 
@@ -75,6 +77,21 @@ def test_a_commit_that_was_not_confirmed_takes_effect_once_when_it_is_called_aga
         sentinels.wait_until_whole()
         again = wf.update({"n": 1}, merge_strategy="increment", operation_id="once")
         assert (again.replayed, again.revision, wf["n"]) == (True, 1, 1)
+
+
+@pytest.mark.usefixtures("replica_away")
+def test_what_is_stored_to_be_done_later_waits_too(url: str, request: pytest.FixtureRequest) -> None:
+    with SharedContextManager(url) as indifferent:
+        indifferent.workflow(request.node.name).open()
+    nothing = Outgoing("", b"")
+    with SharedContextManager(url, WAITING) as manager:
+        terms = manager.terms
+        update = inbox.checked(terms, request.node.name, "ann_1", {"k": 1}, "replace", "once")
+        promise = Promise(request.node.name, "run", "app\0item", b"message", wait_us=10**9, keep_us=10**9)
+        with pytest.raises(StoreUnavailable, match=NOT_CONFIRMED):
+            manager.driver.run(inbox.enqueue(terms, update, b"payload", drain=nothing))
+        with pytest.raises(StoreUnavailable, match=NOT_CONFIRMED):
+            manager.store.perform(promise)
 
 
 @pytest.mark.usefixtures("replica_away")

@@ -358,7 +358,7 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "let go": (let_go, 2, set()),
     "bury": (bury, 10, set()),
     "dead letters": (dead, 2, set()),
-    "revive": (revive, 7, set()),
+    "revive": (revive, 8, set()),
     "remind of a drain": (lambda worker: remind(worker, "inbox"), 8, set()),
     "remind of updates": (lambda worker: remind(worker, "updates"), 8, set()),
     "take": (take, 2, set()),

@@ -123,10 +123,22 @@ def test_after_asking_in_vain_the_map_is_followed_again(nodes: Map) -> None:
     assert flow.send(None) == Send([(ONE, [A])])
 
 
-def test_a_slot_that_never_arrives_is_given_up(nodes: Map) -> None:
+def test_a_slot_on_its_way_to_a_node_that_nobody_knows_is_waited_for(nodes: Map) -> None:
+    flow = one(nodes)
+    next(flow)
+    assert isinstance(flow.send([[rx.AskError("5 three:3")]]), Pause)
+    assert flow.send(None) == Refresh()
+    assert flow.send(None) == Send([(ONE, [A])])
+    nodes.known["three", 3] = three = Node("three:3")
+    assert flow.send([[rx.AskError("5 three:3")]]) == Send([(three, [("ASKING",), A])])
+    assert result(flow, [[b"OK", "a's"]]) == ["a's"]
+
+
+@pytest.mark.parametrize("error", [rx.TryAgainError("TRYAGAIN"), rx.AskError("5 three:3")])
+def test_a_slot_that_never_arrives_is_given_up(nodes: Map, error: Exception) -> None:
     steps: list[Any] = []
     with pytest.raises(rx.TryAgainError):
-        refuse(one(nodes), rx.TryAgainError("TRYAGAIN"), steps)
+        refuse(one(nodes), error, steps)
     waited = sum(step.seconds for step in steps if isinstance(step, Pause))
     assert RESHARDING_SECONDS <= waited <= RESHARDING_SECONDS + RESHARDING_PAUSE
 
@@ -176,7 +188,7 @@ def test_a_node_without_our_scripts_is_looked_at_and_gets_them(nodes: Map) -> No
     next(flow)
     assert flow.send([[rx.NoScriptError("NOSCRIPT")]]) == Send([(ONE, [("INFO", "server"), ("INFO", "memory")])])
     loads = flow.send([SAFE])
-    assert loads == Send([(ONE, [("SCRIPT", "LOAD", script.source) for script in scripts.ALL])])
+    assert loads == Send([(ONE, list(scripts.LOADS))])
     assert flow.send([["sha"] * len(scripts.ALL)]) == Send([(ONE, [A])])
     assert result(flow, [["a's"]]) == ["a's"]
 

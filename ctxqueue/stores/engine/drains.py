@@ -26,19 +26,19 @@ def draw(state: State, effect: fx.Draw) -> fx.Drawn:
     mine = inbox.drain_id == effect.drain_id
     if inbox.drain_id and not mine and inbox.lease_us > now:
         return fx.Drawn("busy")
-    if not inbox.queued:
-        boxes.withdrawn(state, effect.workflow_id, inbox)
-        boxes.put_back(workflow, inbox)
-        state.save(workflow)
-        return fx.Drawn("empty")
     # Whoever held it last and neither settled all nor let go has died.
     inbox.crashes += bool(inbox.drain_id) and not mine
     if inbox.crashes >= effect.careful_after:
         inbox.careful = CAREFUL
+    limit = 1 if inbox.careful else effect.limit
+    queued = state.first_queued(effect.workflow_id, limit, effect.max_bytes) if inbox.queued else ()
+    if not queued:
+        boxes.withdrawn(state, effect.workflow_id, inbox)
+        boxes.put_back(workflow, inbox)
+        state.save(workflow)
+        return fx.Drawn("empty")
     inbox.drain_id, inbox.lease_us = effect.drain_id, now + effect.lease_us
     boxes.announced(state, effect.workflow_id, inbox, inbox.lease_us)
-    limit = 1 if inbox.careful else effect.limit
-    queued = state.first_queued(effect.workflow_id, limit, effect.max_bytes)
     boxes.put_back(workflow, inbox)
     state.save(workflow)
     updates = (fx.StoredUpdate(each.update_id, each.payload, boxes.outgoing_of(each)) for each in queued)
@@ -69,6 +69,8 @@ def bury(state: State, effect: fx.Bury) -> bool:
     if update.about is not None:
         return True
     inbox = boxes.of(workflow)
+    if not effect.drain_id and update.place is not None:
+        return False
     if effect.drain_id:
         first = state.first_queued(effect.workflow_id, 1, 0)
         if inbox.drain_id != effect.drain_id or not first or first[0].update_id != effect.update_id:
@@ -88,7 +90,7 @@ def bury(state: State, effect: fx.Bury) -> bool:
 
 def load_dead(state: State, effect: fx.LoadDead) -> tuple[bool, list[tuple[str, bytes]]]:
     """Read dead letters in the order of their ids."""
-    workflow = state.hold(effect.workflow_id).workflow
+    workflow = state.see(effect.workflow_id, ()).workflow
     if workflow is None or workflow.removing:
         return False, []
     return True, list(state.dead(effect.workflow_id, effect.after, effect.limit))
@@ -106,7 +108,7 @@ def revive(state: State, effect: fx.Revive) -> bool:
         inbox.stored -= 1
         state.remove_updates(effect.workflow_id, [effect.update_id])
     else:
-        update.about = None
+        update.about, update.attempts = None, 0
         state.forget_answer(effect.workflow_id, effect.owner)
         if update.queued:
             inbox.queued += 1
@@ -139,15 +141,15 @@ def remind(state: State, effect: fx.Remind) -> int:
             boxes.put_back(workflow, inbox)
             state.save(workflow)
         return sent
-    if not inbox.queued:
+    oldest = state.first_queued(name.workflow_id, 1, 0) if inbox.queued else ()
+    if not oldest:
         state.clear_due([name])
         return 0
     if inbox.announced_us > now:
         state.set_due({name: inbox.announced_us})
         return 0
-    oldest = state.first_queued(name.workflow_id, 1, 0)[0]
     state.send([fx.Outgoing(inbox.item_id, inbox.message)], now)
-    pause = _pause_after(now - oldest.enqueued_us, effect.lease_us)
+    pause = _pause_after(now - oldest[0].enqueued_us, effect.lease_us)
     boxes.announced(state, name.workflow_id, inbox, now + pause)
     boxes.put_back(workflow, inbox)
     state.save(workflow)

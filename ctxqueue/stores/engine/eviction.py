@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_VICTIMS = 100
 MOST_GUARDS = 200
-"""Runs about to read; with more of them than can be looked at, none is robbed."""
+"""Conditions of runs about to read; with more of them than can be looked at, none is robbed."""
 
 
 def make_room(state: State, effect: fx.Commit, workflow: Workflow, decided: Decided, now_us: int) -> fx.Refused | None:

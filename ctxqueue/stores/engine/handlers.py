@@ -71,6 +71,14 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
 }
 
 SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue})
-"""Effects that look once and write nothing: they need no transaction."""
-SEVERAL_READS = frozenset({fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph})
-"""Effects that look more than once and write nothing: they need one moment."""
+SEVERAL_READS = frozenset({fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead})
+
+
+def looks_once(effect: fx.Effect[Any]) -> bool:
+    """Whether an effect looks once and writes nothing: it needs no transaction."""
+    return type(effect) in SINGLE_READS
+
+
+def looks_at_one_moment(effect: fx.Effect[Any]) -> bool:
+    """Whether it looks more than once and writes nothing: it needs one moment, and holds nobody up."""
+    return type(effect) in SEVERAL_READS or (isinstance(effect, fx.FindUpdate) and not effect.attempt)

@@ -35,7 +35,8 @@ def announced(state: State, workflow_id: str, inbox: Inbox, until_us: int) -> No
 
 def withdrawn(state: State, workflow_id: str, inbox: Inbox) -> None:
     """There is nothing to drain: no drain is announced, and nobody holds the inbox."""
-    inbox.announced_us, inbox.drain_id, inbox.lease_us, inbox.crashes, inbox.careful = 0, b"", 0, 0, 0
+    inbox.queued, inbox.announced_us = 0, 0
+    inbox.drain_id, inbox.lease_us, inbox.crashes, inbox.careful = b"", 0, 0, 0
     state.clear_due([Due("inbox", workflow_id, "")])
 
 
@@ -88,7 +89,11 @@ def enqueue(state: State, effect: fx.Enqueue) -> fx.Enqueued:
 
 def find_update(state: State, effect: fx.FindUpdate) -> fx.Found:
     """Look for an update, and count an attempt at it if asked to."""
-    held = state.hold(effect.workflow_id, Wanted(call=Entry(effect.owner, "")))
+    place = Entry(effect.owner, "")
+    if effect.attempt:
+        held = state.hold(effect.workflow_id, Wanted(call=place))
+    else:
+        held = state.see(effect.workflow_id, (), call=place)
     workflow = held.workflow
     if workflow is None or workflow.removing:
         return fx.Found(head=False)

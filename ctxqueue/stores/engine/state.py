@@ -39,8 +39,8 @@ class State(Protocol):
         """Return the store's clock."""
         ...
 
-    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
-        """Return workflow and records, of one revision, without holding them."""
+    def see(self, workflow_id: str, addresses: Sequence[str], call: Entry | None = None) -> Held:
+        """Return workflow, records and what a call was answered, of one revision, without holding them."""
         ...
 
     def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
@@ -172,7 +172,7 @@ class State(Protocol):
         ...
 
     def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
-        """Return the conditions of such runs."""
+        """Return the conditions of such runs, each once."""
         ...
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State
     from ctxqueue.stores.engine.writes import Decided
 
+_encode = msgspec.msgpack.Encoder().encode
+
 INLINE_WAITERS = 50
 """Looked at in a commit; more are left to `fan_out`."""
 GUARDED_LEASES = 10
@@ -126,8 +128,10 @@ def carry_out(
         state.set_due({Due("fan_out", workflow_id, address): now_us for address in considered.pending})
     if not considered.fires:
         return ()
-    # What they waited for is not evicted until they have had time to read it.
-    state.guard(workflow_id, considered.fires, now_us, now_us + GUARDED_LEASES * lease_us)
+    # What they waited for is not evicted until they have had time to read it. Many may have waited for the same.
+    distinct = {_encode(parked.condition): run for run, parked in considered.fires.items()}
+    guards = {run: considered.fires[run] for run in distinct.values()}
+    state.guard(workflow_id, guards, now_us, now_us + GUARDED_LEASES * lease_us)
     return fire(state, workflow, considered.fires, now_us, lease_us, app)
 
 

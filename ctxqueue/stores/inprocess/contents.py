@@ -12,7 +12,6 @@ from ctxqueue.stores.inprocess.inbox import StoredUpdates
 
 if TYPE_CHECKING:
     from ctxqueue import effects as fx
-    from ctxqueue.rules.dependencies import Tree
     from ctxqueue.stores.engine.held import Parked, Trigger, Workflow
 
 
@@ -29,7 +28,7 @@ class Contents:
     """By revision, in order."""
     history: dict[str, list[fx.Kept]] = field(default_factory=dict)
     """By address, newest first."""
-    guards: list[tuple[int, Tree]] = field(default_factory=list)
+    guards: dict[bytes, int] = field(default_factory=dict)
     """What released runs are about to read, and until when."""
     updates: StoredUpdates = field(default_factory=StoredUpdates)
     triggers: dict[str, Trigger] = field(default_factory=dict)

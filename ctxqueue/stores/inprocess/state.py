@@ -6,7 +6,9 @@ import time
 from bisect import bisect_left, bisect_right, insort
 from heapq import nsmallest
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from ctxqueue.rules.dependencies import Tree
 
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Any]).decode
+
+
 def machine_clock() -> int:
     """Return this machine's time in microseconds."""
     return time.time_ns() // 1_000
@@ -62,9 +68,9 @@ class MemoryState:
         """Return the clock's time."""
         return self._clock()
 
-    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
-        """Return workflow and records."""
-        return self.hold(workflow_id, Wanted(addresses))
+    def see(self, workflow_id: str, addresses: Sequence[str], call: Entry | None = None) -> Held:
+        """Return workflow, records and what a call was answered."""
+        return self.hold(workflow_id, Wanted(addresses, call=call))
 
     def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
         """Return the records of a page, and whether there is more behind them."""
@@ -293,12 +299,13 @@ class MemoryState:
     def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
         """Note what released runs are about to read."""
         contents = self._workflows[workflow_id]
-        contents.guards = [guard for guard in contents.guards if guard[0] > now_us]
-        contents.guards += [(until_us, parked.condition) for parked in runs.values()]
+        contents.guards = {packed: until for packed, until in contents.guards.items() if until > now_us}
+        contents.guards.update((_pack(parked.condition), until_us) for parked in runs.values())
 
     def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[Tree]:
-        """Return the conditions of such runs."""
-        return [condition for until_us, condition in self._workflows[workflow_id].guards if until_us > now_us][:limit]
+        """Return the conditions of such runs, each once."""
+        guards = self._workflows[workflow_id].guards
+        return [_unpack(packed) for packed, until_us in guards.items() if until_us > now_us][:limit]
 
     def unpark(self, workflow_id: str, runs: Collection[str]) -> None:
         """Let runs wait no more."""

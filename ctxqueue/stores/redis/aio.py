@@ -15,6 +15,7 @@ from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
+from ctxqueue.stores.redis.requests import Plain
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
@@ -106,8 +107,7 @@ class AsyncRedisStore:
                 return await _sent(client, requests)
             except NoScriptError:
                 await self._check_server(client)
-                for script in scripts.ALL:
-                    await client.script_load(script.source)
+                await _sent(client, [Plain(load) for load in scripts.LOADS])
         return await _sent(client, requests)
 
     def shard_of(self, workflow_id: str) -> int:
@@ -117,8 +117,11 @@ class AsyncRedisStore:
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
         opening = self._clients.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
-            await (await opening).aclose()
+        if opening is None:
+            return
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:  # whoever made first contact was told of it
+            await opening.result().aclose()
 
 
 async def _sent(client: Redis, requests: Sequence[Sendable]) -> list[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
+from ctxqueue import effects as fx
 from ctxqueue.errors import ConfigurationError, CtxqueueError
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection
@@ -22,6 +23,7 @@ from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
@@ -73,6 +75,12 @@ class RedisClusterStore(RedisStore):
         with translated(self.where):
             return [cluster.info(target_nodes=node) for node in cluster.get_primaries()]
 
+    def perform(self, effect: Effect[T]) -> T:
+        """Carry out one effect; raises StoreError."""
+        if is_in_order(effect):
+            return cast("T", tuple(self.perform(each) for each in effect.effects))
+        return super().perform(effect)
+
     def _replies(self, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return self._run(routed(self._client_now(), commands, self.retries))
@@ -105,6 +113,14 @@ class RedisClusterStore(RedisStore):
             if self._cluster is not None:
                 self._cluster.close()
             self._verified = False
+
+
+def is_in_order(effect: Effect[Any]) -> TypeGuard[fx.Batch]:
+    """Whether it is a batch of which the order matters: its parts may lie on several nodes, and one wait for its slot.
+
+    A run is claimed before its task is bound to it: whoever calls the task off in between finds no run.
+    """
+    return isinstance(effect, fx.Batch) and any(isinstance(each, fx.Bind) for each in effect.effects)
 
 
 def client_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
@@ -12,12 +12,13 @@ from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
 from ctxqueue.stores.redis.checks import translated
-from ctxqueue.stores.redis.cluster import client_options, contact_error
+from ctxqueue.stores.redis.cluster import client_options, contact_error, is_in_order
 from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.routing import Step, Words
 
 T = TypeVar("T")
@@ -103,6 +104,12 @@ class AsyncRedisClusterStore(AsyncRedisStore):
                 await client.run(first_contact(client.cluster, self.namespace, connection.FIRST_CONTACT_RETRIES))
         except RedisClusterException as error:
             raise contact_error(error, self.where) from error
+
+    async def perform(self, effect: Effect[T]) -> T:
+        """Carry out one effect; raises StoreError."""
+        if is_in_order(effect):
+            return cast("T", tuple([await self.perform(each) for each in effect.effects]))
+        return await super().perform(effect)
 
     async def _replies(self, client: _Client, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
 from ctxqueue.errors import StoreUnavailable
+from ctxqueue.stores.redis.requests import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,20 +14,10 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 1.0
 """How long the replicas have; less than a socket's time limit."""
 
-CONFIRMED = (fx.Open, fx.Commit, fx.Arm, fx.Close)
+CONFIRMED = (fx.Open, fx.Commit, fx.Arm, fx.Close, fx.Enqueue, fx.Promise)
 """What a failover must not take back. The rest is done again after one: a lease, a firing, a message that went out."""
 
 CHANNEL = "ctxqueue:wait"
-
-
-class Plain(NamedTuple):
-    """A command of the server that is no script."""
-
-    command: tuple[str | bytes | int, ...]
-
-    def words(self) -> tuple[str | bytes | int, ...]:
-        """Return it as it is sent."""
-        return self.command
 
 
 def fence(effect: fx.Effect[Any], replicas: int) -> Sequence[Plain]:

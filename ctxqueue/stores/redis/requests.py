@@ -45,6 +45,16 @@ class Request(NamedTuple):
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
 
+class Plain(NamedTuple):
+    """A command of the server that is no call of a script."""
+
+    command: tuple[str | bytes | int, ...]
+
+    def words(self) -> tuple[str | bytes | int, ...]:
+        """Return it as it is sent."""
+        return self.command
+
+
 class Codec(NamedTuple):
     """Both directions for one effect; more than one request goes as a pipeline."""
 

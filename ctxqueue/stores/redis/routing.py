@@ -13,6 +13,7 @@ What one command is answered moves nothing else: in a pipeline over many nodes o
 - MOVED: its slot has gone to another node; sent there, and the map is read anew.
 - ASK: its slot is on the way, and so are its keys; sent after them, once.
 - TRYAGAIN: some of its keys are there and some here, or some do not exist at all; sent until the slot has arrived.
+  Likewise ASK with a node that the map does not have: one that has just joined, and serves no slot before this one.
 - CLUSTERDOWN, no answer, no node for the slot: a master is gone; sent again, with growing pauses, until its replica
   has taken over.
 - NOSCRIPT: the node is new here, or was restarted: it is looked at as at first contact, and gets the scripts.
@@ -159,7 +160,8 @@ class _Sending:
             if not _is_passing(error):
                 raise error
         gone = next((error for error in errors if isinstance(error, GONE)), None)
-        waiting = next((error for error in errors if isinstance(error, rx.TryAgainError)), None)
+        unknown = next((error for error in errors if self._leads_nowhere(error)), None)
+        waiting = next((error for error in errors if isinstance(error, rx.TryAgainError)), unknown)
         if gone is not None:
             self._failures += 1
             if self._failures > self._retries:
@@ -167,7 +169,7 @@ class _Sending:
             yield Pause(self._pauses.compute(self._failures))
         elif waiting is not None:
             if self._waited >= RESHARDING_SECONDS:
-                raise waiting
+                raise rx.TryAgainError(str(waiting)) from waiting
             pause = RESHARDING_PAUSE * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads the callers
             self._waited += pause
             self._detours = 0
@@ -178,11 +180,17 @@ class _Sending:
                 raise errors[0]
             if self._detours > QUICK_DETOURS:
                 yield Pause(RESHARDING_PAUSE)
-        if gone is not None or any(isinstance(error, rx.MovedError) for error in errors):
+        if gone is not None or unknown is not None or any(isinstance(error, rx.MovedError) for error in errors):
             yield Refresh()
         self._direct(refused)
         lacking = {node.name: node for node, error in refused.values() if isinstance(error, rx.NoScriptError)}
         yield from _equipped(list(lacking.values()))
+
+    def _leads_nowhere(self, error: Exception) -> bool:
+        """Whether it is an ASK with a node that the map does not have."""
+        if not isinstance(error, rx.AskError) or isinstance(error, rx.MovedError):
+            return False
+        return self._nodes.get_node(error.host, error.port) is None
 
     def _direct(self, refused: dict[int, tuple[Any, Exception]]) -> None:
         """Note where the next try goes, if not by the map."""
@@ -202,7 +210,7 @@ def _equipped(nodes: list[Any]) -> Generator[Step, Any, None]:
     """Look at nodes that lack our scripts, and load them; an error of theirs shows at the next try."""
     if nodes:
         yield from checked(nodes)
-        yield Send([(node, [("SCRIPT", "LOAD", script.source) for script in scripts.ALL]) for node in nodes])
+        yield Send([(node, list(scripts.LOADS)) for node in nodes])
 
 
 def checked(nodes: list[Any], *, strict: bool = False) -> Generator[Step, Any, None]:

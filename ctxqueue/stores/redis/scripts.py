@@ -74,9 +74,11 @@ DRAW = _load("draw", keys=4)
 LET_GO = _load("let_go", keys=2)
 BURY = _load("bury", keys=10)
 DEAD = _load("dead", keys=2)
-REVIVE = _load("revive", keys=7)
+REVIVE = _load("revive", keys=8)
 REMIND = _load("remind", keys=8)
 TAKE = _load("take", keys=2)
 SETTLE = _load("settle", keys=2)
 
 ALL = tuple(script for script in tuple(globals().values()) if isinstance(script, Script))
+LOADS = tuple(("SCRIPT", "LOAD", script.source) for script in ALL)
+"""The commands that bring them to a server."""

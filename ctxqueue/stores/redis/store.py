@@ -14,6 +14,7 @@ from ctxqueue.stores.redis import connection, replicas, scripts
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
+from ctxqueue.stores.redis.requests import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +94,7 @@ class RedisStore:
             except NoScriptError:
                 # It was restarted, or is another one than before: look at it as at the first.
                 self._check_server()
-                for script in scripts.ALL:
-                    self._client.script_load(script.source)
+                self._sent([Plain(load) for load in scripts.LOADS])
         return self._sent(requests)
 
     def _sent(self, requests: Sequence[Sendable]) -> list[Any]:

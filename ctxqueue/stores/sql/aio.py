@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import SEVERAL_READS, SINGLE_READS
+from ctxqueue.stores.engine.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
@@ -94,14 +94,13 @@ class AsyncSqlStore:
         if isinstance(effect, Batch):
             return cast("T", tuple([await self.perform(each) for each in effect.effects]))
         opened = await self._here()
-        kind = type(effect)
-        engine = opened.once if kind in SINGLE_READS else opened.moment if kind in SEVERAL_READS else None
+        engine = opened.once if looks_once(effect) else opened.moment if looks_at_one_moment(effect) else None
 
         async def attempt() -> T:
             if engine is not None:
                 async with engine.connect() as connection:
                     return await connection.run_sync(looked, self.namespace, self._statements, effect)
-            if isinstance(effect, Commit) and opened.postgres and opened.contended.hopeful(effect.workflow_id):
+            if isinstance(effect, Commit) and opened.postgres and opened.contended.hopeful(effect):
                 try:
                     async with opened.once.connect() as connection:
                         return cast("T", await connection.run_sync(hoped, self.namespace, self._statements, effect))
@@ -132,5 +131,8 @@ class AsyncSqlStore:
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
         opening = self._opened.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
-            await (await opening).close()
+        if opening is None:
+            return
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:  # whoever made first contact was told of it
+            await opening.result().close()

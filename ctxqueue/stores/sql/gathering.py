@@ -46,9 +46,11 @@ TRIM_HISTORY = {
 }
 GUARDED = ("incarnation", "revision", "commit_id", "parked", "closed_us", "removing", "graph")
 """What tells whether a workflow stands as it was seen: every commit has another id, and what changes without one is
-here."""
+here, but for its inbox."""
+SAVED_COLUMNS = tuple(name for name in writing.CHANGING if name != "inbox")
+"""An update that is stored in between, or a drain that comes, changes the inbox alone: it stays as it is then."""
 SAVE = (
-    f"UPDATE ctxqueue_workflows SET {','.join(f'{name}=%(w{at})s' for at, name in enumerate(writing.CHANGING))}"  # noqa: S608
+    f"UPDATE ctxqueue_workflows SET {','.join(f'{name}=%(w{at})s' for at, name in enumerate(SAVED_COLUMNS))}"  # noqa: S608
     f" WHERE {HERE} AND {' AND '.join(f'{name}=%(g{at})s' for at, name in enumerate(GUARDED))} RETURNING 1"
 )
 
@@ -119,7 +121,7 @@ def gathered(
         return None
     (saved,) = writes[parts.index(writing.SAVE)][1]
     parameters: dict[str, Any] = {"n": namespace, "w": saved["in_workflow"].encode()}
-    parameters.update((f"w{at}", saved[f"new_{name}"]) for at, name in enumerate(writing.CHANGING))
+    parameters.update((f"w{at}", saved[f"new_{name}"]) for at, name in enumerate(SAVED_COLUMNS))
     parameters.update((f"g{at}", value) for at, value in enumerate(guard))
     texts: list[tuple[Any, bool]] = []
     for part, (_, rows) in zip(parts, writes, strict=True):

@@ -1,8 +1,8 @@
 """A commit on PostgreSQL without a lock: it looks, decides, and writes if the workflow still stands as it was seen.
 
 Two round trips, each one statement, where a transaction takes five statements. It is for the usual commit; one that
-is more (of a run, or where runs wait, or where room must be made) is given up before it has written, and so is one
-whose workflow has changed meanwhile: both are for a transaction then.
+is more (of a run, or where runs wait, or where room must be made, or that settles stored updates) is given up before
+it has written, and so is one whose workflow has changed meanwhile: both are for a transaction then.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Executable
+
+    from ctxqueue.effects import Commit
 
 
 class GivenUp(Exception):
@@ -71,13 +73,15 @@ class Contended:
     def __init__(self) -> None:
         self._left: dict[str, int] = {}
 
-    def hopeful(self, workflow_id: str) -> bool:
-        """Whether to try without a lock."""
-        left = self._left.get(workflow_id, 0)
+    def hopeful(self, effect: Commit) -> bool:
+        """Whether to try without a lock: never to settle stored updates, for that changes the inbox."""
+        if effect.settling is not None:
+            return False
+        left = self._left.get(effect.workflow_id, 0)
         if left > 1:
-            self._left[workflow_id] = left - 1
+            self._left[effect.workflow_id] = left - 1
         elif left:
-            self._left.pop(workflow_id, None)
+            self._left.pop(effect.workflow_id, None)
         return not left
 
     def note(self, workflow_id: str) -> None:

@@ -78,7 +78,7 @@ class SqlParking(Transaction):
         self._put(self._statements.guard, rows)
 
     def guarded(self, workflow_id: str, now_us: int, limit: int) -> Sequence[list[Any]]:
-        """Return the conditions of such runs."""
+        """Return the conditions of such runs, each once."""
         rows = self._rows(writing.GUARDED, workflow_id=workflow_id, now_us=now_us, rows=limit)
         return [packing.condition(packed) for (packed,) in rows]
 

@@ -72,9 +72,9 @@ class SqlState(SqlParking, SqlInbox):
         rows = self._rows(looking.statement(self._dialect, look), **parameters)
         return looking.Seen(workflow_id, rows, time.time_ns() // 1_000)
 
-    def see(self, workflow_id: str, addresses: Sequence[str]) -> Held:
-        """Return workflow and records, of one revision, without holding them."""
-        return self._look(workflow_id, Wanted(addresses)).held
+    def see(self, workflow_id: str, addresses: Sequence[str], call: Entry | None = None) -> Held:
+        """Return workflow, records and what a call was answered, of one revision, without holding them."""
+        return self._look(workflow_id, Wanted(addresses, call=call)).held
 
     def page(self, effect: fx.LoadPage) -> tuple[Held, bool]:
         """Return the records of a page, in order, and whether there is more behind them."""

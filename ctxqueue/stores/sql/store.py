@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import HANDLERS, SEVERAL_READS, SINGLE_READS
+from ctxqueue.stores.engine.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
@@ -43,16 +43,29 @@ class SqlStore:
         self._statements = Statements(self._engine.dialect.name)
         self._process = os.getpid()
         self._verified = False
-        self._verifying = threading.Lock()
         self._postgres = self._engine.dialect.name == "postgresql"
         self._contended = Contended()
+        self._make_locks()
+
+    def _make_locks(self) -> None:
+        self._verifying = threading.Lock()
         # SQLite lets one write at a time, and whoever waits for its lock sleeps.
         self._writing: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if self._postgres else threading.Lock()
         )
 
+    def _leave_the_parents(self) -> None:
+        """In a process that was forked: connections are the parent's, and locks may be held by threads of its own."""
+        if self._process == os.getpid():
+            return
+        self._engine.dispose(close=False)  # without a word to the server
+        self._once.dispose(close=False)
+        self._make_locks()
+        self._process = os.getpid()
+
     def verify(self) -> None:
         """Connect and check the schema, once; an empty database gets ours. Raises StoreError."""
+        self._leave_the_parents()
         with self._verifying:
             if self._verified:
                 return
@@ -65,18 +78,14 @@ class SqlStore:
 
     def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect; raises StoreError."""
-        if self._process != os.getpid():
-            # Connections are the parent's: let go of them without a word to the server.
-            self._engine.dispose(close=False)
-            self._once.dispose(close=False)
-            self._process = os.getpid()
+        self._leave_the_parents()
         if not self._verified:
             self.verify()
         if isinstance(effect, Batch):
             return cast("T", tuple(self.perform(each) for each in effect.effects))
-        if type(effect) in SINGLE_READS:
+        if looks_once(effect):
             return self._trying(lambda: self._read(self._once, effect))
-        if type(effect) in SEVERAL_READS:
+        if looks_at_one_moment(effect):
             return self._trying(lambda: self._read(self._moment, effect))
         return self._trying(lambda: self._write(effect))
 
@@ -85,7 +94,7 @@ class SqlStore:
             return looked(connection, self.namespace, self._statements, effect)
 
     def _write(self, effect: Effect[T]) -> T:
-        if isinstance(effect, Commit) and self._postgres and self._contended.hopeful(effect.workflow_id):
+        if isinstance(effect, Commit) and self._postgres and self._contended.hopeful(effect):
             try:
                 with self._once.connect() as connection:
                     return cast("T", hoped(connection, self.namespace, self._statements, effect))
@@ -113,6 +122,7 @@ class SqlStore:
 
     def close(self) -> None:
         """Close the connections; the next effect opens new ones."""
+        self._leave_the_parents()
         self._engine.dispose()
         self._once.dispose()
 

@@ -182,6 +182,7 @@ DROP_READY = delete(ready).where(here(ready), ready.c.run_id == bindparam("of_ru
 
 GUARDED = (
     select(guards.c.condition)
+    .distinct()
     .where(here(guards), guards.c.until_us > bindparam("now_us", type_=BigInteger))
     .limit(bindparam("rows", type_=Integer))
 )

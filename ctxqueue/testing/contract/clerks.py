@@ -18,7 +18,7 @@ from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.models import CommitResult
@@ -61,6 +61,21 @@ class Clerk(Worker):
     def drain(self, batches: int = 100) -> draining.Drained:
         """Do what the drain does."""
         return self.manager.driver.run(draining.drain(self.manager.terms, WORKFLOW, batches))
+
+    def drain_but_first(self, act: Callable[[], object], batches: int = 10) -> draining.Drained:
+        """Do what the drain does, and something else before its first commit."""
+        flow = draining.drain(self.manager.terms, WORKFLOW, batches)
+        effect, acted = next(flow), False
+        while True:
+            if isinstance(effect, fx.Commit) and not acted:
+                act()
+                acted = True
+            reply = None if isinstance(effect, fx.Wait) else self.manager.store.perform(effect)
+            try:
+                effect = flow.send(reply)
+            except StopIteration as end:
+                drained: draining.Drained = end.value
+                return drained
 
     def die_draining(self) -> None:
         """Take hold of the inbox and settle nothing; returns when somebody else may."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -146,17 +147,26 @@ class Draining(WithClerk):
     def test_a_direct_write_between_reading_and_committing_is_not_lost(self, clerk: Clerk, wf: WorkflowHandle) -> None:
         for number in range(4):
             clerk.queued({"a": [number]}, "append", operation=f"o{number}")
-        flow = draining.drain(clerk.manager.terms, WORKFLOW, 10)
-        effect, wrote = next(flow), False
-        try:
-            while True:
-                if isinstance(effect, fx.Commit) and not wrote:
-                    wf.update({"a": ["direct"]}, merge_strategy="append")
-                    wrote = True
-                effect = flow.send(None if isinstance(effect, fx.Wait) else clerk.manager.store.perform(effect))
-        except StopIteration:
-            pass
+        clerk.drain_but_first(lambda: wf.update({"a": ["direct"]}, merge_strategy="append"))
         assert wf["a"] == ["direct", 0, 1, 2, 3]
+
+    def test_what_is_stored_while_others_commit_is_settled(self, clerk: Clerk, wf: WorkflowHandle) -> None:
+        ended = threading.Event()
+
+        def write() -> None:
+            while not ended.is_set():
+                wf.put("direct", 1)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            updates = [clerk.queued({"a": [number]}, "append", operation=f"o{number}") for number in range(50)]
+        finally:
+            ended.set()
+            writer.join()
+        until(lambda: clerk.drain().applied or wf.get("a") is not None, "the drain has come")
+        assert [update.state for update in updates] == ["APPLIED"] * 50
+        assert wf["a"] == list(range(50))
 
     def test_a_circle_fails_the_update_that_would_close_it(self, clerk: Clerk, operator: WorkflowHandle) -> None:
         operator.put("n", 1)

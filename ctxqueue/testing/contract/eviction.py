@@ -9,6 +9,7 @@ import pytest
 
 from ctxqueue.errors import CapacityError
 from ctxqueue.models import Put
+from ctxqueue.stores.engine import eviction
 from ctxqueue.testing.contract.base import Contract, nothing_written, until
 from ctxqueue.testing.contract.bounds import Limiting
 from ctxqueue.testing.contract.runs import Worker
@@ -117,6 +118,20 @@ class Eviction(Limiting, Contract):
         worker.claim_and_park("r", "awaited")
         narrow = limited(max_entries=2)
         narrow.put("awaited", 1, priority="low")
+        narrow.put("other", 1)
+        narrow.put("new", 1)
+        assert keys(wf) == {"awaited", "new"}
+        worker.manager.close()
+
+    def test_of_many_that_waited_for_the_same_no_more_is_spared(
+        self, url: str, limited: Limited, wf: WorkflowHandle
+    ) -> None:
+        worker = Worker(url)
+        for number in range(eviction.MOST_GUARDS + 1):
+            worker.claim_and_park(f"r{number}", "awaited")
+        narrow = limited(max_entries=2)
+        narrow.put("awaited", 1, priority="low")
+        until(lambda: worker.manager.cleanup_expired_contexts().scanned == 0, "all are released")
         narrow.put("other", 1)
         narrow.put("new", 1)
         assert keys(wf) == {"awaited", "new"}

@@ -80,6 +80,67 @@ class Inbox(WithClerk):
             clerk.drain()
             assert wf[name] == [1]
 
+    # Both ways -----------------------------------------------------------------------------------------------------
+
+    def test_a_queued_update_that_a_task_of_its_own_has_done_leaves_the_queue(
+        self, clerk: Clerk, wf: WorkflowHandle
+    ) -> None:
+        first, second, third = (clerk.queued({"a": [number]}, "append", operation=f"o{number}") for number in range(3))
+        for update in (second, first):
+            clerk.carry_out(update)
+        assert wf["a"] == [1, 0]
+        clerk.published.clear()
+
+        def sent() -> bool:
+            clerk.sweep()
+            return b"drain" in clerk.deliver()
+
+        until(sent, "the drain is sent for the third")
+        assert clerk.drain() == (1, 0, 0, False)
+        assert (wf["a"], third.state) == ([1, 0, 2], "APPLIED")
+        clerk.queued({"a": [3]}, "append", operation="o3")
+        assert clerk.drain() == (1, 0, 0, False)
+        assert wf["a"] == [1, 0, 2, 3]
+
+    def test_the_last_queued_update_that_a_task_of_its_own_has_done_leaves_nothing_due(self, clerk: Clerk) -> None:
+        clerk.carry_out(clerk.queued({"a": 1}, operation="o"))
+        until(lambda: clerk.manager.cleanup_expired_contexts().scanned == 0, "nothing is due")
+        assert clerk.drain() == (0, 0, 0, False)
+
+    def test_what_tasks_of_their_own_do_while_the_drain_has_it_is_done_once(
+        self, clerk: Clerk, wf: WorkflowHandle
+    ) -> None:
+        updates = [clerk.queued({"a": [number]}, "append", operation=f"o{number}") for number in range(3)]
+
+        def meanwhile() -> None:
+            for ordinal in (0, 2):
+                clerk.carry_out(updates[ordinal])
+            updates.append(clerk.queued({"a": [3]}, "append", operation="o3"))
+
+        assert not clerk.drain_but_first(meanwhile).more
+        assert [update.state for update in updates] == ["APPLIED"] * 4
+        assert wf["a"] == [0, 2, 1, 3]
+
+    def test_one_that_has_failed_alone_and_is_queued_anew_is_done_once(self, clerk: Clerk, wf: WorkflowHandle) -> None:
+        wf.put("a", 1)
+        update = clerk.queued({"a": [1]}, "append", operation="o")
+        with pytest.raises(errors.InvalidInput):
+            clerk.carry_out(update)
+        wf.put("a", [0])
+        assert clerk.queued({"a": [1]}, "append", operation="o").id == update.id
+        assert clerk.drain() == (1, 0, 0, False)
+        assert (wf["a"], update.state) == ([0, 1], "APPLIED")
+
+    def test_a_queued_update_whose_own_tasks_have_died_is_left_to_the_drain(
+        self, clerk: Clerk, wf: WorkflowHandle
+    ) -> None:
+        update = clerk.queued({"a": 1}, operation="o")
+        with pytest.raises(errors.UpdateAbandoned):
+            clerk.carry_out(update, attempts=0)
+        assert (update.state, len(clerk.manager.dead_letters(WORKFLOW))) == ("PENDING", 0)
+        assert clerk.drain() == (1, 0, 0, False)
+        assert (wf["a"], update.state) == (1, "APPLIED")
+
     def test_an_inbox_is_bounded(self, clerk: Clerk, operator: WorkflowHandle) -> None:
         clerk.manager.terms.settings = msgspec.structs.replace(clerk.manager.terms.settings, inbox_limit=3)
         clerk.stored({"a": 1}, operation="o1")
@@ -178,6 +239,18 @@ class Inbox(WithClerk):
         assert len(clerk.manager.dead_letters(WORKFLOW)) == 0
         assert update.state == "FAILED"
         assert operator.get("a") is None
+
+    def test_messages_that_come_late_are_no_attempts_at_what_is_replayed_or_dropped(self, clerk: Clerk) -> None:
+        updates = [clerk.stored({"a": 1}, operation=f"o{number}") for number in range(2)]
+        for update in updates:
+            for attempts in (0, 5, 5, 5, 5, 5):
+                with pytest.raises(errors.UpdateAbandoned):
+                    clerk.carry_out(update, attempts)
+        replayed, dropped = updates
+        assert clerk.manager.replay_dead_letter(replayed.id)
+        assert clerk.manager.drop_dead_letter(dropped.id)
+        clerk.carry_out(replayed, attempts=1)
+        assert (replayed.state, dropped.state) == ("APPLIED", "FAILED")
 
     def test_a_reducer_that_breaks_makes_a_dead_letter_of_its_update_alone(self, clerk: Clerk) -> None:
         broken = [True]

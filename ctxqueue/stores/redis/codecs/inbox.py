@@ -105,7 +105,7 @@ def _decode_dead(_effect: fx.LoadDead, replies: list[Any]) -> tuple[bool, list[t
 
 def _encode_revive(namespace: str, effect: fx.Revive) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.m, keys.u, keys.q, keys.i, keys.d, keys.due, keys.run(effect.owner))
+    all_keys = (keys.m, keys.u, keys.q, keys.i, keys.d, keys.due, keys.run(effect.owner), keys.n)
     return [Request(scripts.REVIVE, all_keys, (effect.workflow_id, effect.update_id, 1 if effect.drop else 0))]
 
 

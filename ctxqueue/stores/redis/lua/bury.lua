@@ -19,6 +19,7 @@ redis.call('ZCARD', KEYS[9])
 redis.call('HLEN', KEYS[10])
 if not stored then return 0 end
 if redis.call('ZRANGEBYLEX', d, '[' .. id .. '\0\0\0', '(' .. id .. '\0\0\1', 'LIMIT', 0, 1)[1] then return 1 end
+if drain == '' and not redis.call('ZSCORE', i, id) then return 0 end
 if drain ~= '' and (head[2] ~= drain or first ~= id) then return 0 end
 if drain ~= '' then
   redis.call('LPOP', q)

@@ -7,7 +7,7 @@
 --       14 max fields of a run's record and journal  15 max bytes of a merge in here
 --       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
 --       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
---       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that leave the queue  24 horizon ms
+--       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that it settles  24 horizon ms
 --       then for each write 11: operation, address, expected version ('' any), expected commit ('' any),
 --       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys),
 --       steps ('' one, else msgpack list of agent, flags, ...)
@@ -376,14 +376,20 @@ end
 if next(kept) or #purged > 0 then redis.call('ZCARD', a) end
 if expiries_change or removed > 0 then redis.call('ZCARD', x) end
 if earliest or drain ~= '' then redis.call('ZCARD', due) end
-local left = 0
 if #settled > 0 then
   for _, key in ipairs({ u, n_ }) do redis.call('HLEN', key) end
   redis.call('ZCARD', i_)
+  redis.call('LLEN', q)
   redis.call('ZCARD', out)
   redis.call('HLEN', msg)
 end
-if drain ~= '' then left = math.max(0, redis.call('LLEN', q) - trim) end
+-- A drain read them at the head of the queue. What a task of its own settles may stand anywhere in it, or has left it.
+local leaving, elsewhere = 0, {}
+for _, update in ipairs(settled) do elsewhere[update.id] = true end
+for _, id in ipairs(trim > 0 and redis.call('LRANGE', q, 0, trim - 1) or {}) do
+  if not elsewhere[id] then break end
+  leaving, elsewhere[id] = leaving + 1, nil
+end
 
 -- Write --------------------------------------------------------------------------------------------------------
 
@@ -488,9 +494,14 @@ for _, update in ipairs(settled) do
   if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[24]) end
   report(update.item, update.message, out, msg, now, ARGV[10], tonumber(ARGV[11]), outgoing)
 end
+if leaving > 0 then redis.call('LTRIM', q, leaving, -1) end
+for _, update in ipairs(settled) do
+  if elsewhere[update.id] and not redis.call('ZSCORE', i_, update.id) then redis.call('LREM', q, 1, update.id) end
+end
 take_out(settled, u, i_, n_)
+local left = 0
 if drain ~= '' then
-  redis.call('LTRIM', q, trim, -1)
+  left = redis.call('LLEN', q)
   go_on_or_end(m, due, ARGV[1], now, tonumber(ARGV[11]), left, trim)
 end
 
