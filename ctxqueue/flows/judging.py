@@ -17,7 +17,7 @@ from ctxqueue.errors import CapacityError
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.reading import list_entries, shown
 from ctxqueue.flows.refusals import unknown_workflow
-from ctxqueue.models import Agent
+from ctxqueue.models import OPERATOR, Agent
 from ctxqueue.rules.conditions import AtLeast, Compared, Condition, Exists, leaves_of, truth
 from ctxqueue.rules.dependencies import watched
 from ctxqueue.rules.graph import stale
@@ -53,6 +53,8 @@ class Judge(msgspec.Struct, frozen=True, array_like=True):
     @property
     def agent(self) -> Agent:
         """Who waits."""
+        if self.agent_id == OPERATOR.agent_id:
+            return OPERATOR
         return Agent(self.agent_id, self.agent_type, self.agent_role, self.groups)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
-from ctxqueue.errors import CtxqueueError
 from ctxqueue.flows import triggers
 from ctxqueue.integration.canvases import LAUNCH_CANVAS, Canvases, caused_by
 from ctxqueue.integration.claims import claimed
@@ -56,7 +55,7 @@ def register(queue: ContextQueue) -> None:
             except OperationalError as error:
                 time.sleep(PAUSE)  # else it would come again at once, and again
                 raise Reject(error, requeue=True) from error
-            except (CtxqueueError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            except Exception as error:  # a user's canvas, whatever is wrong with it: the others go on
                 if self.request.retries + 1 < TRIES:
                     raise self.retry(exc=error, countdown=PAUSE) from error
                 logger.exception("trigger %s in workflow %r is set aside", trigger_id, workflow_id)
