@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
+
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
 from ctxqueue.effects import Position, Promise, Renew, do
@@ -89,7 +91,8 @@ class Worker:
         first = self.claim(run)
         while (second := self.claim(run)).word != "standby":
             first, settings = second, self.manager.terms.settings
-            self.manager.terms = replace(self.manager.terms, settings=replace(settings, lease=2 * settings.lease))
+            longer = msgspec.structs.replace(settings, lease=2 * settings.lease)
+            self.manager.terms = replace(self.manager.terms, settings=longer)
         return first
 
     @property
