@@ -234,17 +234,20 @@ class ContextTask(PrivateTask):
             claimed.parked_us / MICROSECONDS,
             carried.leg,
         )
+        late: CtxqueueError | None = None
         if claimed.answer == "run" and missing and condition is not None:
-            missing = self._park(attempt, condition, missing)
+            try:
+                missing = self._park(attempt, condition, missing)
+            except WorkflowClosed as error:
+                late = error
         if carried.leg:
             events.resumed(self, attempt.waited)
-        late: CtxqueueError | None = None
         if claimed.answer == "closed":
             late = WorkflowClosed(
                 f"workflow {carried.workflow_id!r} was closed or removed before {', '.join(missing)} came, which task"
                 f" {self.name} needs"
             )
-        elif missing:
+        elif missing and late is None:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
             return delivery.finished(attempt, lambda: self._run_body(args, kwargs) if late is None else _too_late(late))

@@ -47,13 +47,13 @@ def park(
     flow = attempts.park(manager.terms, attempt, task.agent, condition, item, message, timeout, wait)
     try:
         with delivery.given_back_without_a_store():
-            armed, missing = manager.driver.run(flow)
+            armed, keys = manager.driver.run(flow)
     except AttemptSuperseded as error:
         delivery.refused(attempt)
         raise Ignore from error
     if armed.answer == "parked":
         raise Parked
-    return missing
+    return keys or missing if armed.answer == "timeout" else ()
 
 
 def wait_for(task: ContextTask, given: str | Condition, timeout: float) -> AgentContext | Awaitable[AgentContext]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import chain, chord
 
-from ctxqueue import DependencyNotReady, WorkflowClosed
+from ctxqueue import DependencyNotReady, DependencyTimeout, WorkflowClosed, WorkflowNotFound
 from tests.integration.test_parking import until_waiting
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from ctxqueue.context import WorkflowHandle
@@ -44,7 +44,7 @@ def test_a_body_waits_as_often_as_it_wants_and_writes_once(site: Deployment, wor
     assert result.get(SECONDS) == [f"{result.id}1", ["draft", "rejected", "signed", "steps"], "by Ann"]
     assert workflow["steps"] == ["asked", "answered"]
     assert len(site.notes(f"began:{result.id}")) == 3
-    assert site.queued() == {"queue": 0, "unacked": 0, "unacked_index": 0}
+    wait_until(lambda: site.queued() == {"queue": 0, "unacked": 0, "unacked_index": 0}, "the broker holds nothing")
 
 
 def test_what_is_there_is_not_waited_for(site: Deployment, workflow: WorkflowHandle) -> None:
@@ -107,6 +107,41 @@ def test_one_that_is_cancelled_meanwhile_is_over(site: Deployment, workflow: Wor
     assert site.queue.cancel(result.id) is True
     assert result.state == "REVOKED"
     assert site.parked(workflow) == []
+
+
+def test_values_and_counts_are_waited_for(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("settle").delay()
+    until_waiting(site, workflow, result)
+    assert result.info == {"needs": ["draft", "2 of part_*"]}
+    workflow.update({"draft": 1, "part_1": 1})
+    workflow.put("part_2", 1)
+    until_waiting(site, workflow, result)
+    assert result.info == {"needs": ["total > 10", "state in ['final', 'frozen']"]}
+    workflow.update({"total": 11, "state": "draft"})
+    workflow.put("state", "frozen")
+    assert result.get(SECONDS) == [11, "frozen"]
+    assert site.parked(workflow) == []
+
+
+def test_a_value_that_does_not_come_in_time(site: Deployment, workflow: WorkflowHandle) -> None:
+    workflow.put("total", 10)
+    with workflow:
+        result = site.task("too_late").delay()
+    with pytest.raises(DependencyTimeout, match="waited in vain for total > 10"):
+        result.get(SECONDS)
+
+
+@pytest.mark.parametrize("end", ["close", "remove"])
+def test_a_workflow_that_ends_ends_the_wait_for_a_value(site: Deployment, end: str) -> None:
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("settle").delay()
+    until_waiting(site, workflow, result)
+    getattr(workflow, end)()
+    with pytest.raises((WorkflowClosed, WorkflowNotFound)):
+        result.get(SECONDS)
+    assert result.state == "FAILURE"
 
 
 def test_eagerly_nothing_can_be_waited_for(site: Deployment, workflow: WorkflowHandle) -> None:

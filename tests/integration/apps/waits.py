@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue import DependencyTimeout, any_of
+from ctxqueue import DependencyTimeout, all_of, any_of, at_least, key
 from tests.integration.apps.common import note, queue_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("waits", settings)
     _plain(ctx)
     _awaiting(ctx)
+    _judged(ctx)
     return ctx
 
 
@@ -52,6 +53,17 @@ def _plain(ctx: ContextQueue) -> None:
         except Exception:  # noqa: BLE001 - what a body may do
             note(ctx.app, "swallowed", self.request.id)
         return "done"
+
+
+def _judged(ctx: ContextQueue) -> None:
+    @ctx.task(name="settle", agent_type="clerk", needs=all_of("draft", at_least(2, "part_*")))
+    def settle(self: Any) -> list[Any]:
+        view = self.wait_for(all_of(key("total") > 10, key("state").in_(["final", "frozen"])))
+        return [view["total"], view["state"]]
+
+    @ctx.task(name="too_late", agent_type="clerk", needs=key("total") > 10, needs_timeout=0.3)
+    def too_late(self: Any) -> Any:
+        return self.context["total"]
 
 
 def _awaiting(ctx: ContextQueue) -> None:
