@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from ctxqueue.models import WorkflowContext as WorkflowContext
     from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
     from ctxqueue.pending import PendingUpdate as PendingUpdate
-    from ctxqueue.rules.dependencies import all_of as all_of
-    from ctxqueue.rules.dependencies import any_of as any_of
-    from ctxqueue.rules.dependencies import key as key
+    from ctxqueue.rules.conditions import all_of as all_of
+    from ctxqueue.rules.conditions import any_of as any_of
+    from ctxqueue.rules.conditions import at_least as at_least
+    from ctxqueue.rules.conditions import key as key
+    from ctxqueue.rules.conditions import stale as stale
     from ctxqueue.rules.merging import register_reducer as register_reducer
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
@@ -70,7 +72,7 @@ _HOMES = {
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
-    "ctxqueue.rules.dependencies": ("all_of", "any_of", "key"),
+    "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "key", "stale"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import AsyncDriver
+from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     Handle,
     Manager,
@@ -19,6 +20,7 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
+from ctxqueue.triggers import AsyncTrigger, AsyncWhen, of_kept
 
 if TYPE_CHECKING:
     import builtins
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         SweepReport,
         WorkflowContext,
     )
+    from ctxqueue.rules.conditions import Condition
     from ctxqueue.storages import AsyncContextStorage
     from ctxqueue.stores.base import AsyncStore
     from ctxqueue.views import AgentContext
@@ -334,8 +337,20 @@ class AsyncWorkflowHandle(Handle):
         """
         return AsyncTransactionContext(self, self._run)
 
+    def when(self, condition: str | Condition) -> AsyncWhen:
+        """Return what takes a signature to be sent once a condition holds; as `WorkflowHandle.when`."""
+        return AsyncWhen(self._run, self, condition)
+
+    async def triggers(self) -> builtins.list[AsyncTrigger]:
+        """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""
+        found = await self._run(load_all(self.workflow_id, self.agent))
+        return [AsyncTrigger(self._run, *of_kept(self, kept)) for kept in found]
+
     async def close(self) -> None:
-        """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
+        """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.
+
+        Reads go on until the horizon has passed.
+        """
         await self._run(self._close())
 
     async def remove(self) -> None:

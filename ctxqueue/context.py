@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
+from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     ENVIRONMENT_URL,
     Handle,
@@ -21,6 +22,7 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_store
+from ctxqueue.triggers import Trigger, When, of_kept
 
 if TYPE_CHECKING:
     import builtins
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         SweepReport,
         WorkflowContext,
     )
+    from ctxqueue.rules.conditions import Condition
     from ctxqueue.storages import ContextStorage
     from ctxqueue.stores.base import Store
     from ctxqueue.views import AgentContext
@@ -331,8 +334,22 @@ class WorkflowHandle(Handle):
         """
         return TransactionContext(self, self._run)
 
+    def when(self, condition: str | Condition) -> When:
+        """Return what takes a signature to be sent once a condition holds.
+
+        ``wf.when(all_of("revenue", "rates")).then(calculate.s())``. Raises ConditionError.
+        """
+        return When(self._run, self, condition)
+
+    def triggers(self) -> builtins.list[Trigger]:
+        """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""
+        return [Trigger(self._run, *of_kept(self, kept)) for kept in self._run(load_all(self.workflow_id, self.agent))]
+
     def close(self) -> None:
-        """Refuse further writes; parked tasks fail with WorkflowClosed. Reads go on until the horizon has passed."""
+        """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.
+
+        Reads go on until the horizon has passed.
+        """
         self._run(self._close())
 
     def remove(self) -> None:

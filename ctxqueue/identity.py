@@ -55,6 +55,10 @@ class Attempt:
     """The keys that the task needs: relevant for it whatever its filter says."""
     waited: float = 0.0
     """Seconds that the run was parked before this leg."""
+    leg: int = 0
+    """How often it was parked and went on."""
+    waits: int = 0
+    """How many waits its body has come to."""
     counters: dict[str, int] = field(default_factory=dict)
     staged: list[Any] = field(default_factory=list)
     """Transactions that go out at its end, in order."""

@@ -19,6 +19,10 @@ MAX_COMMIT_BYTES = 1024 * 1024
 MAX_RUN_CALLS = 1_000
 MAX_SAVED_RESULT = 64 * 1024
 MAX_SCRIPT_MERGE = 64 * 1024
+MAX_TRIGGERS = 10_000
+"""Of a workflow, the last hundred that ended among them."""
+MAX_TRIGGER_DEPTH = 16
+"""A trigger whose task arms the next, and so on: a loop ends here."""
 MAX_CONDITION_DEPTH = 10
 MAX_CONDITION_LEAVES = 1_000
 MAX_PAGE = 1_000

@@ -22,6 +22,7 @@ from ctxqueue.stores.sql.schema import (
     parked,
     ready,
     runs,
+    triggers,
     updates,
     waiters,
     workflows,
@@ -98,11 +99,21 @@ def _of_parked(connection: Connection) -> Iterator[str]:
         (row.namespace, row.workflow_id, row.detail): row.due_us
         for row in connection.execute(select(due).where(due.c.kind == "deadline"))
     }
+    judged = {
+        (row.namespace, row.workflow_id, row.detail)
+        for row in connection.execute(select(due).where(due.c.kind == "judge"))
+    }
+    on_record = {(row.namespace, row.workflow_id, row.trigger_id) for row in connection.execute(select(triggers))}
     for row in connection.execute(select(parked)):
         kept = packing.parked(row.parked)
         witnesses |= {(row.namespace, row.workflow_id, address, row.run_id) for address in kept.witness}
-        if deadlines.get((row.namespace, row.workflow_id, row.run_id)) != kept.deadline_us:
+        place = (row.namespace, row.workflow_id, row.run_id)
+        if deadlines.get(place, 0) != kept.deadline_us:
             yield f"the deadline of {row.run_id!r} is not due"
+        if kept.judge and not kept.witness and place not in judged:
+            yield f"{row.run_id!r} was told of a write and is not to be judged"
+        if kept.late_message and place not in on_record:
+            yield f"trigger {row.run_id!r} is armed and not on record"
     if registered != witnesses:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
 
@@ -117,7 +128,7 @@ def _of_ready(connection: Connection) -> Iterator[str]:
 
 def _of_histories(connection: Connection) -> Iterator[str]:
     there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
-    for table in (log, history, guards, entries, parked, waiters, updates):
+    for table in (log, history, guards, entries, parked, waiters, triggers, updates):
         for place in connection.execute(select(table.c.namespace, table.c.workflow_id).distinct()):
             if tuple(place) not in there:
                 yield f"{table.name} has rows of {place}, which is not there"

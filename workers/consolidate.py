@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.rules.dependencies import keys_of
+from ctxqueue.rules.conditions import keys_of
 from workers import entries
 from workers.app import ctx
 from workers.financial_calculator import calculate, everything

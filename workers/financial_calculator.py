@@ -3,7 +3,7 @@
 from typing import Any
 
 from ctxqueue import AgentContext, all_of
-from ctxqueue.rules.dependencies import Condition
+from ctxqueue.rules.conditions import Condition
 from workers import entries
 from workers.app import ctx
 from workers.consolidation import Consolidation, chunked

@@ -46,6 +46,7 @@ from ctxqueue.effects.inbox import (
     Revive,
     StoredUpdate,
 )
+from ctxqueue.effects.judging import Fire, Fired, Rest, Rewatch, Watched
 from ctxqueue.effects.outside import Publish, Wait
 from ctxqueue.effects.reading import (
     Forget,
@@ -80,6 +81,15 @@ from ctxqueue.effects.runs import (
     Remembered,
     Renew,
 )
+from ctxqueue.effects.triggers import (
+    EndTrigger,
+    KeptTrigger,
+    LoadTrigger,
+    LoadTriggers,
+    Register,
+    Registered,
+    TriggerState,
+)
 
 __all__ = [
     "Arm",
@@ -101,6 +111,7 @@ __all__ = [
     "Due",
     "Effect",
     "End",
+    "EndTrigger",
     "Ended",
     "Enqueue",
     "Enqueued",
@@ -110,11 +121,14 @@ __all__ = [
     "FannedOut",
     "FindUpdate",
     "Finish",
+    "Fire",
+    "Fired",
     "Flow",
     "Forget",
     "Found",
     "Head",
     "Kept",
+    "KeptTrigger",
     "LetGo",
     "Load",
     "LoadCatalogue",
@@ -125,6 +139,8 @@ __all__ = [
     "LoadLog",
     "LoadPage",
     "LoadSince",
+    "LoadTrigger",
+    "LoadTriggers",
     "LogRecord",
     "Logged",
     "Mark",
@@ -138,11 +154,15 @@ __all__ = [
     "Promise",
     "Publish",
     "Refused",
+    "Register",
+    "Registered",
     "Release",
     "Remembered",
     "Remind",
     "Renew",
+    "Rest",
     "Revive",
+    "Rewatch",
     "Settle",
     "Settled",
     "Settling",
@@ -150,7 +170,9 @@ __all__ = [
     "Step",
     "StoredUpdate",
     "TakeOutgoing",
+    "TriggerState",
     "Wait",
+    "Watched",
     "Write",
     "do",
 ]

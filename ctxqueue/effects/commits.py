@@ -80,6 +80,8 @@ class Committed(msgspec.Struct, frozen=True):
     fired: int
     outgoing: tuple[Outgoing, ...]
     """Fired items of the committer's own app, leased to it."""
+    judged: tuple[str, ...]
+    """Runs that are to be judged, as something they wait for was written."""
     pending: tuple[str, ...]
     """Addresses with more waiters than one commit looks at: to be paged through with `FanOut`."""
     addresses: tuple[str, ...] = ()

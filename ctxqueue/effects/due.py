@@ -10,10 +10,10 @@ from ctxqueue.effects.base import Effect, Outgoing
 
 
 class Due(msgspec.Struct, frozen=True):
-    """Something to be done: ``detail`` is a run id for deadline, standby and ready, an address for fan_out."""
+    """Something to be done: ``detail`` is a run id for deadline, standby, ready and judge, an address for fan_out."""
 
     shard: int
-    kind: Literal["expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"]
+    kind: Literal["expiry", "deadline", "standby", "ready", "fan_out", "judge", "idle", "end", "inbox", "updates"]
     workflow_id: str
     detail: str
     score_us: int
@@ -97,11 +97,12 @@ class Release(Effect[Literal["sent", "kept", "given_up"]], frozen=True):
 
 
 class FannedOut(msgspec.Struct, frozen=True):
-    """Items fired by one page, and whether there is another page."""
+    """Items fired by one page, whether there is another page, and the runs that are to be judged."""
 
     fired: int
     outgoing: tuple[Outgoing, ...]
     more: bool
+    judged: tuple[str, ...] = ()
 
 
 class FanOut(Effect[FannedOut], frozen=True):

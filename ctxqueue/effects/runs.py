@@ -149,23 +149,34 @@ class Renew(Effect[bool], frozen=True):
 
 
 class Armed(msgspec.Struct, frozen=True):
-    """parked: the store has the message. ready: the condition holds, go on. timeout: the deadline has passed."""
+    """parked: the store has the message. ready: the condition holds, go on. timeout: the deadline has passed.
 
-    answer: Literal["parked", "ready", "timeout", "superseded", "no_workflow", "closed"]
+    missing: it would be parked, if it were not only looked at.
+    """
+
+    answer: Literal["parked", "missing", "ready", "timeout", "superseded", "no_workflow", "closed", "patterns"]
     unmet: tuple[int, ...] = ()
 
 
 class Arm(Effect[Armed], frozen=True):
-    """Park a run until its condition holds or its deadline passes: register and check in one step."""
+    """Park a run until its condition holds or its deadline passes: register and check in one step.
+
+    Without a message it is only looked at what would become of it.
+    """
 
     workflow_id: str
     run_id: str
     epoch: int
+    wait: str
+    """Which of the run's waits this is: each keeps its first deadline, however often the run is parked for it."""
     condition: Tree
     item_id: str
     message: bytes
     timeout_us: int
     horizon_us: int
+    lease_us: int
+    judge: bytes = b""
+    """By what whoever is told of a write judges it, where the store cannot; it is due to be judged at once."""
 
 
 class Finish(Effect[bool], frozen=True):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Load, Mark, Position, do
+from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Mark, Position, do
 from ctxqueue.errors import AttemptSuperseded
-from ctxqueue.flows.committing import closed_workflow, publish, unknown_workflow
-from ctxqueue.rules.dependencies import addresses_of, holds, keys_of, resolve, unmet
+from ctxqueue.flows import judging
+from ctxqueue.flows.publishing import publish
+from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
+from ctxqueue.rules.conditions import is_judged, keys_of
+from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Attempt
     from ctxqueue.models import Agent
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -41,7 +44,9 @@ def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
 def claim(
     terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes
 ) -> Flow[tuple[Claimed, tuple[str, ...]]]:
-    """Begin an attempt. Return the store's answer and the keys that are missing."""
+    """Begin an attempt. Return the store's answer and what is missing."""
+    judged = condition is not None and is_judged(condition)
+    tree = resolve(condition, agent) if condition else None
     claimed = yield from _claimed(
         terms,
         ticket,
@@ -49,7 +54,7 @@ def claim(
             workflow_id=ticket.workflow_id,
             run_id=ticket.run_id,
             position=ticket.position,
-            condition=resolve(condition, agent) if condition else None,
+            condition=None if judged else tree,
             item_id=ticket.item_id,
             message=message,
             lease_us=terms.lease_us,
@@ -57,6 +62,8 @@ def claim(
             claim_id=os.urandom(8),
         ),
     )
+    if condition is not None and judged and claimed.answer == "run":
+        return claimed, (yield from judging.lacking(ticket.workflow_id, agent, condition))
     return claimed, _names(condition, claimed.unmet)
 
 
@@ -116,18 +123,27 @@ def park(
     next_item: str,
     message: bytes,
     timeout: float,
+    wait: str = "",
 ) -> Flow[tuple[Armed, tuple[str, ...]]]:
-    """Give the run's message to the store until the condition holds. Return its answer and the missing keys."""
+    """Give the run's message to the store until the condition holds. Return its answer and what is missing.
+
+    Of a condition that is judged it is not said here.
+    """
+    judged = is_judged(condition)
+    timeout_us = microseconds(timeout, "timeout" if wait else "needs_timeout")
     armed = yield from do(
         Arm(
             workflow_id=attempt.home,
             run_id=attempt.run_id,
             epoch=attempt.epoch,
+            wait=wait,
             condition=resolve(condition, agent),
             item_id=next_item,
             message=message,
-            timeout_us=microseconds(timeout, "needs_timeout"),
+            timeout_us=timeout_us,
             horizon_us=terms.bounds.horizon_us,
+            lease_us=terms.lease_us,
+            judge=judging.packed(condition, agent) if judged else b"",
         )
     )
     if armed.answer == "no_workflow":
@@ -136,7 +152,28 @@ def park(
         raise closed_workflow(attempt.home)
     if armed.answer == "superseded":
         raise AttemptSuperseded(f"run {attempt.run_id} was taken over before it could be parked")
+    if armed.answer == "patterns":
+        raise judging.too_many_patterns(attempt.home)
+    if armed.answer == "parked" and judged:
+        yield from judging.judge(terms, attempt.home, attempt.run_id)
     return armed, _names(condition, armed.unmet)
+
+
+class Lacking(NamedTuple):
+    """The keys that keep a wait from ending, and whether its time is up."""
+
+    keys: tuple[str, ...]
+    late: bool
+
+
+def lacking(
+    terms: Terms, attempt: Attempt, agent: Agent, condition: Condition, timeout: float, wait: str
+) -> Flow[Lacking]:
+    """Return what a wait in a body lacks, and park nothing yet."""
+    armed, keys = yield from park(terms, attempt, agent, condition, "", b"", timeout, wait)
+    if is_judged(condition):
+        keys = yield from judging.lacking(attempt.home, agent, condition)
+    return Lacking(keys, armed.answer == "timeout")
 
 
 def finish(terms: Terms, attempt: Attempt, state: Literal["done", "failed", "retried"], outcome: bytes) -> Flow[bool]:
@@ -146,13 +183,9 @@ def finish(terms: Terms, attempt: Attempt, state: Literal["done", "failed", "ret
 
 
 def missing(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
-    """Return the keys that keep a condition from holding, without claiming anything."""
-    tree = resolve(condition, agent)
-    head, records = yield from do(Load(workflow_id, tuple(addresses_of(tree))))
-    if head is None:
-        raise unknown_workflow(workflow_id)
-    present = records.__contains__
-    return () if holds(tree, present) else _names(condition, tuple(unmet(tree, present)))
+    """Return what keeps a condition from holding, without claiming anything; raises as `resolve` does."""
+    resolve(condition, agent)
+    return (yield from judging.lacking(workflow_id, agent, condition))
 
 
 def _names(condition: Condition | None, ordinals: tuple[int, ...]) -> tuple[str, ...]:

@@ -14,36 +14,27 @@ from ctxqueue.effects import (
     Load,
     LoadGraph,
     Open,
-    Outgoing,
-    Publish,
-    Settle,
     Write,
     do,
 )
 from ctxqueue.errors import (
-    AttemptSuperseded,
-    CapacityError,
     CircularDependencyError,
     CommitTooLarge,
-    CtxqueueError,
-    InvalidInput,
-    OperationDiverged,
-    StaleOperation,
-    VersionConflict,
-    WorkflowClosed,
-    WorkflowNotFound,
 )
+from ctxqueue.flows.judging import judge
+from ctxqueue.flows.publishing import publish
+from ctxqueue.flows.refusals import refusal
 from ctxqueue.identity import new_run_id
 from ctxqueue.models import GLOBAL_WORKFLOW, Address
 from ctxqueue.records import decode_header, meta_of
 from ctxqueue.rules.access import may_read
 from ctxqueue.rules.graph import circle
-from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_RUN_CALLS
+from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ctxqueue.effects import Refused, Settling
+    from ctxqueue.effects import Settling
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Call
     from ctxqueue.models import Agent
@@ -52,13 +43,6 @@ if TYPE_CHECKING:
 FAN_OUT_PAGE = 200
 FAN_OUT_PAGES = 25
 """How many pages the committing process goes through itself; the sweep does the rest."""
-
-
-class MergeInClient(Exception):
-    """The store will not merge this value: it is too large for a script, or of another type than it knows."""
-
-    def __init__(self, ordinal: int) -> None:
-        self.ordinal = ordinal
 
 
 def check_size(writes: Sequence[Write]) -> None:
@@ -150,82 +134,26 @@ def named_circle(workflow_id: str, agent: Agent, circular: list[str], edges: Edg
 
 
 def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:
-    """Publish what a commit fired, and go through long lists of waiters; return how many parked tasks were released."""
+    """Publish what a commit fired, judge what is to be judged, and go through long lists of waiters.
+
+    Return how many parked tasks were released.
+    """
     fired = committed.fired
     yield from publish(terms, workflow_id, committed.outgoing)
+    fired += yield from _judged(terms, workflow_id, committed.judged)
     for address in committed.pending:
         for _ in range(FAN_OUT_PAGES):
             page = yield from do(FanOut(workflow_id, address, FAN_OUT_PAGE, terms.app, terms.lease_us))
             fired += page.fired
             yield from publish(terms, workflow_id, page.outgoing)
+            fired += yield from _judged(terms, workflow_id, page.judged)
             if not page.more:
                 break
     return fired
 
 
-def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow[None]:
-    """Hand leased items to the broker and settle those that it took; the others go out again after the lease."""
-    if items:
-        taken = yield from do(Publish(items))
-        if taken:
-            yield from do(Settle(terms.shard_of(workflow_id), taken))
-
-
-def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
-    refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
-) -> CtxqueueError | MergeInClient:
-    """Return the error for a commit that was refused."""
-    match refused.reason:
-        case "no_workflow":
-            return unknown_workflow(workflow_id)
-        case "superseded":
-            return AttemptSuperseded(
-                f"run {call.run_id} in workflow {workflow_id!r}: attempt {call.epoch} was taken over by attempt"
-                f" {refused.detail}; this one may not commit any more"
-            )
-        case "stale":
-            return StaleOperation(f"call {call.call_id} of {call.owner} is older than one already answered")
-        case "diverged":
-            return OperationDiverged(
-                f"call {call.call_id or call.owner} in workflow {workflow_id!r} was made before with another input"
-            )
-        case "calls":
-            return CapacityError(f"run {call.run_id} has made {MAX_RUN_CALLS} calls: split the task")
-        case "entries":
-            return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} entries and has none of low or medium priority"
-                " to give up: delete some, or raise ctxqueue_max_entries"
-            )
-        case "bytes":
-            return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} bytes and has too little of low or medium"
-                " priority to give up: delete some, or raise ctxqueue_max_bytes"
-            )
-        case "not_a_list":
-            key = writes[int(refused.detail)].address.rpartition("\0")[2]
-            return InvalidInput(f"append needs a list, but {key!r} in workflow {workflow_id!r} holds something else")
-        case "merge_outside":
-            return MergeInClient(int(refused.detail))
-        case "closed":
-            return closed_workflow(workflow_id)
-        case "moved":
-            return VersionConflict(
-                f"workflow {workflow_id!r} is at revision {refused.detail} and has changed since it was read: nothing"
-                " was written. Read it again and decide"
-            )
-        case "not_the_drain":
-            return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
-        case "graph_moved" | "answered":
-            raise AssertionError(f"{refused.reason} is looked at where it is asked for")
-
-
-def closed_workflow(workflow_id: str) -> WorkflowClosed:
-    """Return the error for a workflow that takes no writes any more."""
-    return WorkflowClosed(f"workflow {workflow_id!r} is closed: nothing was written; take another workflow id")
-
-
-def unknown_workflow(workflow_id: str) -> WorkflowNotFound:
-    """Return the error for a workflow that was never opened."""
-    return WorkflowNotFound(
-        f"workflow {workflow_id!r} does not exist: open it first with workflow({workflow_id!r}).open()"
-    )
+def _judged(terms: Terms, workflow_id: str, runs: tuple[str, ...]) -> Flow[int]:
+    fired = 0
+    for run in runs:
+        fired += yield from judge(terms, workflow_id, run)
+    return fired

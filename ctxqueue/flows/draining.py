@@ -28,9 +28,10 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import CircularDependencyError, CtxqueueError, RecordTooNew, VersionConflict
 from ctxqueue.flows import stored, updating
-from ctxqueue.flows.committing import NO_GRAPH, closed_workflow, follow_up, named_circle, refusal
+from ctxqueue.flows.committing import NO_GRAPH, follow_up, named_circle
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
+from ctxqueue.flows.refusals import closed_workflow, refusal
 from ctxqueue.identity import Call, Identified
 from ctxqueue.models import Agent
 from ctxqueue.rules.graph import circle

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Close, End, Flow, Open, do
 from ctxqueue.errors import WorkflowClosed
-from ctxqueue.flows.committing import publish, unknown_workflow
+from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.reading import workflow_context
+from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import new_run_id
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ctxqueue.clock import instant
 from ctxqueue.effects import Batch, Flow, Head, LoadHistory, LoadLog, Logged, LogRecord, do
 from ctxqueue.errors import HistoryDiverged, InvalidInput, RevisionTrimmed
-from ctxqueue.flows.committing import unknown_workflow
 from ctxqueue.flows.reading import shown, where, workflow_context
+from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.flows.viewing import snapshots, visible
 from ctxqueue.models import (
     GLOBAL_WORKFLOW,

@@ -38,7 +38,8 @@ from ctxqueue.errors import (
     UpdatePending,
 )
 from ctxqueue.flows import stored, updating, writing
-from ctxqueue.flows.committing import closed_workflow, commit, unknown_workflow
+from ctxqueue.flows.committing import commit
+from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.identity import Identified, new_run_id
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, CommitResult, DeadLetter, Page, Put, checked_name
 from ctxqueue.rules import merging

@@ -8,7 +8,7 @@ from ctxqueue.clock import instant
 from ctxqueue.codec import unpack
 from ctxqueue.effects import Flow, Head, Load, LoadPage, do
 from ctxqueue.errors import AccessDenied, InvalidInput, InvalidName
-from ctxqueue.flows.committing import unknown_workflow
+from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.models import (
     GLOBAL_WORKFLOW,
     Address,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Due, Expire, FanOut, Flow, PeekDue, Publish, Release, Remind, Settle, TakeOutgoing, do
 from ctxqueue.errors import StoreUnavailable
-from ctxqueue.flows import ending
-from ctxqueue.flows.committing import FAN_OUT_PAGE, publish
+from ctxqueue.flows import ending, judging
+from ctxqueue.flows.committing import FAN_OUT_PAGE
+from ctxqueue.flows.publishing import publish
 from ctxqueue.models import SweepReport
 
 if TYPE_CHECKING:
@@ -60,28 +61,40 @@ def _carry_out(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]
     """Do one due thing; return expired, kept, and whether it is done."""
     if due.kind == "expiry":
         return (yield from _expire(terms, due, limit))
+    done = yield from _done(terms, due)
+    return 0, 0 if done else 1, True
+
+
+def _done(terms: Terms, due: Due) -> Flow[bool | int]:
+    """Do a due thing of one step; return whether there was anything to be done now."""
     if due.kind == "fan_out":
-        while True:
-            page = yield from do(FanOut(due.workflow_id, due.detail, FAN_OUT_PAGE, terms.app, terms.lease_us))
-            yield from publish(terms, due.workflow_id, page.outgoing)
-            if not page.more:
-                return 0, 0, True
+        return (yield from _fan_out(terms, due))
+    if due.kind == "judge":
+        return (yield from judging.judge(terms, due.workflow_id, due.detail))
     if due.kind == "idle":
-        removed = yield from ending.remove_if_idle(terms, due.workflow_id)
-        return 0, 0 if removed else 1, True
+        return (yield from ending.remove_if_idle(terms, due.workflow_id))
     if due.kind == "end":
         yield from ending.go_on_ending(terms, due.workflow_id)
-        return 0, 0, True
+        return True
     if due.kind in ("inbox", "updates"):
-        sent = yield from do(Remind(due, REMINDERS_A_STEP, terms.lease_us))
-        return 0, 0 if sent else 1, True
+        return (yield from do(Remind(due, REMINDERS_A_STEP, terms.lease_us)))
     released = yield from do(Release(due, terms.lease_us, terms.bounds.horizon_us))
     if released == "given_up":
         logger.error(
             "run %s in workflow %r was sent again and again and nobody has claimed it: its message is dropped",
             *(due.detail, due.workflow_id),
         )
-    return 0, 1 if released == "kept" else 0, True
+    return released != "kept"
+
+
+def _fan_out(terms: Terms, due: Due) -> Flow[bool]:
+    while True:
+        page = yield from do(FanOut(due.workflow_id, due.detail, FAN_OUT_PAGE, terms.app, terms.lease_us))
+        yield from publish(terms, due.workflow_id, page.outgoing)
+        for run in page.judged:
+            yield from judging.judge(terms, due.workflow_id, run)
+        if not page.more:
+            return True
 
 
 def _expire(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:

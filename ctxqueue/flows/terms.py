@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Bounds
@@ -60,6 +60,22 @@ class Seen:
             self._bytes -= _size(before) if before else 0
 
 
+class Canvases(Protocol):
+    """What only a Celery app can do with a signature."""
+
+    def frozen(self, signature: Any) -> bytes:
+        """Return any canvas as bytes, its tasks' ids fixed; raises InvalidInput for what is none."""
+        ...
+
+    def launch(self, workflow_id: str, trigger_id: str, *, late: bool) -> bytes:
+        """Return the message of the task that launches what a trigger holds."""
+        ...
+
+    def depth(self) -> int:
+        """Return how many triggers have led to what runs here."""
+        ...
+
+
 def _size(record: Standing) -> int:
     return len(record.value) + len(record.meta) + OVERHEAD
 
@@ -75,6 +91,8 @@ class Terms:
     filters: ContextFilterRegistry = field(default_factory=ContextFilterRegistry)
     app: str = ""
     """The Celery app whose messages this process publishes; empty: none."""
+    canvases: Canvases | None = None
+    """Makes messages of signatures; None: outside any Celery app."""
     seen: Seen = field(default_factory=Seen)
     views: Views = field(default_factory=Views)
     bounds: Bounds = field(init=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import codec
 from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, Write, do
 from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
-from ctxqueue.flows.committing import MergeInClient, commit
+from ctxqueue.flows.committing import commit
 from ctxqueue.flows.reading import shown
+from ctxqueue.flows.refusals import MergeInClient
 from ctxqueue.flows.writing import (
     Change,
     checked,

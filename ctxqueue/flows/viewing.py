@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.clock import since_epoch
 from ctxqueue.effects import Batch, Flow, Head, LoadPage, LoadSince, Since, do
-from ctxqueue.flows.committing import unknown_workflow
 from ctxqueue.flows.reading import shown, workflow_context
+from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import current_attempt
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, ContextEntry, is_reserved
 from ctxqueue.records import decode_header

@@ -15,7 +15,7 @@ from ctxqueue.flows import attempts
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.headers import carried_by
-from ctxqueue.integration.install import installed
+from ctxqueue.integration.installed import installed
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import stored
 from ctxqueue.integration.task import ContextTask

@@ -11,7 +11,7 @@ from celery.bin.base import CeleryCommand, handle_preload_options
 
 from ctxqueue.errors import ConfigurationError, CtxqueueError
 from ctxqueue.integration.check import findings
-from ctxqueue.integration.install import installed
+from ctxqueue.integration.installed import installed
 
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue

@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 GIVE_BACK_SECONDS = 1.0
 
 
+class Parked(BaseException):
+    """The store has taken the running message over: whatever a body does about errors, it ends here."""
+
+
 class Delivery:
     """What the store is asked and told about it."""
 
@@ -60,6 +64,8 @@ class Delivery:
             result = body()
             for transaction in attempt.staged:
                 self._manager.driver.run(transaction.commit())
+        except Parked:
+            raise Ignore from None
         except Retry:
             # Its successor is out, and may have taken over already.
             if not self._end(attempt, "retried", b"") and self.refused(attempt):

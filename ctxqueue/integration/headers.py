@@ -6,6 +6,7 @@ and body of a chord, retries. A header that is there already stays, so that retr
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import current_task
@@ -20,12 +21,19 @@ WORKFLOW = "ctxqueue_workflow"
 NAMESPACE = "ctxqueue_namespace"
 RUN = "ctxqueue_run"
 LEG = "ctxqueue_leg"
+CAUSE = "ctxqueue_cause"
+"""Of what a trigger sent: which one, and what it had waited for."""
+DEPTH = "ctxqueue_depth"
+"""How many triggers in a row have led to it."""
 SHOWN = "ctxqueue_shown"
 """The publisher chose what is shown of the arguments. Without it the text may be Celery's own, which is all of them."""
 
 HIDDEN_ARGS, HIDDEN_KWARGS = "(...)", "{...}"
 
 OUR_TASKS = "ctxqueue."
+
+causing: ContextVar[dict[str, Any] | None] = ContextVar("ctxqueue_causing", default=None)
+"""CAUSE and DEPTH of what is being published by a trigger."""
 
 
 class Carried(NamedTuple):
@@ -60,6 +68,11 @@ def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: ob
     elif request is not None and request.get(WORKFLOW):
         headers.setdefault(WORKFLOW, request.get(WORKFLOW))
         headers.setdefault(NAMESPACE, request.get(NAMESPACE))
+    caused = causing.get()
+    if caused is None and request is not None and request.get(DEPTH):
+        caused = {CAUSE: request.get(CAUSE), DEPTH: request.get(DEPTH)}
+    for name, value in (caused or {}).items():
+        headers.setdefault(name, value)
     if WORKFLOW in headers or sender.startswith(OUR_TASKS):
         parent = _parent(request, headers["id"]) if request is not None else None
         # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.

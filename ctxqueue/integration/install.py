@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -19,15 +18,17 @@ from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import cancelling, enqueuing, events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
+from ctxqueue.integration.canvases import Canvases
+from ctxqueue.integration.installed import installing, queues
 from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import Agent
-from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.rules.conditions import as_condition
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
-from ctxqueue.tasks import cleanup_sweeps, context_updates, dependency_callbacks, inbox_drains
+from ctxqueue.tasks import canvas_launches, cleanup_sweeps, context_updates, dependency_callbacks, inbox_drains
 from ctxqueue.tasks.context_updates import UpdateSignatures
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
     CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. Installing again returns the same
     object; raises ConfigurationError if it was installed with another URL or namespace.
     """
-    with _installing:
-        queue = _installed.get(app)
+    with installing:
+        queue = queues.get(app)
         if queue is None:
-            queue = _installed[app] = ContextQueue(app, backend_url, namespace)
+            queue = queues[app] = ContextQueue(app, backend_url, namespace)
             queue.prepare()
         elif (backend_url or queue.given_url, namespace or queue.given_namespace) != (
             queue.given_url,
@@ -62,12 +63,6 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
         ):
             raise ConfigurationError("ctxqueue is installed in this app with another backend_url or namespace")
         return queue
-
-
-def installed(app: Celery) -> ContextQueue | None:
-    """Return what `install` put into an app; None if it did not."""
-    with _installing:
-        return _installed.get(app)
 
 
 class Watcher(Protocol):
@@ -111,7 +106,7 @@ class ContextQueue:
         return bool(self.app.finalized)  # type: ignore[attr-defined]  # celery-types leaves it out
 
     def _register(self, **_signal: object) -> None:
-        for module in (context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks):
+        for module in (context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks, canvas_launches):
             module.register(self)
         schedule.add_entries(self.app)
 
@@ -153,7 +148,7 @@ class ContextQueue:
         settings = Settings.read(conf.get)
         config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
-        manager.terms = replace(manager.terms, app=self.app.main or "celery")
+        manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
         manager.driver = Driver(manager.store, partial(publish, self.app))
         return manager
 
@@ -355,7 +350,3 @@ def _checked_timeout(seconds: float | None) -> float | None:
     if seconds is not None:
         microseconds(seconds, "needs_timeout")
     return seconds
-
-
-_installed: WeakKeyDictionary[Celery, ContextQueue] = WeakKeyDictionary()
-_installing = threading.Lock()

@@ -49,7 +49,7 @@ def stored(task: Task[..., Any], leg: int) -> bytes:
     request = task.request
     signature = task.signature_from_request(request, tuple(request.args or ()), dict(request.kwargs or {}))
     signature.options["headers"] = {**(signature.options.get("headers") or {}), LEG: leg}
-    return _packed(dict(signature), task.serializer)
+    return packed(dict(signature), task.serializer)
 
 
 def as_published(body: Any, options: dict[str, Any]) -> bytes:
@@ -57,10 +57,11 @@ def as_published(body: Any, options: dict[str, Any]) -> bytes:
     kept = {name: value for name, value in options.items() if name not in OF_THE_MOMENT and value is not None}
     kept["exchange"] = getattr(options.get("exchange"), "name", options.get("exchange"))
     kept["declare"] = [queue.name for queue in options.get("declare") or ()]
-    return _packed({"body": body, "options": kept}, options.get("serializer"))
+    return packed({"body": body, "options": kept}, options.get("serializer"))
 
 
-def _packed(content: dict[str, Any], serializer: str | None) -> bytes:
+def packed(content: dict[str, Any], serializer: str | None) -> bytes:
+    """Return what goes into the store, by one of kombu's serializers; raises EncodeError."""
     content_type, encoding, body = dumps(content, serializer=serializer)
     return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
 
@@ -69,15 +70,20 @@ def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any
     """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
     signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
     try:
-        return _packed(signature, app.conf.task_serializer)
+        return packed(signature, app.conf.task_serializer)
     except EncodeError as error:
         raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
 
 
+def unpacked(message: bytes, app: Celery) -> Any:
+    """Undo `packed`; raises KombuError if the app does not accept its content."""
+    kept = _decode(message)
+    return loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
+
+
 def send(app: Celery, message: bytes, producer: Any) -> None:
     """Publish what `stored` or `as_published` returned; raises KombuError if the app does not accept its content."""
-    kept = _decode(message)
-    content = loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
+    content = unpacked(message, app)
     if "options" not in content or "body" not in content:
         Signature.from_dict(content, app=app).apply_async(producer=producer)
         return

@@ -13,7 +13,6 @@ from ctxqueue import codec
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position
 from ctxqueue.errors import (
-    AttemptSuperseded,
     ConfigurationError,
     CtxqueueError,
     DependencyNotReady,
@@ -23,14 +22,14 @@ from ctxqueue.errors import (
 from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
-from ctxqueue.integration import events
-from ctxqueue.integration.deliveries import Delivery
+from ctxqueue.integration import events, waiting
+from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising
-from ctxqueue.integration.headers import Carried, carried_by
+from ctxqueue.integration.headers import CAUSE, Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
-from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
+from ctxqueue.rules.conditions import Condition, as_condition, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +113,16 @@ class ContextTask(PrivateTask):
             )
 
     @property
+    def cause(self) -> dict[str, Any] | None:
+        """What sent this task, if a trigger did.
+
+        ``trigger``, ``workflow``, and of the newest commit among what it had waited for ``revision`` and ``agent``; the
+        ``keys`` that are there, and ``missing`` if its time was up.
+        """
+        cause: dict[str, Any] | None = self.request.get(CAUSE)
+        return cause
+
+    @property
     def waited(self) -> float:
         """Seconds that this run was parked before it was last released; 0 if it never was."""
         attempt = current_attempt.get()
@@ -138,6 +147,25 @@ class ContextTask(PrivateTask):
         result: T = codec.unpack(kept)
         return result
 
+    def wait_for(self, condition: str | Condition, *, timeout: float = 3_600.0) -> Any:
+        """Go on once a condition holds, and return the view of the workflow then; until then hold no worker.
+
+        If it does not hold yet the body ends here, the store keeps the message, and once the condition holds the body
+        runs again from its start: what it has written is not written twice, and `once` keeps its expensive steps.
+        A transaction that is open is given up, to be made again. ``timeout`` is in seconds, from the first time that
+        this wait was come to: then DependencyTimeout is raised here, with what is missing. A coroutine awaits it.
+
+        Raises ConditionError, AccessDenied for a key that the agent may not read, WorkflowClosed; in eager mode and
+        where the task is called directly, DependencyNotReady in place of waiting.
+        """
+        return waiting.wait_for(self, condition, timeout)
+
+    def looked_at(self, workflow_id: str, condition: Condition, missing: tuple[str, ...]) -> None:
+        """Tell a test what an eager task needs and lacks."""
+        watcher = self.context_queue.watcher
+        if watcher is not None:
+            watcher.needs_looked_at(self.name, workflow_id, tuple(keys_of(condition)), missing)
+
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""
         signature = super().signature_from_request(*args, **kwargs)
@@ -161,9 +189,7 @@ class ContextTask(PrivateTask):
         if condition is not None:
             handle = self.context
             missing = self.context_queue.manager.driver.run(attempts.missing(handle.workflow_id, self.agent, condition))
-            watcher = self.context_queue.watcher
-            if watcher is not None:
-                watcher.needs_looked_at(self.name, handle.workflow_id, tuple(keys_of(condition)), missing)
+            self.looked_at(handle.workflow_id, condition, missing)
             if missing:
                 raise DependencyNotReady(f"task {self.name} needs {', '.join(missing)}")
         holding = current_handle.set(self._context_here if current_workflow.get() else None)
@@ -206,49 +232,33 @@ class ContextTask(PrivateTask):
             claimed.epoch,
             needed,
             claimed.parked_us / MICROSECONDS,
+            carried.leg,
         )
+        late: CtxqueueError | None = None
         if claimed.answer == "run" and missing and condition is not None:
-            missing = self._park(delivery, attempt, position, condition, missing)
+            try:
+                missing = self._park(attempt, condition, missing)
+            except WorkflowClosed as error:
+                late = error
         if carried.leg:
             events.resumed(self, attempt.waited)
-        late: CtxqueueError | None = None
         if claimed.answer == "closed":
             late = WorkflowClosed(
                 f"workflow {carried.workflow_id!r} was closed or removed before {', '.join(missing)} came, which task"
                 f" {self.name} needs"
             )
-        elif missing:
+        elif missing and late is None:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
             return delivery.finished(attempt, lambda: self._run_body(args, kwargs) if late is None else _too_late(late))
 
-    def _park(
-        self,
-        delivery: Delivery,
-        attempt: Attempt,
-        position: Position,
-        condition: Condition,
-        missing: tuple[str, ...],
-    ) -> tuple[str, ...]:
-        """Park the run and raise Ignore; return what is missing if it is not to be parked after all.
-
-        The state is written before the run is parked: afterwards it could overwrite the result of the resumed task.
-        """
-        manager = self.context_queue.manager
-        events.waiting(self, missing)
-        following = Position(position.retries, position.leg + 1)
-        item = attempts.item_id(manager.terms.app, attempt.home, attempt.run_id, following)
-        timeout = self.needs_timeout if self.needs_timeout is not None else manager.terms.settings.needs_timeout
-        flow = attempts.park(manager.terms, attempt, self.agent, condition, item, stored(self, following.leg), timeout)
+    def _park(self, attempt: Attempt, condition: Condition, missing: tuple[str, ...]) -> tuple[str, ...]:
+        settings = self.context_queue.manager.terms.settings
+        timeout = self.needs_timeout if self.needs_timeout is not None else settings.needs_timeout
         try:
-            with delivery.given_back_without_a_store():
-                armed, missing = manager.driver.run(flow)
-        except AttemptSuperseded as error:
-            delivery.refused(attempt)
-            raise Ignore from error
-        if armed.answer == "parked":
-            raise Ignore
-        return missing
+            return waiting.park(self, attempt, condition, missing, timeout, waiting.NEEDED)
+        except Parked:
+            raise Ignore from None
 
     @contextmanager
     def _bound(self, carried: Carried, attempt: Attempt) -> Iterator[None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ctxqueue.integration.install import install, installed
+from ctxqueue.integration.install import install
+from ctxqueue.integration.installed import installed
 from ctxqueue.stores.inprocess.store import InprocessStore
 from ctxqueue.testing.clock import TestClock
 

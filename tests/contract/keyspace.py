@@ -3,7 +3,7 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d``, ``:h:<address>``: parts of a workflow, as long as its
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o``, ``:h:<address>``: parts of a workflow, as long as its
   ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
 - ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
@@ -32,10 +32,25 @@ Client = redis.Redis | redis.RedisCluster
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:metadata"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgyuqind])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjo])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
+
+DUE_KINDS = frozenset(
+    {"expiry", "deadline", "standby", "ready", "fan_out", "judge", "idle", "end", "inbox", "updates"},
+)
+
+
+class ParkedRecord(msgspec.Struct, array_like=True):
+    """As waiters.lua has it."""
+
+    item_id: str
+    deadline_us: int
+    condition: list[Any]
+    witness: list[str]
+    parked_us: int
+    judge: msgspec.Raw = msgspec.Raw()
 
 
 @pytest.fixture
@@ -107,7 +122,7 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
 def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     """Of a workflow that is not there."""
     fields: Any = client.hkeys(f"{prefix}:t")
-    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqind"):
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjo"):
         yield "parts without a head"
     elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
         yield "messages without a workflow never expire, or there is something else"
@@ -145,17 +160,32 @@ def _of_inbox(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> 
 def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
     fields: Any = client.hgetall(f"{prefix}:t")
     parked = {
-        field[2:]: msgspec.msgpack.decode(value[4:]) for field, value in fields.items() if field.startswith(b"c:")
+        field[2:]: msgspec.msgpack.decode(value[4:], type=ParkedRecord)
+        for field, value in fields.items()
+        if field.startswith(b"c:")
     }
     if {field[2:] for field in fields if field.startswith(b"m:")} != set(parked):
         yield "parked runs and their messages do not match"
     registered = {member for member, _ in _zset(client, f"{prefix}:w")}
-    witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept[3]}
+    witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept.witness}
     if registered != witnesses:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
     for run, kept in parked.items():
-        if due.get(f"deadline\0\0{name}\0\0".encode() + run) != kept[1]:
+        if due.get(f"deadline\0\0{name}\0\0".encode() + run, 0) != kept.deadline_us:
             yield f"the deadline of {run!r} is not due"
+        judged = bytes(kept.judge) != b""
+        if judged and not kept.witness and f"judge\0\0{name}\0\0".encode() + run not in due:
+            yield f"{run!r} was told of a write and is not to be judged"
+    yield from _of_triggers(client, prefix, {field[2:] for field in fields if field.startswith(b"l:")}, set(parked))
+
+
+def _of_triggers(client: Client, prefix: str, armed: set[bytes], parked: set[bytes]) -> Iterator[str]:
+    kept = set(client.hkeys(f"{prefix}:j"))
+    ended: list[bytes] = client.lrange(f"{prefix}:o", 0, -1)  # type: ignore[assignment]
+    if not armed <= parked & kept:
+        yield "a trigger is armed that is not parked, or not on record"
+    if len(set(ended)) != len(ended) or not set(ended) <= kept - armed:
+        yield "triggers have ended that are armed, or not on record"
 
 
 def _of_released(client: Client, prefix: str, name: str, due: dict[bytes, int]) -> Iterator[str]:
@@ -171,7 +201,18 @@ def _of_shard(client: Client, tag: str) -> Iterator[str]:
         yield "outbox items and their messages do not match"
     for member, _ in _zset(client, f"{tag}:due"):
         kind, workflow, detail = member.decode().split("\0\0", 2)
-        if kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
+        if kind not in {
+            "expiry",
+            "deadline",
+            "standby",
+            "ready",
+            "fan_out",
+            "judge",
+            "idle",
+            "end",
+            "inbox",
+            "updates",
+        }:
             yield f"{kind} is due, which nobody knows"
         elif kind == "ready":
             if not client.hexists(f"{tag}:{quote(workflow, safe=' ')}:t", f"n:{detail}"):

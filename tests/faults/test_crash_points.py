@@ -27,7 +27,7 @@ from ctxqueue.flows import (
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
 from ctxqueue.pending import PendingUpdate
-from ctxqueue.rules.dependencies import all_of, as_condition
+from ctxqueue.rules.conditions import all_of, as_condition
 from ctxqueue.testing.contract.clerks import DRAIN, Clerk
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from tests.waiting import wait_until

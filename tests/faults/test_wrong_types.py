@@ -15,7 +15,8 @@ from ctxqueue.flows import attempts, draining, inbox, updating, writing
 from ctxqueue.flows.stored import UpdateRef, packed
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Address, Agent, ContextScope, Put
-from ctxqueue.rules.dependencies import all_of, as_condition, resolve
+from ctxqueue.rules.conditions import all_of, as_condition
+from ctxqueue.rules.dependencies import resolve
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from tests.waiting import wait_until
@@ -81,7 +82,7 @@ def arm(worker: Worker) -> fx.Effect[Any]:
     answer = worker.claim("r", needs="x")
     tree = resolve(as_condition(all_of("old", "x")), AGENT)
     item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
-    return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, tree, item, b"message", LEASE, HORIZON)
+    return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, "", tree, item, b"message", LEASE, HORIZON, LEASE)
 
 
 def renew(worker: Worker) -> fx.Effect[Any]:

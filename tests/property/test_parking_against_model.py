@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ctxqueue.rules.dependencies import Condition, all_of, any_of, holds, key, resolve
+from ctxqueue.rules.conditions import Condition, all_of, any_of, key
+from ctxqueue.rules.dependencies import holds, resolve
 from ctxqueue.testing.contract.base import WORKFLOW
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from tests.waiting import wait_until

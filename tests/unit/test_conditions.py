@@ -10,19 +10,8 @@ from hypothesis import strategies as st
 
 from ctxqueue.errors import AccessDenied, ConditionError, InvalidName
 from ctxqueue.models import OPERATOR, Agent
-from ctxqueue.rules.dependencies import (
-    Condition,
-    addresses_of,
-    all_of,
-    any_of,
-    as_condition,
-    holds,
-    key,
-    keys_of,
-    resolve,
-    unmet,
-    witness,
-)
+from ctxqueue.rules.conditions import Condition, all_of, any_of, as_condition, key, keys_of
+from ctxqueue.rules.dependencies import addresses_of, holds, resolve, unmet, witness
 
 AGENT = Agent("analyst_001", groups=("audit", "risk"))
 ADDRESSES = [f"w\0\0{letter}" for letter in "abcdefg"]

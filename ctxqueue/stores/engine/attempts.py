@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
 from ctxqueue.settings import MAX_RUN_CALLS
@@ -104,7 +106,7 @@ def renew(state: State, effect: fx.Renew) -> bool:
 
 def arm(state: State, effect: fx.Arm) -> fx.Armed:
     """Park a run until its condition holds or its deadline passes: register and check in one step."""
-    asked = tuple(dict.fromkeys(addresses_of(effect.condition)))
+    asked = () if effect.judge else tuple(dict.fromkeys(addresses_of(effect.condition)))
     held = state.hold(effect.workflow_id, Wanted(present=asked, run=effect.run_id))
     workflow, run, now = held.workflow, held.run, held.now_us
     if workflow is None:
@@ -114,14 +116,24 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     answer = _not_to_park(effect, held, workflow)
     if answer is not None:
         return fx.Armed(answer, missing if answer in ("parked", "timeout") else ())
-    deadline = run.deadline_us or now + effect.timeout_us
+    if not effect.message:
+        return fx.Armed("missing", missing)
+    deadline = run.deadline_of(effect.wait) or now + effect.timeout_us
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
-    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched)
+    if waiters.too_many_prefixes(state, effect.workflow_id, watched):
+        return fx.Armed("patterns")
+    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge)
     state.park(effect.workflow_id, {effect.run_id: parked})
     state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
-    run.state, run.deadline_us, run.parked_us = "parked", deadline, now
+    if effect.judge:
+        state.set_due({waiters.due_to_be_judged(effect.workflow_id, effect.run_id): now + effect.lease_us})
+    run.state, run.parked_us = "parked", now
+    if effect.wait:
+        run.waits[effect.wait] = deadline
+    else:
+        run.deadline_us = deadline
     run.ends_us = deadline + effect.horizon_us
     state.save_run(effect.workflow_id, effect.run_id, run)
     state.save(workflow)
@@ -140,8 +152,8 @@ def _not_to_park(
         return "parked"
     if holds(effect.condition, held.present.__contains__):
         return "ready"
-    late = held.run.deadline_us is not None and held.run.deadline_us <= held.now_us
-    return "timeout" if late else None
+    deadline = held.run.deadline_of(effect.wait)
+    return "timeout" if deadline is not None and deadline <= held.now_us else None
 
 
 def once(state: State, effect: fx.Once) -> fx.Remembered:
@@ -197,7 +209,10 @@ def _release_late(state: State, name: Due, held: Held, lease_us: int) -> bool:
     if deadline > held.now_us:
         state.set_due({name: deadline})
         return False
-    waiters.fire(state, workflow, parked, held.now_us, lease_us)
+    late = {
+        run: msgspec.structs.replace(each, message=each.late_message or each.message) for run, each in parked.items()
+    }
+    waiters.fire(state, workflow, late, held.now_us, lease_us)
     state.save(workflow)
     return True
 

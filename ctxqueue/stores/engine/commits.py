@@ -95,6 +95,7 @@ def _earlier(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed 
         diverged=diverged,
         fired=0,
         outgoing=(),
+        judged=(),
         pending=(),
         addresses=first.addresses if diverged else (),
         left=inbox.of(workflow).queued if effect.settling is not None else 0,
@@ -161,6 +162,7 @@ def _committed(
         diverged=False,
         fired=len(considered.fires),
         outgoing=outgoing,
+        judged=tuple(considered.judged),
         pending=considered.pending,
         left=left,
     )

@@ -44,7 +44,11 @@ def end(state: State, effect: fx.End) -> fx.Ended:
         return fx.Ended("done")
     if workflow.parked:
         runs = state.some_parked(effect.workflow_id, effect.limit)
-        outgoing = waiters.fire(state, workflow, runs, now, effect.lease_us, effect.app)
+        triggers = {run: parked for run, parked in runs.items() if parked.late_message}
+        if triggers:
+            waiters.stop_waiting(state, workflow, triggers)
+        tasks = {run: parked for run, parked in runs.items() if run not in triggers}
+        outgoing = waiters.fire(state, workflow, tasks, now, effect.lease_us, effect.app)
         state.save(workflow)
         return fx.Ended("more", outgoing)
     if not workflow.removing:

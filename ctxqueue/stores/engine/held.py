@@ -72,6 +72,12 @@ class Run(msgspec.Struct, array_like=True):
     """How many its journal holds."""
     ends_us: int = 0
     """When the store forgets it, and its journal with it."""
+    waits: dict[str, int] = {}  # msgspec copies it
+    """Deadlines of the waits in its body, by their names."""
+
+    def deadline_of(self, wait: str) -> int | None:
+        """Return the deadline of one of its waits, if it has one; '' is for what the task needs."""
+        return self.waits.get(wait) if wait else self.deadline_us
 
 
 class Parked(msgspec.Struct, array_like=True):
@@ -83,6 +89,21 @@ class Parked(msgspec.Struct, array_like=True):
     condition: list[Any]
     """As `rules.dependencies.Tree`."""
     witness: list[str]
+    """Of a judged one: empty from when it is told of a write until it is registered anew."""
+    judge: bytes = b""
+    """What judges it; empty: its condition is evaluated here."""
+    late_message: bytes = b""
+    """Of a trigger: sent in the place of the other when the time is up."""
+
+
+class Trigger(msgspec.Struct, frozen=True, array_like=True):
+    """A trigger's record. New fields go to the end, with a default."""
+
+    state: fx.TriggerState
+    record: bytes
+    reason: str = ""
+    ended_us: int = 0
+    """0: it waits, or its message is on its way."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Removable,
         Run,
         StoredUpdate,
+        Trigger,
         Workflow,
     )
 
@@ -128,6 +129,30 @@ class State(Protocol):
 
     def waiting(self, workflow_id: str, addresses: Collection[str], limit: int) -> Sequence[tuple[str, str]]:
         """Return (address, run) of the runs registered on some addresses, in order."""
+        ...
+
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        ...
+
+    def trigger(self, workflow_id: str, trigger_id: str) -> Trigger | None:
+        """Return a trigger's record."""
+        ...
+
+    def triggers(self, workflow_id: str, after: str, limit: int) -> Mapping[str, Trigger]:
+        """Return triggers' records by their ids, in order, those behind one."""
+        ...
+
+    def count_triggers(self, workflow_id: str) -> int:
+        """Return how many there are."""
+        ...
+
+    def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
+        """Write a trigger's record."""
+        ...
+
+    def trim_triggers(self, workflow_id: str, most: int) -> None:
+        """Remove the records of triggers that have ended, but for the last ones."""
         ...
 
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:

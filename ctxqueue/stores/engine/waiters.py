@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import addresses_of, holds, witness
+from ctxqueue.rules.dependencies import JUDGED, OF_PREFIX, addresses_of, holds, witness
 from ctxqueue.stores.engine import released
 from ctxqueue.stores.engine.held import Due
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ctxqueue.stores.engine.held import Parked, Workflow
     from ctxqueue.stores.engine.state import State
@@ -42,13 +42,20 @@ class Considered:
     fires: dict[str, Parked] = field(default_factory=dict)
     moves: dict[str, Parked] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
+    judged: list[str] = field(default_factory=list)
+    """Runs that are to be judged, registered nowhere until they are."""
+
+
+def due_to_be_judged(workflow_id: str, run: str) -> Due:
+    """Return the name of it."""
+    return Due("judge", workflow_id, run)
 
 
 def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us: int) -> Considered:
     """Decide for the runs that wait for what a commit brings."""
     if not workflow.parked or not decided.records:
         return Considered()
-    arrived = sorted(decided.records)
+    arrived = sorted([*decided.records, *_prefixes_of(state, workflow.workflow_id, decided.records)])
     registered = state.waiting(workflow.workflow_id, arrived, INLINE_WAITERS + 1)
     if not registered:
         return Considered()
@@ -68,6 +75,13 @@ def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us
     return considered
 
 
+def _prefixes_of(state: State, workflow_id: str, addresses: Iterable[str]) -> list[str]:
+    """Return what is waited on that stands for some of the addresses, by how their keys begin."""
+    keys = [address.rpartition("\0")[2] for address in addresses]
+    prefixes = state.prefixes(workflow_id)
+    return [prefix for prefix in prefixes if any(key.startswith(prefix[len(OF_PREFIX) :]) for key in keys)]
+
+
 def _consider(
     state: State, workflow: Workflow, runs: Sequence[str], known: dict[str, bool], now_us: int
 ) -> tuple[Considered, set[str]]:
@@ -82,7 +96,8 @@ def _consider(
             break
         budget = max(0, budget - len(addresses))
         affordable[run] = parked[run]
-        asked.update(addresses)
+        if parked[run].condition[0] != JUDGED:
+            asked.update(addresses)
     found = state.present(workflow.workflow_id, asked - known.keys(), now_us)
 
     def present(address: str) -> bool:
@@ -90,7 +105,10 @@ def _consider(
 
     considered = Considered()
     for run, waiting in affordable.items():
-        if holds(waiting.condition, present):
+        if waiting.condition[0] == JUDGED:
+            considered.moves[run] = msgspec.structs.replace(waiting, witness=[])
+            considered.judged.append(run)
+        elif holds(waiting.condition, present):
             considered.fires[run] = waiting
         else:
             considered.moves[run] = msgspec.structs.replace(waiting, witness=witness(waiting.condition, present))
@@ -104,6 +122,8 @@ def carry_out(
     workflow_id = workflow.workflow_id
     if considered.moves:
         state.park(workflow_id, considered.moves)
+    if considered.judged:
+        state.set_due({due_to_be_judged(workflow_id, run): now_us + lease_us for run in considered.judged})
     if considered.pending:
         state.set_due({Due("fan_out", workflow_id, address): now_us for address in considered.pending})
     if not considered.fires:
@@ -115,6 +135,25 @@ def carry_out(
     return fire(state, workflow, considered.fires, now_us, lease_us, app)
 
 
+MOST_PREFIXES = 50
+"""That a workflow's runs wait on: each commit looks at all of them."""
+
+
+def too_many_prefixes(state: State, workflow_id: str, addresses: Iterable[str]) -> bool:
+    """Whether the addresses stand for keys by how they begin, and as many such are waited on as there may be."""
+    of_prefix = any(address.startswith(OF_PREFIX) for address in addresses)
+    return of_prefix and len(state.prefixes(workflow_id)) >= MOST_PREFIXES
+
+
+def stop_waiting(state: State, workflow: Workflow, runs: Mapping[str, Parked]) -> None:
+    """Forget parked runs. The caller saves the workflow."""
+    state.unpark(workflow.workflow_id, runs.keys())
+    names = [Due("deadline", workflow.workflow_id, run) for run in runs]
+    names += [due_to_be_judged(workflow.workflow_id, run) for run, parked in runs.items() if parked.judge]
+    state.clear_due(names)
+    workflow.parked -= len(runs)
+
+
 def fire(
     state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, lease_us: int, app: str = ""
 ) -> tuple[fx.Outgoing, ...]:
@@ -122,9 +161,7 @@ def fire(
 
     The caller saves the workflow.
     """
-    state.unpark(workflow.workflow_id, runs.keys())
-    state.clear_due(Due("deadline", workflow.workflow_id, run) for run in runs)
-    workflow.parked -= len(runs)
+    stop_waiting(state, workflow, runs)
     sent = {run: fx.Outgoing(parked.item_id, parked.message) for run, parked in runs.items()}
     released.keep(state, workflow.workflow_id, sent, now_us, lease_us)
     items = sent.values()
@@ -143,7 +180,8 @@ def fan_out(state: State, effect: fx.FanOut) -> fx.FannedOut:
     due = Due("fan_out", effect.workflow_id, effect.address)
     workflow, now = held.workflow, held.now_us
     # Where nothing stands any more, its waiters are registered where they should be.
-    if workflow is None or not state.present(effect.workflow_id, [effect.address], now):
+    of_prefix = effect.address.startswith(OF_PREFIX)
+    if workflow is None or not (of_prefix or state.present(effect.workflow_id, [effect.address], now)):
         state.clear_due([due])
         return fx.FannedOut(0, (), more=False)
     runs = [run for _, run in state.waiting(effect.workflow_id, [effect.address], effect.limit)]
@@ -154,4 +192,4 @@ def fan_out(state: State, effect: fx.FanOut) -> fx.FannedOut:
     more = len(runs) == effect.limit or len(looked_at) < len(runs)
     if not more:
         state.clear_due([due])
-    return fx.FannedOut(len(considered.fires), outgoing, more)
+    return fx.FannedOut(len(considered.fires), outgoing, more, tuple(considered.judged))

@@ -12,7 +12,7 @@ from ctxqueue.stores.inprocess.inbox import StoredUpdates
 
 if TYPE_CHECKING:
     from ctxqueue import effects as fx
-    from ctxqueue.stores.engine.held import Parked, Workflow
+    from ctxqueue.stores.engine.held import Parked, Trigger, Workflow
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class Contents:
     guards: dict[bytes, int] = field(default_factory=dict)
     """What released runs are about to read, and until when."""
     updates: StoredUpdates = field(default_factory=StoredUpdates)
+    triggers: dict[str, Trigger] = field(default_factory=dict)
     parked: dict[str, Parked] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
     """Address -> runs registered on it, sorted."""

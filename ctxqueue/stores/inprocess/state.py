@@ -13,6 +13,7 @@ import msgspec
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
+from ctxqueue.rules.dependencies import OF_PREFIX
 from ctxqueue.stores.engine.entries import is_fresh, traits
 from ctxqueue.stores.engine.held import (
     NOTHING,
@@ -26,6 +27,7 @@ from ctxqueue.stores.engine.held import (
     Removable,
     Run,
     StoredUpdate,
+    Trigger,
     Wanted,
     Workflow,
 )
@@ -247,6 +249,34 @@ class MemoryState:
         for address in sorted(addresses):
             pairs += [(address, run) for run in waiting.get(address, ())[: limit - len(pairs)]]
         return pairs
+
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        return [address for address in self._workflows[workflow_id].waiting if address.startswith(OF_PREFIX)]
+
+    def trigger(self, workflow_id: str, trigger_id: str) -> Trigger | None:
+        """Return a trigger's record."""
+        return self._workflows[workflow_id].triggers.get(trigger_id)
+
+    def triggers(self, workflow_id: str, after: str, limit: int) -> Mapping[str, Trigger]:
+        """Return triggers' records by their ids, in order, those behind one."""
+        triggers = self._workflows[workflow_id].triggers
+        return {each: triggers[each] for each in sorted(each for each in triggers if each > after)[:limit]}
+
+    def count_triggers(self, workflow_id: str) -> int:
+        """Return how many there are."""
+        return len(self._workflows[workflow_id].triggers)
+
+    def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
+        """Write a trigger's record."""
+        self._workflows[workflow_id].triggers[trigger_id] = trigger
+
+    def trim_triggers(self, workflow_id: str, most: int) -> None:
+        """Remove the records of triggers that have ended, but for the last ones."""
+        triggers = self._workflows[workflow_id].triggers
+        ended = sorted((each.ended_us, trigger_id) for trigger_id, each in triggers.items() if each.ended_us)
+        for _, trigger_id in ended[:-most]:
+            del triggers[trigger_id]
 
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
         """Return those of the runs that wait."""

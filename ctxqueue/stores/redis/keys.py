@@ -12,7 +12,7 @@ from zlib import crc32
 SHARDS = 1_024
 """Fixed in a namespace's metadata when it is first used."""
 
-PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d")
+PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d", "j", "o")
 
 
 def metadata_key(namespace: str) -> str:
@@ -55,7 +55,8 @@ class WorkflowKeys(ShardKeys):
         self.prefix = f"{self.tag}:{_quoted(workflow_id)}"
         self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS[:7])
         self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:12])
-        self.u, self.q, self.i, self.n, self.d = (f"{self.prefix}:{part}" for part in PARTS[12:])
+        self.u, self.q, self.i, self.n, self.d = (f"{self.prefix}:{part}" for part in PARTS[12:17])
+        self.j, self.o = (f"{self.prefix}:{part}" for part in PARTS[17:])
 
     def history(self, address: str) -> str:
         """Return the key of the values kept of an address."""

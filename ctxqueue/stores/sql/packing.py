@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine.held import Answer, Parked, Ready, Run
+from ctxqueue.stores.engine.held import Answer, Parked, Ready, Run, Trigger
 
 pack = msgspec.msgpack.Encoder().encode
 run = msgspec.msgpack.Decoder(Run).decode
 answer = msgspec.msgpack.Decoder(Answer).decode
 ready = msgspec.msgpack.Decoder(Ready).decode
+trigger = msgspec.msgpack.Decoder(Trigger).decode
 parked = msgspec.msgpack.Decoder(Parked).decode
 keys = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 condition = msgspec.msgpack.Decoder(list[Any]).decode

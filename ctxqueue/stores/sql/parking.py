@@ -10,7 +10,7 @@ from ctxqueue.stores.sql.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from ctxqueue.stores.engine.held import Parked, Ready
+    from ctxqueue.stores.engine.held import Parked, Ready, Trigger
 
 
 class SqlParking(Transaction):
@@ -20,6 +20,34 @@ class SqlParking(Transaction):
         """Return (address, run) of the runs registered on some addresses, in order."""
         rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
         return [(address, run) for address, run in rows]
+
+    def prefixes(self, workflow_id: str) -> Sequence[str]:
+        """Return what runs are registered on that stands for all addresses whose key begins in some way."""
+        rows = self._rows(writing.PREFIXES, workflow_id=workflow_id)
+        return [address for (address,) in rows]
+
+    def trigger(self, workflow_id: str, trigger_id: str) -> Trigger | None:
+        """Return a trigger's record."""
+        rows = self._rows(writing.TRIGGER, workflow_id=workflow_id, trigger=trigger_id)
+        return packing.trigger(rows[0][0]) if rows else None
+
+    def triggers(self, workflow_id: str, after: str, limit: int) -> Mapping[str, Trigger]:
+        """Return triggers' records by their ids, in order, those behind one."""
+        rows = self._rows(writing.TRIGGERS, workflow_id=workflow_id, after=after, rows=limit)
+        return {trigger_id: packing.trigger(packed) for trigger_id, packed in rows}
+
+    def count_triggers(self, workflow_id: str) -> int:
+        """Return how many there are."""
+        return int(self._rows(writing.COUNT_TRIGGERS, workflow_id=workflow_id)[0][0])
+
+    def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
+        """Write a trigger's record."""
+        row = {"workflow_id": workflow_id, "trigger_id": trigger_id, "ended_us": trigger.ended_us or None}
+        self._put(self._statements.trigger, [{**row, "trigger": packing.pack(trigger)}])
+
+    def trim_triggers(self, workflow_id: str, most: int) -> None:
+        """Remove the records of triggers that have ended, but for the last ones."""
+        self._change(writing.TRIM_TRIGGERS, {"workflow_id": workflow_id, "most": most})
 
     def parked(self, workflow_id: str, runs: Collection[str]) -> Mapping[str, Parked]:
         """Return those of the runs that wait."""

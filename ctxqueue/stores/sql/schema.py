@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PREFIX = "ctxqueue_"
 VERSION_TABLE = "ctxqueue_alembic_version"
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Of the schema, in order; the last one is what this version works with."""
 
 
@@ -183,6 +183,17 @@ waiters = Table(
     _part_of_key("run_id"),
 )
 Index("ctxqueue_waiters_of_run", waiters.c.namespace, waiters.c.workflow_id, waiters.c.run_id)
+
+triggers = Table(
+    "ctxqueue_triggers",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("trigger_id"),
+    Column("ended_us", BigInteger, comment="null: it waits, or its message is on its way"),
+    Column("trigger", LargeBinary, nullable=False),
+)
+_index("ctxqueue_triggers_ended", triggers.c.namespace, triggers.c.workflow_id, triggers.c.ended_us)
 
 updates = Table(
     "ctxqueue_updates",

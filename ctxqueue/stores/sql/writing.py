@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Integer, String, bindparam, case, delete, fun
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ctxqueue.models import GLOBAL_WORKFLOW
+from ctxqueue.rules.dependencies import OF_PREFIX
 from ctxqueue.stores.sql.looking import HELD, NAMESPACE, here
 from ctxqueue.stores.sql.schema import (
     Name,
@@ -21,6 +22,7 @@ from ctxqueue.stores.sql.schema import (
     parked,
     ready,
     runs,
+    triggers,
     updates,
     waiters,
     workflows,
@@ -48,6 +50,7 @@ class Statements:
         self.call = self._upsert(calls)
         self.parked = self._upsert(parked)
         self.ready = self._upsert(ready)
+        self.trigger = self._upsert(triggers)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
         self.update = self._upsert(updates)
         self.due = self._upsert(due)
@@ -169,7 +172,8 @@ CATALOGUE = (
     .limit(bindparam("rows", type_=Integer))
 )
 DROP = tuple(
-    delete(table).where(here(table)) for table in (entries, log, history, guards, parked, waiters, updates, workflows)
+    delete(table).where(here(table))
+    for table in (entries, log, history, guards, parked, waiters, triggers, updates, workflows)
 )
 
 READY = select(ready.c.run_id, ready.c.ready).where(here(ready), ready.c.run_id.in_(_several("runs")))
@@ -189,6 +193,29 @@ WAITING = (
     .where(here(waiters), waiters.c.address.in_(_several("addresses")))
     .order_by(waiters.c.address, waiters.c.run_id)
     .limit(bindparam("rows", type_=Integer))
+)
+PREFIXES = (
+    select(waiters.c.address)
+    .where(here(waiters), waiters.c.address >= OF_PREFIX, waiters.c.address < chr(ord(OF_PREFIX) + 1))
+    .distinct()
+)
+TRIGGER = select(triggers.c.trigger).where(here(triggers), triggers.c.trigger_id == bindparam("trigger", type_=Name))
+TRIGGERS = (
+    select(triggers.c.trigger_id, triggers.c.trigger)
+    .where(here(triggers), triggers.c.trigger_id > bindparam("after", type_=Name))
+    .order_by(triggers.c.trigger_id)
+    .limit(bindparam("rows", type_=Integer))
+)
+COUNT_TRIGGERS = select(func.count()).select_from(triggers).where(here(triggers))
+TRIM_TRIGGERS = delete(triggers).where(
+    here(triggers),
+    triggers.c.trigger_id.in_(
+        select(triggers.c.trigger_id)
+        .where(here(triggers), triggers.c.ended_us.is_not(None))
+        .order_by(triggers.c.ended_us.desc(), triggers.c.trigger_id.desc())
+        .offset(bindparam("most", type_=Integer))
+        .scalar_subquery()
+    ),
 )
 PARKED = select(parked.c.run_id, parked.c.parked).where(here(parked), parked.c.run_id.in_(_several("runs")))
 SOME_PARKED = (

@@ -17,8 +17,8 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
+    *("endings", "eviction", "graph", "histories", "inbox", "judging", "merges", "views"),
+    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions", "triggers"),
     *("updates", "values", "workflows"),
 )
 
@@ -37,6 +37,7 @@ from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
+from ctxqueue.testing.contract.judging import Judging  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
@@ -46,6 +47,7 @@ from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
+from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
@@ -72,6 +74,8 @@ class StoreContract(
     Mistakes,
     Attempts,
     Parking,
+    Judging,
+    Triggers,
     Released,
     Endings,
     Eviction,

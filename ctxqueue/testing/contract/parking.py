@@ -9,7 +9,7 @@ import pytest
 
 from ctxqueue.errors import AccessDenied, AttemptSuperseded, ConditionError, InvalidName, WorkflowNotFound
 from ctxqueue.models import Put
-from ctxqueue.rules.dependencies import all_of, any_of, key
+from ctxqueue.rules.conditions import all_of, any_of, key
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Worker
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ctxqueue.context import SharedContextManager, WorkflowHandle
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 SHORT = 0.03
 """Seconds of a time that is waited for."""
@@ -277,6 +277,34 @@ class Parking(Contract):
         worker.sweep()
         assert worker.deliver() == []
         assert worker.claim("r", retries=1, needs="a").word == "parked"
+
+    def test_each_wait_of_a_body_keeps_its_own_deadline(self, worker: Worker, wf: WorkflowHandle) -> None:
+        answer = worker.claim("r")
+        assert worker.lacking(answer, "k", wait="0.1", timeout=SHORT) == (("k",), False)
+        assert worker.park(answer, "k", timeout=SHORT, wait="0.1")[0].answer == "parked"
+
+        def released() -> list[bytes]:
+            worker.sweep()
+            return worker.deliver()
+
+        assert until(released, "its time is up") == [b"r/0.1"]
+        answer = worker.claim("r", leg=1)
+        assert worker.lacking(answer, "k", wait="0.1") == (("k",), True)
+        assert worker.park(answer, "k", leg=2, wait="0.1")[0].answer == "timeout"
+        assert worker.lacking(answer, "other", wait="0.2") == (("other",), False)
+        assert worker.park(answer, "other", leg=2, wait="0.2")[0].answer == "parked"
+        assert wf.update({"other": 1}).fired == 1
+        answer = worker.claim("r", leg=2)
+        assert worker.lacking(answer, "k", wait="0.1") == (("k",), True)
+        assert worker.lacking(answer, "other", wait="0.2") == ((), False)
+        wf.put("k", 1)
+        assert worker.lacking(answer, "k", wait="0.1") == ((), False)
+
+    def test_a_look_parks_nothing(self, worker: Worker, wf: WorkflowHandle) -> None:
+        answer = worker.claim("r")
+        worker.lacking(answer, "k", wait="0.1")
+        assert wf.update({"k": 1}).fired == 0
+        assert worker.finish(answer) is True
 
     def test_the_committing_process_publishes_its_own_apps_runs(self, worker: Worker, url: str) -> None:
         elsewhere = Worker(url, app="elsewhere")

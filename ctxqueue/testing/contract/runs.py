@@ -13,12 +13,12 @@ from ctxqueue.effects import Position, Promise, Renew, do
 from ctxqueue.flows import attempts, sweeping
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
-from ctxqueue.rules.dependencies import as_condition
+from ctxqueue.rules.conditions import as_condition
 from ctxqueue.testing.contract.base import WORKFLOW
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Armed, Claimed, Outgoing
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 AGENT = Agent("analyst_001", groups=("audit",))
 
@@ -105,15 +105,23 @@ class Worker:
         return self.manager.terms.settings.lease
 
     def park(
-        self, answer: Answer, needs: str | Condition, *, leg: int = 1, timeout: float = 60.0
+        self, answer: Answer, needs: str | Condition, *, leg: int = 1, timeout: float = 60.0, wait: str = ""
     ) -> tuple[Armed, tuple[str, ...]]:
-        """Give the run to the store until what it needs is there; it is to come back as ``leg``."""
+        """Give the run to the store until what it needs is there; it is to come back as ``leg``.
+
+        ``wait`` names a wait in the body.
+        """
         terms = self.manager.terms
         attempt = answer.attempt
         item = attempts.item_id(terms.app, attempt.home, attempt.run_id, Position(attempt.retries, leg))
         following = message(attempt.run_id, attempt.retries, leg)
-        flow = attempts.park(terms, attempt, AGENT, as_condition(needs), item, following, timeout)
+        flow = attempts.park(terms, attempt, AGENT, as_condition(needs), item, following, timeout, wait)
         return self.manager.driver.run(flow)
+
+    def lacking(self, answer: Answer, needs: str | Condition, *, wait: str, timeout: float = 60.0) -> attempts.Lacking:
+        """Look what a wait in the body lacks."""
+        terms, condition = self.manager.terms, as_condition(needs)
+        return self.manager.driver.run(attempts.lacking(terms, answer.attempt, AGENT, condition, timeout, wait))
 
     def claim_and_park(self, run: str, needs: str | Condition, **arguments: Any) -> None:
         """Do what a task with unmet needs does first."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 PLACES = "chaos:places"
 """A hash: process id of a pool process -> how far it is, and the delivery tag of the message that it is at."""

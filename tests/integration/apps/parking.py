@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.rules.dependencies import Condition
+    from ctxqueue.rules.conditions import Condition
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:

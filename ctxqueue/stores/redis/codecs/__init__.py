@@ -8,8 +8,10 @@ from ctxqueue import effects as fx
 from ctxqueue.stores.redis.codecs.commits import COMMITS_CODECS
 from ctxqueue.stores.redis.codecs.due import DUE_CODECS
 from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
+from ctxqueue.stores.redis.codecs.judging import JUDGING_CODECS
 from ctxqueue.stores.redis.codecs.reading import READING_CODECS
 from ctxqueue.stores.redis.codecs.runs import RUNS_CODECS
+from ctxqueue.stores.redis.codecs.triggers import TRIGGERS_CODECS
 from ctxqueue.stores.redis.requests import Codec, Request
 
 if TYPE_CHECKING:
@@ -31,5 +33,7 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **COMMITS_CODECS,
     **RUNS_CODECS,
     **DUE_CODECS,
+    **JUDGING_CODECS,
+    **TRIGGERS_CODECS,
     **INBOX_CODECS,
 }

@@ -99,6 +99,7 @@ def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.
         versions_end = 9 + count
         pending_end = versions_end + 1 + reply[versions_end]
         named = tuple(address.decode() for address in reply[versions_end + 1 : pending_end])
+        judged_end = pending_end + 1 + reply[pending_end]
         return fx.Committed(
             revision=int(revision),
             versions=tuple(int(version) for version in reply[9:versions_end]),
@@ -107,7 +108,8 @@ def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.
             replayed=bool(replayed),
             diverged=bool(diverged),
             fired=fired,
-            outgoing=outgoing_of(reply[pending_end:]),
+            outgoing=outgoing_of(reply[judged_end:]),
+            judged=tuple(run.decode() for run in reply[pending_end + 1 : judged_end]),
             pending=() if replayed else named,
             addresses=named if replayed else (),
             left=left,

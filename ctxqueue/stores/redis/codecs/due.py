@@ -54,8 +54,9 @@ def _encode_fan_out(namespace: str, effect: fx.FanOut) -> list[Request]:
 
 
 def _decode_fan_out(_effect: fx.FanOut, replies: list[Any]) -> fx.FannedOut:
-    fired, more, *flat = replies[0]
-    return fx.FannedOut(fired, outgoing_of(flat), bool(more))
+    fired, more, count, *rest = replies[0]
+    judged = tuple(run.decode() for run in rest[:count])
+    return fx.FannedOut(fired, outgoing_of(rest[count:]), bool(more), judged)
 
 
 def _encode_close(namespace: str, effect: fx.Close) -> list[Request]:
@@ -70,6 +71,7 @@ def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
         *(keys.due, keys.out, keys.msg, keys.all, keys.u, keys.q, keys.i, keys.n, keys.d),
+        *(keys.j, keys.o),
         *(keys.history(address) for address in effect.drop),
     )
     bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)

@@ -91,7 +91,8 @@ def _encode_arm(namespace: str, effect: fx.Arm) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args = (
         *(effect.workflow_id, effect.run_id, effect.epoch, pack(effect.condition)),
-        *(effect.item_id, effect.message, effect.timeout_us, effect.horizon_us),
+        *(effect.item_id, effect.message, effect.timeout_us, effect.horizon_us, effect.wait),
+        *(effect.judge, effect.lease_us),
     )
     all_keys = (keys.run(effect.run_id), keys.m, keys.v, keys.w, keys.t, keys.due)
     return [Request(scripts.ARM, all_keys, args)]

@@ -30,8 +30,6 @@ local parked = cmsgpack.unpack(string.sub(packed, 5))
 local ours = app ~= '' and string.sub(parked[1], 1, #app + 1) == app .. '\0'
 send(out, msg, parked[1], message, digits(ours and now + lease or now))
 keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
-redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
-redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
-unregister(w, run, parked[4])
+stop_waiting(w, t, due, workflow, run, parked)
 if ours then return { 'cancelled', parked[1], message } end
 return { 'cancelled' }

@@ -5,7 +5,7 @@
 -- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}
 --   (stale|standby|parked|cancelled).
 -- Cost  O(leaves)
--- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, p parked at, o outcome,
+-- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, d<wait> those of waits in its body, p parked at, o outcome,
 --   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
 -- t, due: see waiters.lua
 --@include clock

@@ -14,7 +14,7 @@
 --       then for each settled update 7: id, kind (applied|failed|kept), digest, places (msgpack list of ordinal of a
 --       write, later steps, ...), failure, item ('' no report), message
 -- Returns {'ok', revision, now, replayed, diverged, fired, commit id, updates left in the queue, n, version...,
---       p, pending address..., item, message...}
+--       p, pending address..., j, run to be judged..., item, message...}
 --       (if diverged under an operation id, the first call's addresses in the place of pending ones)
 --       {'conflict', now, ordinal, record or false or 0 (left out), ...}  or {reason, detail}
 -- Cost  O((writes + steps + settled updates) * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
@@ -73,6 +73,7 @@ if first and (first[7] or head[5]) == head[5] then
     local named = diverged and first[6] or {}
     reply[#reply + 1] = #named
     for _, address in ipairs(named) do reply[#reply + 1] = address end
+    reply[#reply + 1] = 0
     return reply
   end
 end
@@ -337,18 +338,28 @@ if redis.call('ZCARD', w) > 0 then
   for i = 1, count do
     if records[i] then known[addresses[i]] = true elseif deleted[i] then known[addresses[i]] = false end
   end
+  local arrived = {}
   for i = 1, count do
-    if records[i] and budget < 0 then
-      pending[#pending + 1] = addresses[i]
-    elseif records[i] then
-      local runs = waiting_on(w, addresses[i], INLINE_WAITERS - looked_at + 1)
-      if looked_at + #runs > INLINE_WAITERS then
-        pending[#pending + 1] = addresses[i]
-      else
-        looked_at = looked_at + #runs
-        budget = consider(runs, known, t, v, now, fires, moves, budget)
-        if budget < 0 then pending[#pending + 1] = addresses[i] end
+    if records[i] then arrived[#arrived + 1] = addresses[i] end
+  end
+  local keys_arrived = #arrived
+  for _, address in ipairs(keys_arrived > 0 and prefixes_waited_on(w) or {}) do
+    local prefix = sub(address, 2)
+    for i = 1, keys_arrived do
+      if sub(string.match(arrived[i], '[^%z]*$'), 1, #prefix) == prefix then
+        arrived[#arrived + 1] = address
+        break
       end
+    end
+  end
+  for _, address in ipairs(arrived) do
+    local runs = budget < 0 and {} or waiting_on(w, address, INLINE_WAITERS - looked_at + 1)
+    if budget < 0 or looked_at + #runs > INLINE_WAITERS then
+      pending[#pending + 1] = address
+    else
+      looked_at = looked_at + #runs
+      budget = consider(runs, known, t, v, now, fires, moves, budget)
+      if budget < 0 then pending[#pending + 1] = address end
     end
   end
   redis.call('ZCARD', due)
@@ -463,7 +474,7 @@ else
   revision = revision - 1
 end
 
-local fired, outgoing = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
+local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
 for _, address in ipairs(pending) do
   redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
 end
@@ -510,5 +521,7 @@ local reply = { 'ok', digits(revision), digits(now), 0, 0, fired, ARGV[3], left,
 for i = 1, count do reply[9 + i] = versions[i] end
 reply[#reply + 1] = #pending
 for _, address in ipairs(pending) do reply[#reply + 1] = address end
+reply[#reply + 1] = #judged
+for _, run in ipairs(judged) do reply[#reply + 1] = run end
 for _, part in ipairs(outgoing) do reply[#reply + 1] = part end
 return reply

@@ -1,5 +1,6 @@
 -- Conditions in the form that rules/dependencies.py resolves them to:
--- {'e', address...} any address holds an entry; {'a', part...} all parts; {'o', part...} one part.
+-- {'e', address...} any address holds an entry; {'a', part...} all parts; {'o', part...} one part;
+-- {'j', address...} whoever is told that one of them was written judges: here it is false.
 
 -- Reads which of the addresses hold a fresh entry, into `known` (those already there are left).
 local function learn(known, addresses, v, now)
@@ -33,7 +34,7 @@ local function learn(known, addresses, v, now)
 end
 
 local function addresses_of(tree, found)
-  if tree[1] == 'e' then
+  if tree[1] == 'e' or tree[1] == 'j' then
     for i = 2, #tree do found[#found + 1] = tree[i] end
   else
     for i = 2, #tree do addresses_of(tree[i], found) end
@@ -42,6 +43,7 @@ local function addresses_of(tree, found)
 end
 
 local function holds(tree, known)
+  if tree[1] == 'j' then return false end
   for i = 2, #tree do
     local truth
     if tree[1] == 'e' then truth = known[tree[i]] else truth = holds(tree[i], known) end
@@ -57,7 +59,7 @@ end
 -- Absent addresses such that a false condition stays false as long as all of them stay absent. Of several missing
 -- keys the last is watched: where keys come in their order, the condition is looked at once and not once a key.
 local function witness(tree, known, found)
-  if tree[1] == 'e' then return addresses_of(tree, found) end
+  if tree[1] == 'e' or tree[1] == 'j' then return addresses_of(tree, found) end
   for i = #tree, 2, -1 do
     if not holds(tree[i], known) then
       witness(tree[i], known, found)
@@ -67,8 +69,9 @@ local function witness(tree, known, found)
   return found
 end
 
--- Ordinals, from 0, of the leaves that are false.
+-- Ordinals, from 0, of the leaves that are false; of a judged one nothing is known.
 local function unmet(tree, known, found, ordinal)
+  if tree[1] == 'j' then return ordinal end
   if tree[1] == 'e' then
     if not holds(tree, known) then found[#found + 1] = ordinal end
     return ordinal + 1

@@ -1,7 +1,7 @@
 -- Looks at the next page of an address's waiters: each fires, or waits on for another address.
 -- KEYS  1 m  2 v  3 w  4 t  5 due  6 out  7 msg  8 y
 -- ARGV  1 workflow  2 address  3 limit  4 app whose fired items come back leased  5 lease us
--- Returns {fired, 1 if there is another page, item, message, ...}.
+-- Returns {fired, 1 if there is another page, n, run to be judged..., item, message, ...}.
 -- Cost  O(limit * log waiters)
 --@include clock
 --@include condition
@@ -10,7 +10,8 @@ local m, v, w, t, due, out, msg, y = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local workflow, address, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = clock_now(redis.call('HGET', m, 'k'))
 local known, fires, moves = {}, {}, {}
-learn(known, { address }, v, now)
+local of_prefix = string.sub(address, 1, 1) == OF_PREFIX
+if of_prefix then known[address] = true else learn(known, { address }, v, now) end
 redis.call('ZCARD', due)
 redis.call('ZCARD', out)
 redis.call('HLEN', msg)
@@ -19,7 +20,7 @@ redis.call('ZCARD', y)
 local runs = known[address] and waiting_on(w, address, limit) or {}
 local budget = consider(runs, known, t, v, now, fires, moves, LEAF_BUDGET)
 
-local fired, outgoing = carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
+local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
 -- A registration whose run is gone fires nothing and would be met for ever.
 for _, run in ipairs(runs) do
   if not fires[run] and not moves[run] and redis.call('HEXISTS', t, 'c:' .. run) == 0 then
@@ -28,4 +29,7 @@ for _, run in ipairs(runs) do
 end
 local more = (#runs == limit or budget < 0) and 1 or 0
 if more == 0 then redis.call('ZREM', due, 'fan_out\0\0' .. workflow .. '\0\0' .. address) end
-return { fired, more, unpack(outgoing) }
+local reply = { fired, more, #judged }
+for _, run in ipairs(judged) do reply[#reply + 1] = run end
+for _, part in ipairs(outgoing) do reply[#reply + 1] = part end
+return reply

@@ -38,7 +38,7 @@ end
 if kind == 'deadline' then
   local packed = redis.call('HGET', t, 'c:' .. run)
   local parked = packed and cmsgpack.unpack(string.sub(packed, 5))
-  local message = redis.call('HGET', t, 'm:' .. run)
+  local message = redis.call('HGET', t, 'l:' .. run) or redis.call('HGET', t, 'm:' .. run)
   if parked and parked[2] > now then
     redis.call('ZADD', due, digits(parked[2]), member)
     return 'kept'
@@ -47,8 +47,7 @@ if kind == 'deadline' then
   if not parked then return 'kept' end
   send(out, msg, parked[1], message, digits(now))
   keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
-  redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
-  unregister(w, run, parked[4])
+  stop_waiting(w, t, due, workflow, run, parked)
   return 'sent'
 end
 

@@ -1,8 +1,10 @@
 -- Parked and released runs, in forms that change together:
 --   w  zset, all scores 0   member "<address>\0\0<run>" for each address of the run's witness
 --   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
---                           msgpack {item id, deadline us, condition, witness, parked us}
+--                           msgpack {item id, deadline us, condition, witness, parked us, what judges it}; the
+--                           witness of a judged one is empty from when it is told until it is registered anew
 --                           "m:<run>" -> the message to send once the condition holds
+--                           "l:<run>" -> of a trigger: the one to send in its place when the time is up
 --                           "n:<run>" -> of a run that was released and is not claimed yet: see released.lua
 --   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline; "ready...": see released.lua
 -- and, of those whose condition has come true lately:
@@ -16,6 +18,20 @@ local function waiting_on(w, address, limit)
   return runs
 end
 
+-- What begins addresses that stand for all whose key begins in some way.
+local OF_PREFIX = '\2'
+
+-- The addresses of that kind that somebody waits on.
+local function prefixes_waited_on(w)
+  local found, from = {}, '[' .. OF_PREFIX
+  while true do
+    local member = redis.call('ZRANGEBYLEX', w, from, '(\3', 'LIMIT', 0, 1)[1]
+    if not member then return found end
+    found[#found + 1] = string.match(member, '^(.-)%z%z')
+    from = '(' .. found[#found] .. '\0\1'
+  end
+end
+
 local function unregister(w, run, addresses)
   for _, address in ipairs(addresses) do redis.call('ZREM', w, address .. '\0\0' .. run) end
 end
@@ -26,6 +42,15 @@ end
 
 -- So many addresses of conditions are looked at in one script, but one condition at least.
 local LEAF_BUDGET = 2000
+
+-- Whether the addresses stand for keys by how they begin, and as many such are waited on as each commit can look at.
+local MOST_PREFIXES = 50
+local function too_many_prefixes(w, addresses)
+  for _, address in ipairs(addresses) do
+    if string.sub(address, 1, 1) == OF_PREFIX then return #prefixes_waited_on(w) >= MOST_PREFIXES end
+  end
+  return false
+end
 
 -- Decides, for runs, which fire and which wait on: fills `fires` and `moves`. Reads only. Returns what is left of
 -- the budget; below zero, some runs were not looked at.
@@ -39,8 +64,11 @@ local function consider(runs, known, t, v, now, fires, moves, budget)
         budget = math.max(0, budget - size)
         local parked = cmsgpack.unpack(string.sub(packed, 5))
         parked.size = size
-        learn(known, addresses_of(parked[3], {}), v, now)
-        if holds(parked[3], known) then
+        local judged = parked[3][1] == 'j'
+        if not judged then learn(known, addresses_of(parked[3], {}), v, now) end
+        if judged then
+          moves[run], parked.judged, parked.witness = parked, true, {}
+        elseif holds(parked[3], known) then
           fires[run] = parked
         else
           moves[run] = parked
@@ -59,12 +87,21 @@ local function send(out, msg, item, message, from)
   redis.call('HSET', msg, item, message)
 end
 
+-- Forgets a parked run.
+local function stop_waiting(w, t, due, workflow, run, parked)
+  redis.call('HDEL', t, 'c:' .. run, 'm:' .. run, 'l:' .. run)
+  redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
+  if parked[6] then redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. run) end
+  unregister(w, run, parked[4])
+end
+
 -- A released run has so many leases to come and read what it waited for.
 local GUARDED_LEASES = 10
 
--- Carries out what `consider` decided. Returns how many fired, and {item, message} of `app`'s, which it leases.
+-- Carries out what `consider` decided. Returns how many fired, {item, message} of `app`'s, which it leases, and the
+-- runs that are to be judged.
 local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, app, lease)
-  local outgoing, fired = {}, 0
+  local outgoing, fired, judged = {}, 0, {}
   if next(fires) then redis.call('ZREMRANGEBYSCORE', y, '-inf', digits(now)) end
   for run, parked in pairs(fires) do
     redis.call('ZADD', y, digits(now + GUARDED_LEASES * lease), cmsgpack.pack(parked[3]))
@@ -77,16 +114,18 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
     end
     send(out, msg, parked[1], message, digits(from))
     keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
-    redis.call('HDEL', t, 'c:' .. run, 'm:' .. run)
-    redis.call('ZREM', due, 'deadline\0\0' .. workflow .. '\0\0' .. run)
-    unregister(w, run, parked[4])
+    stop_waiting(w, t, due, workflow, run, parked)
     fired = fired + 1
   end
   for run, parked in pairs(moves) do
     unregister(w, run, parked[4])
     register(w, run, parked.witness)
-    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5] }
+    if parked.judged then
+      judged[#judged + 1] = run
+      redis.call('ZADD', due, digits(now + lease), 'judge\0\0' .. workflow .. '\0\0' .. run)
+    end
+    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5], parked[6] }
     redis.call('HSET', t, 'c:' .. run, struct.pack('>I4', parked.size) .. cmsgpack.pack(kept))
   end
-  return fired, outgoing
+  return fired, outgoing, judged
 end

@@ -1,0 +1,53 @@
+"""Conditions that no store can evaluate: a parked run is told when one of its addresses is written, and then judged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ctxqueue.effects.base import Effect, Outgoing
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """watched: judge it now, by ``judge``. closed: its workflow takes no writes any more. gone: it does not wait."""
+
+    answer: Literal["watched", "closed", "gone"]
+    judge: bytes = b""
+    addresses: tuple[str, ...] = ()
+    """That it is registered on."""
+
+
+class Rewatch(Effect[Watched], frozen=True):
+    """Let a parked run be told of what is written under these addresses from now on; with none, those it had before.
+
+    Whoever writes one takes the run off all of them and makes it due to be judged. So who looks after this, and finds
+    that the run may `Rest`, has missed nothing.
+    """
+
+    workflow_id: str
+    run_id: str
+    addresses: tuple[str, ...]
+
+
+class Rest(Effect[bool], frozen=True):
+    """A run was judged to wait on: it is not due any more. False: something was written since `Rewatch`."""
+
+    workflow_id: str
+    run_id: str
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """Whether the run was still parked, and its message, if this process is to publish it."""
+
+    fired: bool
+    outgoing: tuple[Outgoing, ...] = ()
+
+
+class Fire(Effect[Fired], frozen=True):
+    """Release a parked run."""
+
+    workflow_id: str
+    run_id: str
+    app: str
+    lease_us: int

@@ -1,0 +1,53 @@
+"""Parked runs whose conditions are judged outside: told of what is written, watched anew, fired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ctxqueue import effects as fx
+from ctxqueue.rules.dependencies import JUDGED
+from ctxqueue.stores.engine import waiters
+
+if TYPE_CHECKING:
+    from ctxqueue.stores.engine.state import State
+
+
+def rewatch(state: State, effect: fx.Rewatch) -> fx.Watched:
+    """Register a judged run on the addresses that are to make it due again."""
+    workflow = state.hold(effect.workflow_id).workflow
+    run = effect.run_id
+    parked = state.parked(effect.workflow_id, [run]).get(run) if workflow is not None else None
+    if workflow is None or parked is None:
+        state.clear_due([waiters.due_to_be_judged(effect.workflow_id, run)])
+        return fx.Watched("gone")
+    if workflow.closed_us:
+        return fx.Watched("closed")
+    addresses = list(effect.addresses) or parked.condition[1:]
+    watching = msgspec.structs.replace(parked, condition=[JUDGED, *addresses], witness=addresses)
+    state.park(effect.workflow_id, {run: watching})
+    return fx.Watched("watched", parked.judge, tuple(addresses))
+
+
+def rest(state: State, effect: fx.Rest) -> bool:
+    """Take a judged run off what is due, unless something was written since it was registered."""
+    held = state.hold(effect.workflow_id)
+    parked = state.parked(effect.workflow_id, [effect.run_id]) if held.workflow is not None else {}
+    if any(not each.witness for each in parked.values()):
+        return False
+    state.clear_due([waiters.due_to_be_judged(effect.workflow_id, effect.run_id)])
+    return True
+
+
+def fire(state: State, effect: fx.Fire) -> fx.Fired:
+    """Release a parked run."""
+    held = state.hold(effect.workflow_id)
+    workflow, now = held.workflow, held.now_us
+    parked = state.parked(effect.workflow_id, [effect.run_id]) if workflow is not None else {}
+    if workflow is None or not parked:
+        return fx.Fired(fired=False)
+    considered = waiters.Considered(fires=dict(parked))
+    outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
+    state.save(workflow)
+    return fx.Fired(fired=True, outgoing=outgoing)

@@ -1,0 +1,47 @@
+"""The codecs of judging."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue import effects as fx
+from ctxqueue.stores.redis import scripts
+from ctxqueue.stores.redis.keys import workflow_keys
+from ctxqueue.stores.redis.requests import Codec, Request, outgoing_of, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _encode_rewatch(namespace: str, effect: fx.Rewatch) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args = (effect.workflow_id, effect.run_id, *effect.addresses)
+    return [Request(scripts.REWATCH, (keys.m, keys.w, keys.t, keys.due), args)]
+
+
+def _decode_rewatch(_effect: fx.Rewatch, replies: list[Any]) -> fx.Watched:
+    answer, *rest = replies[0]
+    return fx.Watched(answer.decode(), rest[0] if rest else b"", tuple(address.decode() for address in rest[1:]))
+
+
+def _encode_rest(namespace: str, effect: fx.Rest) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.REST, (keys.t, keys.due), (effect.workflow_id, effect.run_id))]
+
+
+def _encode_fire(namespace: str, effect: fx.Fire) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    all_keys = (keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.y)
+    return [Request(scripts.FIRE, all_keys, (effect.workflow_id, effect.run_id, effect.app, effect.lease_us))]
+
+
+def _decode_fire(_effect: fx.Fire, replies: list[Any]) -> fx.Fired:
+    fired, *flat = replies[0]
+    return fx.Fired(bool(fired), outgoing_of(flat))
+
+
+JUDGING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
+    fx.Rewatch: Codec(_encode_rewatch, _decode_rewatch),
+    fx.Rest: Codec(_encode_rest, truth),
+    fx.Fire: Codec(_encode_fire, _decode_fire),
+}

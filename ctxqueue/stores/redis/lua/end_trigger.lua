@@ -1,0 +1,20 @@
+-- Writes down how a trigger ended; one that waits waits no more.
+-- KEYS  1 j  2 o  3 t  4 w  5 due
+-- ARGV  1 workflow  2 trigger  3 state  4 reason  5 1 only if it is armed
+-- Returns 1, or 0 if nothing was done.
+-- Cost  O(witness * log waiters)
+-- j, o: see triggers.lua.  w, t, due: see waiters.lua.
+--@include clock
+--@include condition
+--@include waiters
+--@include triggers
+local j, o, t, w, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local trigger = ARGV[2]
+local packed, waiting = redis.call('HGET', j, trigger), redis.call('HGET', t, 'c:' .. trigger)
+redis.call('LLEN', o)
+redis.call('ZCARD', w)
+redis.call('ZCARD', due)
+if not packed or (ARGV[5] == '1' and not waiting) then return 0 end
+if waiting then stop_waiting(w, t, due, ARGV[1], trigger, cmsgpack.unpack(string.sub(waiting, 5))) end
+write_ended(j, o, trigger, packed, ARGV[3], ARGV[4])
+return 1
