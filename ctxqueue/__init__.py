@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.conditions import all_of as all_of
     from ctxqueue.rules.conditions import any_of as any_of
     from ctxqueue.rules.conditions import at_least as at_least
+    from ctxqueue.rules.conditions import in_workflow as in_workflow
     from ctxqueue.rules.conditions import key as key
     from ctxqueue.rules.conditions import stale as stale
     from ctxqueue.rules.merging import register_reducer as register_reducer
@@ -72,7 +73,7 @@ _HOMES = {
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
-    "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "key", "stale"),
+    "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),

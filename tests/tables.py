@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import delete, func, select
 
 from ctxqueue.records import decode_header
+from ctxqueue.rules.dependencies import AFAR
 from ctxqueue.stores.engine import inbox
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.sql import connecting, packing
@@ -93,7 +94,7 @@ def _of_workflows(connection: Connection) -> Iterator[str]:
 
 
 def _of_parked(connection: Connection) -> Iterator[str]:
-    registered = {tuple(row) for row in connection.execute(select(waiters))}
+    registered = {tuple(row) for row in connection.execute(select(waiters)) if not row.run_id.startswith(AFAR)}
     witnesses = set()
     deadlines = {
         (row.namespace, row.workflow_id, row.detail): row.due_us

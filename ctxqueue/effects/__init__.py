@@ -46,7 +46,7 @@ from ctxqueue.effects.inbox import (
     Revive,
     StoredUpdate,
 )
-from ctxqueue.effects.judging import Fire, Fired, Rest, Rewatch, Watched
+from ctxqueue.effects.judging import Fire, Fired, ForgetAfar, Rest, RestAfar, Rewatch, WatchAfar, Watched
 from ctxqueue.effects.outside import Publish, Wait
 from ctxqueue.effects.reading import (
     Forget,
@@ -125,6 +125,7 @@ __all__ = [
     "Fired",
     "Flow",
     "Forget",
+    "ForgetAfar",
     "Found",
     "Head",
     "Kept",
@@ -161,6 +162,7 @@ __all__ = [
     "Remind",
     "Renew",
     "Rest",
+    "RestAfar",
     "Revive",
     "Rewatch",
     "Settle",
@@ -172,6 +174,7 @@ __all__ = [
     "TakeOutgoing",
     "TriggerState",
     "Wait",
+    "WatchAfar",
     "Watched",
     "Write",
     "do",

@@ -37,6 +37,35 @@ class Rest(Effect[bool], frozen=True):
     run_id: str
 
 
+class WatchAfar(Effect[bool], frozen=True):
+    """Let a run of another workflow be judged when these addresses are written here, and after a time anyhow.
+
+    ``watcher`` names it (`ctxqueue.rules.dependencies.watcher`). False: this workflow is not there.
+    """
+
+    workflow_id: str
+    watcher: str
+    addresses: tuple[str, ...]
+    again_us: int
+
+
+class RestAfar(Effect[bool], frozen=True):
+    """A run of another workflow was judged to wait on. False: an address was written here since `WatchAfar`."""
+
+    workflow_id: str
+    watcher: str
+    addresses: tuple[str, ...]
+    again_us: int
+
+
+class ForgetAfar(Effect[None], frozen=True):
+    """A run of another workflow is not to be judged any more because of what is written here."""
+
+    workflow_id: str
+    watcher: str
+    addresses: tuple[str, ...]
+
+
 class Fired(msgspec.Struct, frozen=True):
     """Whether the run was still parked, and its message, if this process is to publish it."""
 

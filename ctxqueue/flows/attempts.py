@@ -62,6 +62,8 @@ def claim(
             claim_id=os.urandom(8),
         ),
     )
+    if condition is not None and judged and ticket.position.leg:
+        yield from judging.forget_afar(judging.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
     if condition is not None and judged and claimed.answer == "run":
         return claimed, (yield from judging.lacking(ticket.workflow_id, agent, condition))
     return claimed, _names(condition, claimed.unmet)

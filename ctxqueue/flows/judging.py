@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ctxqueue.effects import Fire, Load, Rest, Rewatch, do
-from ctxqueue.errors import CapacityError
+from ctxqueue.clock import MICROSECONDS
+from ctxqueue.effects import Fire, ForgetAfar, Load, Open, Rest, RestAfar, Rewatch, WatchAfar, do
+from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.reading import list_entries, shown
 from ctxqueue.flows.refusals import unknown_workflow
-from ctxqueue.models import OPERATOR, Agent
-from ctxqueue.rules.conditions import AtLeast, Compared, Condition, Exists, leaves_of, truth
-from ctxqueue.rules.dependencies import watched
+from ctxqueue.identity import new_run_id
+from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Agent, ContextScope
+from ctxqueue.rules.conditions import AtLeast, Compared, Condition, Exists, Placed, Stale, leaves_of, truth
+from ctxqueue.rules.dependencies import places_of, watched, watcher, watching_run
 from ctxqueue.rules.graph import stale
-from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Flow
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import ContextEntry
-    from ctxqueue.rules.conditions import Leaf
 
 LOOKS = 20
 """In a row, at what is written again and again; then it is left to the sweep."""
+AGAIN_US = 3_600 * MICROSECONDS
+"""A run that waits for another workflow is looked at so often anyhow: whoever had to tell it may be gone."""
 
 
 class Judge(msgspec.Struct, frozen=True, array_like=True):
@@ -75,97 +77,170 @@ def too_many_patterns(workflow_id: str) -> CapacityError:
 
 
 class Look:
-    """What an agent sees of what a condition is about, at one moment or at several."""
+    """What an agent sees of what a condition is about, workflow by workflow."""
 
-    def __init__(self, condition: Condition, agent: Agent) -> None:
+    def __init__(self, condition: Condition, agent: Agent, home: str) -> None:
         self._condition = condition
         self._agent = agent
-        self.entries: dict[str, ContextEntry] = {}
-        """What the agent sees of it, by key."""
-        self._counts: dict[AtLeast, int] = {}
-        self.addresses: dict[str, None] = dict.fromkeys(watched(condition, agent))
-        """What it may come true by, and what is looked at."""
+        self._home = home
+        self._leaves = list(leaves_of(condition))
+        self._entries: dict[str, dict[str, ContextEntry]] = {}
+        self._counts: dict[Placed, int] = {}
+        self.watched = {place: dict.fromkeys(addresses) for place, addresses in watched(condition, agent).items()}
+        """What it may come true by, by workflow ('': its own)."""
 
-    def look(self, workflow_id: str) -> Flow[None]:
+    @property
+    def entries(self) -> list[ContextEntry]:
+        """What the agent sees of it."""
+        return [entry for entries in self._entries.values() for entry in entries.values()]
+
+    def look(self) -> Flow[None]:
         """Read all of it; raises WorkflowNotFound."""
-        leaves = list(leaves_of(self._condition))
-        keys = [leaf.key for leaf in leaves if not isinstance(leaf, AtLeast)]
-        yield from self._load(workflow_id, keys)
-        depended_on = [name for entry in self.entries.values() for name in entry.dependencies]
-        yield from self._load(workflow_id, depended_on)
-        for leaf in leaves:
-            if isinstance(leaf, AtLeast):
-                self._counts[leaf] = yield from self._count(workflow_id, leaf)
+        for place in self.watched:
+            leaves = [placed.leaf for placed in self._leaves if placed.workflow_id == place]
+            keys = [leaf.key for leaf in leaves if not isinstance(leaf, AtLeast)]
+            entries = yield from self._load(place, keys)
+            depended_on = {name for key in keys if key in entries for name in entries[key].dependencies}
+            if depended_on and any(isinstance(leaf, Stale) for leaf in leaves):
+                yield from self._load(place, depended_on - entries.keys())
+        for placed in self._leaves:
+            if isinstance(placed.leaf, AtLeast):
+                self._counts[placed] = yield from self._count(placed.workflow_id, placed.leaf)
 
-    def false_leaves(self) -> tuple[Leaf, ...]:
+    def false_leaves(self) -> tuple[Placed, ...]:
         """Return what keeps the condition from being true, nothing if it is."""
         if truth(self._condition, self._holds):
             return ()
-        return tuple(leaf for leaf in leaves_of(self._condition) if not self._holds(leaf))
+        return tuple(placed for placed in self._leaves if not self._holds(placed))
 
-    def _load(self, workflow_id: str, keys: Iterable[str]) -> Flow[None]:
-        places = {key: inner_addresses(self._agent, key) for key in keys if key not in self.entries}
-        wanted = [address.encode() for addresses in places.values() for address in addresses]
-        self.addresses.update(dict.fromkeys(wanted))
-        if not wanted and self.entries:
-            return
+    def _load(self, place: str, keys: Iterable[str]) -> Flow[dict[str, ContextEntry]]:
+        workflow_id = place or self._home
+        places = {key: places_of(place, self._agent, key) for key in keys}
+        wanted = dict.fromkeys(encoded for addresses in places.values() for encoded in addresses)
+        self.watched[place].update(wanted)
         head, records = yield from do(Load(workflow_id, tuple(wanted)))
-        if head is None:
+        if head is None and workflow_id != GLOBAL_WORKFLOW:
             raise unknown_workflow(workflow_id)
-        reveal = not self._agent.is_operator
+        entries = self._entries.setdefault(place, {})
         for key, addresses in places.items():
-            seen = (shown(self._agent, address, records.get(address.encode()), reveal=reveal) for address in addresses)
-            entry = next((each for each in seen if each is not None), None)
-            if entry is not None:
-                self.entries[key] = entry
+            for encoded, address in addresses.items():
+                entry = shown(self._agent, address, records.get(encoded), reveal=not self._agent.is_operator)
+                if entry is not None:
+                    entries[key] = entry
+                    break
+        return entries
 
-    def _count(self, workflow_id: str, leaf: AtLeast) -> Flow[int]:
+    def _count(self, place: str, leaf: AtLeast) -> Flow[int]:
         keys: set[str] = set()
         cursor: str | None = None
+        scope = ContextScope.GLOBAL if place == GLOBAL_WORKFLOW else None
         while len(keys) < leaf.number:
-            page = yield from list_entries(workflow_id, self._agent, leaf.prefix, None, MAX_PAGE, cursor)
-            keys.update(entry.key for entry in page.items if leaf.matches(entry.key))
+            page = yield from list_entries(place or self._home, self._agent, leaf.prefix, scope, MAX_PAGE, cursor)
+            keys.update(entry.key for entry in page.items if leaf.matches(entry.key) and _is_at(place, entry))
             cursor = page.next_cursor
             if cursor is None:
                 break
         return len(keys)
 
-    def _holds(self, leaf: Leaf) -> bool:
+    def _holds(self, placed: Placed) -> bool:
+        leaf = placed.leaf
         if isinstance(leaf, AtLeast):
-            return self._counts[leaf] >= leaf.number
-        entry = self.entries.get(leaf.key)
+            return self._counts[placed] >= leaf.number
+        entries = self._entries[placed.workflow_id]
+        entry = entries.get(leaf.key)
         if entry is None or isinstance(leaf, Exists):
             return entry is not None
         if isinstance(leaf, Compared):
             concealed = entry.sensitive and entry.disclosure == "concealed"
             return not concealed and leaf.holds(entry.value)
-        return leaf.key in stale(self.entries)
+        return leaf.key in stale(entries)
+
+
+def _is_at(place: str, entry: ContextEntry) -> bool:
+    """Whether it stands in the workflow: what an agent lists there has the global context in it."""
+    return (entry.scope is ContextScope.GLOBAL) is (place == GLOBAL_WORKFLOW)
 
 
 def lacking(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from being true, nothing if it is; raises WorkflowNotFound."""
-    look = Look(condition, agent)
-    yield from look.look(workflow_id)
+    look = Look(condition, agent, workflow_id)
+    yield from look.look()
     return tuple(dict.fromkeys(map(str, look.false_leaves())))
 
 
-def judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int]:
-    """Look at what a parked run waits for, and release it if that is there; return how many were released."""
+def judge(terms: Terms, workflow_id: str, name: str) -> Flow[int]:
+    """Look at what a run waits for that was told of a write here; return how many were released.
+
+    ``name`` is its own, or that of a run of another workflow.
+    """
+    of_another = watching_run(name)
+    if of_another is None:
+        return (yield from _judge(terms, workflow_id, name)) or 0
+    fired: int | None = yield from _judge(terms, *of_another)
+    if fired is None:
+        yield from do(ForgetAfar(workflow_id, name, ()))
+    return fired or 0
+
+
+def _judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int | None]:
+    """Return how many were released, None if the run does not wait."""
     watching = yield from do(Rewatch(workflow_id, run_id, ()))
     for _ in range(LOOKS):
         if watching.answer == "gone":
-            return 0
+            return None
         if watching.answer == "closed":
             return (yield from fire(terms, workflow_id, run_id))
         judged = _decode(watching.judge)
-        look = Look(judged.condition, judged.agent)
-        yield from look.look(workflow_id)
-        if not look.false_leaves():
+        look = Look(judged.condition, judged.agent, workflow_id)
+        afar = yield from _watch_afar(terms, look.watched, workflow_id, run_id)
+        try:
+            yield from look.look()
+            holds = not look.false_leaves()
+        except WorkflowNotFound:  # another one, that was removed: what it waits for there does not come
+            holds = False
+        if holds:
+            yield from forget_afar(afar, workflow_id, run_id)
             return (yield from fire(terms, workflow_id, run_id))
-        if look.addresses.keys() == set(watching.addresses) and (yield from do(Rest(workflow_id, run_id))):
+        if look.watched[""].keys() == set(watching.addresses) and (yield from _rest(afar, workflow_id, run_id)):
             return 0
-        watching = yield from do(Rewatch(workflow_id, run_id, tuple(look.addresses)))
+        watching = yield from do(Rewatch(workflow_id, run_id, tuple(look.watched[""])))
     return 0
+
+
+Afar = dict[str, tuple[str, ...]]
+"""Other workflow -> what a run waits for there."""
+
+
+def _watch_afar(terms: Terms, watched: dict[str, dict[str, None]], workflow_id: str, run_id: str) -> Flow[Afar]:
+    there: Afar = {}
+    for place, addresses in watched.items():
+        if place:
+            name = watcher(workflow_id, run_id)
+            if place == GLOBAL_WORKFLOW:  # it is there once it is needed
+                yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
+            if (yield from do(WatchAfar(place, name, tuple(addresses), AGAIN_US))):
+                there[place] = tuple(addresses)
+            else:
+                yield from do(ForgetAfar(place, name, ()))  # nothing of it is due any more
+    return there
+
+
+def _rest(afar: Afar, workflow_id: str, run_id: str) -> Flow[bool]:
+    for place, addresses in afar.items():
+        if not (yield from do(RestAfar(place, watcher(workflow_id, run_id), addresses, AGAIN_US))):
+            return False
+    return (yield from do(Rest(workflow_id, run_id)))
+
+
+def forget_afar(afar: Afar, workflow_id: str, run_id: str) -> Flow[None]:
+    """Let other workflows tell a run of nothing any more."""
+    for place, addresses in afar.items():
+        yield from do(ForgetAfar(place, watcher(workflow_id, run_id), addresses))
+
+
+def afar_of(condition: Condition, agent: Agent) -> Afar:
+    """Return what a condition waits for in other workflows."""
+    return {place: addresses for place, addresses in watched(condition, agent).items() if place}
 
 
 def fire(terms: Terms, workflow_id: str, run_id: str) -> Flow[int]:

@@ -85,6 +85,8 @@ def register(
         )
     tree = resolve(condition, agent)
     judged = is_judged(condition)
+    if judging.afar_of(condition, agent):
+        yield from judging.lacking(workflow_id, agent, condition)  # each of the workflows must be there
     kept = Kept(
         Judge.of(condition, agent),
         canvases.frozen(signature),
@@ -157,9 +159,13 @@ def condition_of(kept: KeptTrigger) -> Condition:
 
 def cancel(workflow_id: str, agent: Agent, trigger_id: str) -> Flow[bool]:
     """Call off one that is armed; False: it is not, or is not the agent's."""
-    if (yield from load(workflow_id, agent, trigger_id)) is None:
+    kept = yield from load(workflow_id, agent, trigger_id)
+    if kept is None:
         return False
-    return (yield from do(EndTrigger(workflow_id, trigger_id, "CANCELLED", armed=True)))
+    waiting = _decode(kept.record).judge
+    called_off = yield from do(EndTrigger(workflow_id, trigger_id, "CANCELLED", armed=True))
+    yield from judging.forget_afar(judging.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
+    return called_off
 
 
 def fire(terms: Terms, workflow_id: str, agent: Agent, trigger_id: str) -> Flow[bool]:
@@ -175,18 +181,21 @@ def launched(workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | 
     if kept is None or kept.state in ("CANCELLED", "EXPIRED", "FAILED"):
         return None
     trigger = _decode(kept.record)
+    if late:
+        waiting = trigger.judge
+        yield from judging.forget_afar(judging.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
     canvas = trigger.late_canvas if late else trigger.canvas
     if not canvas:
         return None
-    look = judging.Look(trigger.judge.condition, trigger.judge.agent)
-    yield from look.look(workflow_id)
-    newest = max(look.entries.values(), key=lambda entry: entry.revision, default=None)
+    look = judging.Look(trigger.judge.condition, trigger.judge.agent, workflow_id)
+    yield from look.look()
+    newest = max(look.entries, key=lambda entry: entry.timestamp, default=None)
     cause = {
         "trigger": trigger_id,
         "workflow": workflow_id,
         "revision": newest.revision if newest is not None else 0,
         "agent": newest.agent_id if newest is not None else "",
-        "keys": sorted(look.entries),
+        "keys": sorted(entry.key for entry in look.entries),
     }
     if late:
         cause["missing"] = [str(leaf) for leaf in look.false_leaves()]

@@ -11,7 +11,8 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.errors import ConditionError
-from ctxqueue.models import checked_name
+from ctxqueue.models import GLOBAL_WORKFLOW, ContextScope, checked_name
+from ctxqueue.rules.placement import scope_of
 from ctxqueue.settings import MAX_CONDITION_DEPTH
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ class Stale(msgspec.Struct, frozen=True, tag="stale"):
         return f"{self.key} stale"
 
 
+class InWorkflow(msgspec.Struct, frozen=True, tag="in_workflow"):
+    """True while the condition is in another workflow."""
+
+    workflow_id: str
+    condition: Condition
+
+
 class AllOf(msgspec.Struct, frozen=True, tag="all_of"):
     """True while every part is."""
 
@@ -101,8 +109,18 @@ class AnyOf(msgspec.Struct, frozen=True, tag="any_of"):
 
 
 Leaf = Exists | Compared | AtLeast | Stale
-Condition = Exists | Compared | AtLeast | Stale | AllOf | AnyOf
-CONDITIONS: Final = (Exists, Compared, AtLeast, Stale, AllOf, AnyOf)
+Condition = Exists | Compared | AtLeast | Stale | InWorkflow | AllOf | AnyOf
+CONDITIONS: Final = (Exists, Compared, AtLeast, Stale, InWorkflow, AllOf, AnyOf)
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A leaf, and where it is looked for; '' is the workflow of whoever waits."""
+
+    workflow_id: str
+    leaf: Leaf
+
+    def __str__(self) -> str:
+        return f"{self.workflow_id}: {self.leaf}" if self.workflow_id not in ("", GLOBAL_WORKFLOW) else str(self.leaf)
 
 
 class Key:
@@ -179,6 +197,24 @@ def any_of(*keys_or_conditions: str | Condition) -> AnyOf:
     return AnyOf(_parts("any_of", keys_or_conditions))
 
 
+def in_workflow(workflow_id: str, condition: str | Condition) -> InWorkflow:
+    """Look for keys in another workflow, which must be there. Raises InvalidName, ConditionError.
+
+    What holds in two workflows is what each of them shows when it is looked at: they have no instant in common.
+    """
+    inner = as_condition(condition)
+    if any(isinstance(placed, InWorkflow) for placed in _branches(inner)):
+        raise ConditionError("in_workflow() is inside another one: name each workflow by itself")
+    return InWorkflow(checked_name(workflow_id, "workflow_id"), inner)
+
+
+def _branches(condition: Condition) -> Iterator[Condition]:
+    yield condition
+    parts = condition.parts if isinstance(condition, AllOf | AnyOf) else ()
+    for part in parts:
+        yield from _branches(part)
+
+
 def _parts(name: str, given: tuple[str | Condition, ...]) -> tuple[Condition, ...]:
     if not given:
         raise ConditionError(f"{name}() is empty: give it keys or conditions")
@@ -190,6 +226,8 @@ def _parts(name: str, given: tuple[str | Condition, ...]) -> tuple[Condition, ..
 
 
 def _depth(condition: Condition) -> int:
+    if isinstance(condition, InWorkflow):
+        return _depth(condition.condition)
     return 1 + max(map(_depth, condition.parts)) if isinstance(condition, AllOf | AnyOf) else 0
 
 
@@ -211,30 +249,40 @@ def _literal(name: str) -> str:
     return name
 
 
-def leaves_of(condition: Condition) -> Iterator[Leaf]:
+def leaves_of(condition: Condition, workflow_id: str = "") -> Iterator[Placed]:
     """Yield the leaves, in order; these are the ordinals that tell which are false."""
     if isinstance(condition, AllOf | AnyOf):
         for part in condition.parts:
-            yield from leaves_of(part)
+            yield from leaves_of(part, workflow_id)
+    elif isinstance(condition, InWorkflow):
+        yield from leaves_of(condition.condition, condition.workflow_id)
     else:
-        yield condition
+        yield _placed(condition, workflow_id)
+
+
+def _placed(leaf: Leaf, workflow_id: str) -> Placed:
+    name = leaf.prefix if isinstance(leaf, AtLeast) else leaf.key
+    return Placed(GLOBAL_WORKFLOW if scope_of(name) is ContextScope.GLOBAL else workflow_id, leaf)
 
 
 def keys_of(condition: Condition) -> Iterator[str]:
     """Yield the keys of the leaves, or their patterns, in order."""
-    for leaf in leaves_of(condition):
+    for placed in leaves_of(condition):
+        leaf = placed.leaf
         yield leaf.pattern if isinstance(leaf, AtLeast) else leaf.key
 
 
 def is_judged(condition: Condition) -> bool:
-    """Whether it takes more than to know which keys are there: such a one is looked at in Python."""
-    return any(not isinstance(leaf, Exists) for leaf in leaves_of(condition))
+    """Whether it takes more than to know which keys of one workflow are there: such a one is looked at in Python."""
+    return any(placed.workflow_id or not isinstance(placed.leaf, Exists) for placed in leaves_of(condition))
 
 
-def truth(condition: Condition, of_leaf: Callable[[Leaf], bool]) -> bool:
+def truth(condition: Condition, of_leaf: Callable[[Placed], bool], workflow_id: str = "") -> bool:
     """Whether the condition is true, given which leaves are."""
     if isinstance(condition, AllOf):
-        return all(truth(part, of_leaf) for part in condition.parts)
+        return all(truth(part, of_leaf, workflow_id) for part in condition.parts)
     if isinstance(condition, AnyOf):
-        return any(truth(part, of_leaf) for part in condition.parts)
-    return of_leaf(condition)
+        return any(truth(part, of_leaf, workflow_id) for part in condition.parts)
+    if isinstance(condition, InWorkflow):
+        return truth(condition.condition, of_leaf, condition.workflow_id)
+    return of_leaf(_placed(condition, workflow_id))

@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ctxqueue.errors import AccessDenied, ConditionError
-from ctxqueue.models import Agent, ContextScope
+from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, ContextScope
 from ctxqueue.rules.access import is_sensitive_name, reads_sensitive
 from ctxqueue.rules.conditions import AllOf, AnyOf, AtLeast, Exists, is_judged, keys_of, leaves_of
-from ctxqueue.rules.placement import scope_of
 from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_CONDITION_LEAVES
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 OF_PREFIX: Final = "\2"
 """Begins what stands for all addresses whose key begins in some way."""
 
+AFAR: Final = "\1"
+"""Begins, among the runs that wait for an address, one of another workflow."""
 JUDGED: Final = "j"
 
 Tree = list[Any]
@@ -39,18 +40,16 @@ Tree = list[Any]
 def resolve(condition: Condition, agent: Agent) -> Tree:
     """Return the tree of addresses for the agent.
 
-    Raises ConditionError over 1,000 keys or for a key of the global context, AccessDenied if the condition would tell
-    the agent of a key that it may not read.
+    Raises ConditionError over 1,000 keys, AccessDenied if the condition would tell the agent of a key that it may not
+    read.
     """
     leaves = list(leaves_of(condition))
     if len(leaves) > MAX_CONDITION_LEAVES:
         raise ConditionError(f"the condition has {len(leaves)} keys: at most {MAX_CONDITION_LEAVES} are allowed")
     for name in keys_of(condition):
-        if scope_of(name) is ContextScope.GLOBAL:
-            raise ConditionError(f"{name!r} is a key of the global context: a task waits for keys of its workflow")
         if is_sensitive_name(name) and not (agent.is_operator or reads_sensitive(agent, name)):
             raise AccessDenied(f"{agent.agent_id} may not wait for {name!r}: it may not read it")
-    return [JUDGED, *watched(condition, agent)] if is_judged(condition) else _resolve(condition, agent)
+    return [JUDGED, *watched(condition, agent).get("", ())] if is_judged(condition) else _resolve(condition, agent)
 
 
 def _resolve(condition: Condition, agent: Agent) -> Tree:
@@ -61,15 +60,36 @@ def _resolve(condition: Condition, agent: Agent) -> Tree:
     raise AssertionError(f"{condition} is judged")
 
 
-def watched(condition: Condition, agent: Agent) -> list[str]:
-    """Return what a judged condition is to be looked at again for, when it is written."""
-    found: dict[str, None] = {}
-    for leaf in leaves_of(condition):
-        if isinstance(leaf, AtLeast):
-            found[OF_PREFIX + leaf.prefix] = None
+def watched(condition: Condition, agent: Agent) -> dict[str, tuple[str, ...]]:
+    """Return what a judged condition is to be looked at again for when it is written, by workflow ('': its own)."""
+    found: dict[str, dict[str, None]] = {"": {}}
+    for placed in leaves_of(condition):
+        addresses = found.setdefault(placed.workflow_id, {})
+        if isinstance(placed.leaf, AtLeast):
+            addresses[OF_PREFIX + placed.leaf.prefix] = None
         else:
-            found.update(dict.fromkeys(address.encode() for address in inner_addresses(agent, leaf.key)))
-    return list(found)
+            addresses.update(dict.fromkeys(places_of(placed.workflow_id, agent, placed.leaf.key)))
+    return {workflow_id: tuple(addresses) for workflow_id, addresses in found.items()}
+
+
+def places_of(workflow_id: str, agent: Agent, key: str) -> dict[str, Address]:
+    """Return where a workflow may hold a key for the agent, innermost first, by the encoded address."""
+    in_global = [Address(ContextScope.GLOBAL, "", key)]
+    places = in_global if workflow_id == GLOBAL_WORKFLOW else inner_addresses(agent, key)
+    return {address.encode(): address for address in places}
+
+
+def watcher(workflow_id: str, run_id: str) -> str:
+    """Return the name that a run has in other workflows."""
+    return f"{AFAR}{workflow_id}{AFAR}{run_id}"
+
+
+def watching_run(name: str) -> tuple[str, str] | None:
+    """Return workflow and run of such a name; None: it is a run's own."""
+    if not name.startswith(AFAR):
+        return None
+    workflow_id, _, run_id = name[len(AFAR) :].partition(AFAR)
+    return workflow_id, run_id
 
 
 def addresses_of(tree: Tree) -> Iterator[str]:

@@ -40,6 +40,8 @@ class Workflow:
     """Rises with each commit that adds a dependency."""
     inbox: bytes = b""
     """Its `Inbox`, packed; empty: there was never an update in it."""
+    watched: bool = False
+    """Whether runs of other workflows wait for something here, or ever did."""
 
     def head(self, now_us: int) -> fx.Head:
         """Return what callers are told of it."""

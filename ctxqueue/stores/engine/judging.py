@@ -40,6 +40,41 @@ def rest(state: State, effect: fx.Rest) -> bool:
     return True
 
 
+def watch_afar(state: State, effect: fx.WatchAfar) -> bool:
+    """Register a run of another workflow on addresses of this one."""
+    held = state.hold(effect.workflow_id)
+    workflow = held.workflow
+    if workflow is None or workflow.removing:
+        return False
+    if not workflow.watched:
+        workflow.watched = True
+        state.save(workflow)
+    state.register(effect.workflow_id, effect.watcher, effect.addresses)
+    name = waiters.due_to_be_judged(effect.workflow_id, effect.watcher)
+    state.set_due({name: held.now_us + effect.again_us}, sooner=True)
+    return True
+
+
+def rest_afar(state: State, effect: fx.RestAfar) -> bool:
+    """Put off the judging of a run of another workflow, unless something was written since it was registered."""
+    held = state.hold(effect.workflow_id)
+    if held.workflow is not None and set(effect.addresses) - set(state.registered(effect.workflow_id, effect.watcher)):
+        return False
+    name = waiters.due_to_be_judged(effect.workflow_id, effect.watcher)
+    if held.workflow is None:
+        state.clear_due([name])
+    else:
+        state.set_due({name: held.now_us + effect.again_us})
+    return True
+
+
+def forget_afar(state: State, effect: fx.ForgetAfar) -> None:
+    """Remove a run of another workflow from the addresses of this one."""
+    if state.hold(effect.workflow_id).workflow is not None:
+        state.unregister(effect.workflow_id, [effect.watcher])
+    state.clear_due([waiters.due_to_be_judged(effect.workflow_id, effect.watcher)])
+
+
 def fire(state: State, effect: fx.Fire) -> fx.Fired:
     """Release a parked run."""
     held = state.hold(effect.workflow_id)

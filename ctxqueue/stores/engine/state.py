@@ -131,6 +131,18 @@ class State(Protocol):
         """Return (address, run) of the runs registered on some addresses, in order."""
         ...
 
+    def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
+        """Register a run of another workflow on addresses."""
+        ...
+
+    def registered(self, workflow_id: str, run: str) -> Collection[str]:
+        """Return the addresses that a run is registered on."""
+        ...
+
+    def unregister(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Remove runs from all addresses."""
+        ...
+
     def prefixes(self, workflow_id: str) -> Sequence[str]:
         """Return what runs are registered on that stands for all addresses whose key begins in some way."""
         ...

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import JUDGED, OF_PREFIX, addresses_of, holds, witness
+from ctxqueue.rules.dependencies import AFAR, JUDGED, OF_PREFIX, addresses_of, holds, witness
 from ctxqueue.stores.engine import released
 from ctxqueue.stores.engine.held import Due
 
@@ -44,6 +44,8 @@ class Considered:
     pending: tuple[str, ...] = ()
     judged: list[str] = field(default_factory=list)
     """Runs that are to be judged, registered nowhere until they are."""
+    afar: tuple[str, ...] = ()
+    """Those of other workflows."""
 
 
 def due_to_be_judged(workflow_id: str, run: str) -> Due:
@@ -53,7 +55,7 @@ def due_to_be_judged(workflow_id: str, run: str) -> Due:
 
 def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us: int) -> Considered:
     """Decide for the runs that wait for what a commit brings."""
-    if not workflow.parked or not decided.records:
+    if not (workflow.parked or workflow.watched) or not decided.records:
         return Considered()
     arrived = sorted([*decided.records, *_prefixes_of(state, workflow.workflow_id, decided.records)])
     registered = state.waiting(workflow.workflow_id, arrived, INLINE_WAITERS + 1)
@@ -86,6 +88,8 @@ def _consider(
     state: State, workflow: Workflow, runs: Sequence[str], known: dict[str, bool], now_us: int
 ) -> tuple[Considered, set[str]]:
     """Decide for runs, in their order, as far as the budget goes; return which have been looked at as well."""
+    afar = [run for run in dict.fromkeys(runs) if run.startswith(AFAR)]
+    runs = [run for run in runs if not run.startswith(AFAR)]
     parked = state.parked(workflow.workflow_id, set(runs))
     affordable: dict[str, Parked] = {}
     asked: set[str] = set()
@@ -103,7 +107,7 @@ def _consider(
     def present(address: str) -> bool:
         return known.get(address, address in found)
 
-    considered = Considered()
+    considered = Considered(judged=afar, afar=tuple(afar))
     for run, waiting in affordable.items():
         if waiting.condition[0] == JUDGED:
             considered.moves[run] = msgspec.structs.replace(waiting, witness=[])
@@ -112,7 +116,7 @@ def _consider(
             considered.fires[run] = waiting
         else:
             considered.moves[run] = msgspec.structs.replace(waiting, witness=witness(waiting.condition, present))
-    return considered, set(affordable)
+    return considered, {*affordable, *afar}
 
 
 def carry_out(
@@ -122,6 +126,8 @@ def carry_out(
     workflow_id = workflow.workflow_id
     if considered.moves:
         state.park(workflow_id, considered.moves)
+    if considered.afar:
+        state.unregister(workflow_id, considered.afar)
     if considered.judged:
         state.set_due({due_to_be_judged(workflow_id, run): now_us + lease_us for run in considered.judged})
     if considered.pending:

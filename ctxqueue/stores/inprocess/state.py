@@ -250,6 +250,27 @@ class MemoryState:
             pairs += [(address, run) for run in waiting.get(address, ())[: limit - len(pairs)]]
         return pairs
 
+    def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
+        """Register a run of another workflow on addresses."""
+        waiting = self._workflows[workflow_id].waiting
+        for address in addresses:
+            runs = waiting.setdefault(address, [])
+            if run not in runs:
+                insort(runs, run)
+
+    def registered(self, workflow_id: str, run: str) -> Collection[str]:
+        """Return the addresses that a run is registered on."""
+        return {address for address, runs in self._workflows[workflow_id].waiting.items() if run in runs}
+
+    def unregister(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Remove runs from all addresses."""
+        waiting = self._workflows[workflow_id].waiting
+        for run in runs:
+            for address in self.registered(workflow_id, run):
+                waiting[address].remove(run)
+                if not waiting[address]:
+                    del waiting[address]
+
     def prefixes(self, workflow_id: str) -> Sequence[str]:
         """Return what runs are registered on that stands for all addresses whose key begins in some way."""
         return [address for address in self._workflows[workflow_id].waiting if address.startswith(OF_PREFIX)]

@@ -40,7 +40,7 @@ class HopefulState(SqlState):
             raise GivenUp(overtaken=False)
         held = self._look(workflow_id, wanted).held
         if held.workflow is not None:
-            if held.workflow.parked:
+            if held.workflow.parked or held.workflow.watched:
                 raise GivenUp(overtaken=False)
             self._guards[workflow_id] = guard_of(held.workflow)
         return held

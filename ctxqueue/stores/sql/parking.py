@@ -21,6 +21,20 @@ class SqlParking(Transaction):
         rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
         return [(address, run) for address, run in rows]
 
+    def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
+        """Register a run of another workflow on addresses."""
+        rows = ({"workflow_id": workflow_id, "run_id": run, "address": address} for address in addresses)
+        self._put(self._statements.waiter, rows)
+
+    def registered(self, workflow_id: str, run: str) -> Collection[str]:
+        """Return the addresses that a run is registered on."""
+        rows = self._rows(writing.REGISTERED, workflow_id=workflow_id, of_run=run)
+        return {address for (address,) in rows}
+
+    def unregister(self, workflow_id: str, runs: Collection[str]) -> None:
+        """Remove runs from all addresses."""
+        self._change(writing.UNREGISTER, {"workflow_id": workflow_id, "runs": list(runs)})
+
     def prefixes(self, workflow_id: str) -> Sequence[str]:
         """Return what runs are registered on that stands for all addresses whose key begins in some way."""
         rows = self._rows(writing.PREFIXES, workflow_id=workflow_id)

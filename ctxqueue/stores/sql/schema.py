@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    false,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
@@ -65,6 +77,7 @@ workflows = Table(
     Column("removing", Boolean, nullable=False),
     Column("graph", BigInteger, nullable=False),
     Column("inbox", LargeBinary, nullable=False),
+    Column("watched", Boolean, nullable=False, server_default=false()),
 )
 
 entries = Table(

@@ -194,6 +194,7 @@ WAITING = (
     .order_by(waiters.c.address, waiters.c.run_id)
     .limit(bindparam("rows", type_=Integer))
 )
+REGISTERED = select(waiters.c.address).where(here(waiters), waiters.c.run_id == bindparam("of_run", type_=Name))
 PREFIXES = (
     select(waiters.c.address)
     .where(here(waiters), waiters.c.address >= OF_PREFIX, waiters.c.address < chr(ord(OF_PREFIX) + 1))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.effects import Rewatch, do
-from ctxqueue.errors import AccessDenied, CapacityError
+from ctxqueue.errors import AccessDenied, CapacityError, WorkflowNotFound
 from ctxqueue.flows import committing, judging
-from ctxqueue.rules.conditions import all_of, any_of, at_least, key, stale
+from ctxqueue.rules.conditions import all_of, any_of, at_least, in_workflow, key, stale
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import AGENT, Worker
 
@@ -164,6 +164,65 @@ class Judging(Contract):
     def test_nobody_waits_for_a_value_that_it_may_not_read(self, worker: Worker) -> None:
         with pytest.raises(AccessDenied, match="may not wait for 'api_key'"):
             worker.claim("r", needs=key("api_key") == "guess")
+
+    @pytest.mark.parametrize(
+        ("needs", "writes"),
+        [
+            (all_of("a", in_workflow("other", "b")), [(WORKFLOW, "a"), ("other", "b")]),
+            (all_of("a", in_workflow("other", "b")), [("other", "b"), (WORKFLOW, "a")]),
+            (in_workflow("other", all_of("a", key("b") > 0)), [("other", "b"), (WORKFLOW, "a"), ("other", "a")]),
+            (all_of("a", "global_rates"), [(WORKFLOW, "a"), (WORKFLOW, "global_rates")]),
+            (key("global_rates") > 0, [(WORKFLOW, "a"), (WORKFLOW, "global_rates")]),
+            (all_of(in_workflow("other", "a"), in_workflow("third", "a")), [("third", "a"), ("other", "a")]),
+            (in_workflow("other", at_least(2, "r_*")), [("other", "r_1"), (WORKFLOW, "r_2"), ("other", "r_2")]),
+        ],
+        ids=lambda given: ", ".join("/".join(pair) for pair in given) if isinstance(given, list) else str(given)[:8],
+    )
+    def test_what_is_in_other_workflows(
+        self, worker: Worker, manager: SharedContextManager, needs: Any, writes: list[tuple[str, str]]
+    ) -> None:
+        for name in ("other", "third"):
+            manager.workflow(name).open()
+        worker.claim_and_park("r", needs)
+        for name, written in writes:
+            assert worker.deliver() == []
+            manager.workflow(name, agent_id="other_1").put(written, 1)
+            worker.sweep()
+        assert worker.deliver() == [b"r/0.1"]
+        back = worker.claim("r", leg=1, needs=needs)
+        assert (back.word, back.missing) == ("run", ())
+        assert worker.finish(back) is True
+        until(lambda: worker.manager.cleanup_expired_contexts().scanned == 0, "nothing is due")
+
+    def test_a_workflow_that_is_not_there_is_named(self, worker: Worker) -> None:
+        with pytest.raises(WorkflowNotFound, match="nowhere"):
+            worker.claim("r", needs=in_workflow("nowhere", "a"))
+
+    def test_another_workflow_that_is_removed_is_waited_for_in_vain(
+        self, worker: Worker, manager: SharedContextManager
+    ) -> None:
+        other = manager.workflow("other")
+        other.open()
+        needs = all_of("a", in_workflow("other", "b"))
+        worker.claim_and_park("r", needs)
+        other.remove()
+        worker.sweep()
+        manager.workflow(WORKFLOW).put("a", 1)
+        assert worker.deliver() == []
+        assert worker.claim("r").word == "parked"
+        manager.workflow(WORKFLOW).close()
+        worker.sweep()
+        assert worker.deliver() == [b"r/0.1"]
+
+    def test_an_agent_waits_elsewhere_too_for_what_it_sees(self, worker: Worker, manager: SharedContextManager) -> None:
+        other = manager.workflow("other", agent_id="other_1")
+        other.open()
+        worker.claim_and_park("r", in_workflow("other", "a"))
+        other.put("a", 1, scope="private")
+        other.put("a", 1, sensitive=True)
+        assert worker.deliver() == []
+        other.put("a", 1)
+        assert worker.deliver() == [b"r/0.1"]
 
     def test_many_runs_that_are_judged_all_come_back_once(self, worker: Worker, wf: WorkflowHandle) -> None:
         for number in range(120):

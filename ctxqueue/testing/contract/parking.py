@@ -176,10 +176,6 @@ class Parking(Contract):
         with pytest.raises((ConditionError, InvalidName)):
             worker.claim("r", needs=needs)
 
-    def test_nobody_waits_for_the_global_context(self, worker: Worker) -> None:
-        with pytest.raises(ConditionError, match="global context"):
-            worker.claim_and_park("r", "global_rates")
-
     def test_parking_in_an_unknown_workflow(self, worker: Worker) -> None:
         answer = worker.claim("r", workflow_id="nowhere", needs="a")
         assert (answer.word, answer.missing) == ("run", ("a",))

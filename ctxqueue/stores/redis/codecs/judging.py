@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import effects as fx
 from ctxqueue.stores.redis import scripts
 from ctxqueue.stores.redis.keys import workflow_keys
-from ctxqueue.stores.redis.requests import Codec, Request, outgoing_of, truth
+from ctxqueue.stores.redis.requests import Codec, Request, nothing, outgoing_of, truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,28 @@ def _decode_fire(_effect: fx.Fire, replies: list[Any]) -> fx.Fired:
     return fx.Fired(bool(fired), outgoing_of(flat))
 
 
+def _encode_watch_afar(namespace: str, effect: fx.WatchAfar) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us, *effect.addresses)
+    return [Request(scripts.WATCH_AFAR, (keys.m, keys.w, keys.due), args)]
+
+
+def _encode_rest_afar(namespace: str, effect: fx.RestAfar) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us, *effect.addresses)
+    return [Request(scripts.REST_AFAR, (keys.m, keys.w, keys.due), args)]
+
+
+def _encode_forget_afar(namespace: str, effect: fx.ForgetAfar) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.FORGET_AFAR, (keys.w, keys.due), (effect.workflow_id, effect.watcher, *effect.addresses))]
+
+
 JUDGING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.Rewatch: Codec(_encode_rewatch, _decode_rewatch),
     fx.Rest: Codec(_encode_rest, truth),
+    fx.WatchAfar: Codec(_encode_watch_afar, truth),
+    fx.RestAfar: Codec(_encode_rest_afar, truth),
+    fx.ForgetAfar: Codec(_encode_forget_afar, nothing),
     fx.Fire: Codec(_encode_fire, _decode_fire),
 }

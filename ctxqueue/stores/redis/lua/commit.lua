@@ -332,7 +332,7 @@ if over() then
   changes = changes + #victims
 end
 
-local fires, moves, pending = {}, {}, {}
+local fires, moves, pending, afar = {}, {}, {}, {}
 if redis.call('ZCARD', w) > 0 then
   local looked_at, budget = 0, LEAF_BUDGET
   for i = 1, count do
@@ -358,7 +358,7 @@ if redis.call('ZCARD', w) > 0 then
       pending[#pending + 1] = address
     else
       looked_at = looked_at + #runs
-      budget = consider(runs, known, t, v, now, fires, moves, budget)
+      budget = consider(set_apart(address, runs, afar), known, t, v, now, fires, moves, budget)
       if budget < 0 then pending[#pending + 1] = address end
     end
   end
@@ -475,6 +475,7 @@ else
 end
 
 local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
+tell_afar(afar, w, due, ARGV[1], now, tonumber(ARGV[11]), judged)
 for _, address in ipairs(pending) do
   redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
 end

@@ -18,9 +18,11 @@ redis.call('HLEN', msg)
 redis.call('ZCARD', y)
 -- Nothing stands there any more: its waiters are registered where they should be.
 local runs = known[address] and waiting_on(w, address, limit) or {}
-local budget = consider(runs, known, t, v, now, fires, moves, LEAF_BUDGET)
+local afar = {}
+local budget = consider(set_apart(address, runs, afar), known, t, v, now, fires, moves, LEAF_BUDGET)
 
 local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
+tell_afar(afar, w, due, workflow, now, tonumber(ARGV[5]), judged)
 -- A registration whose run is gone fires nothing and would be met for ever.
 for _, run in ipairs(runs) do
   if not fires[run] and not moves[run] and redis.call('HEXISTS', t, 'c:' .. run) == 0 then

@@ -3,6 +3,7 @@
 --   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
 --                           msgpack {item id, deadline us, condition, witness, parked us, what judges it}; the
 --                           witness of a judged one is empty from when it is told until it is registered anew
+--   a run of another workflow is "\1<its workflow>\1<its run>" in w, and taken off the address that is written
 --                           "m:<run>" -> the message to send once the condition holds
 --                           "l:<run>" -> of a trigger: the one to send in its place when the time is up
 --                           "n:<run>" -> of a run that was released and is not claimed yet: see released.lua
@@ -85,6 +86,29 @@ end
 local function send(out, msg, item, message, from)
   redis.call('ZADD', out, from, item)
   redis.call('HSET', msg, item, message)
+end
+
+-- Takes runs of other workflows out of those that wait for an address, and notes them.
+local AFAR = '\1'
+local function set_apart(address, runs, afar)
+  local near = {}
+  for _, run in ipairs(runs) do
+    if string.sub(run, 1, 1) == AFAR then afar[#afar + 1] = { address, run } else near[#near + 1] = run end
+  end
+  return near
+end
+
+-- Makes them due to be judged, and adds them to those that are.
+local function tell_afar(afar, w, due, workflow, now, lease, judged)
+  local told = {}
+  for _, each in ipairs(afar) do
+    unregister(w, each[2], { each[1] })
+    if not told[each[2]] then
+      told[each[2]] = true
+      redis.call('ZADD', due, digits(now + lease), 'judge\0\0' .. workflow .. '\0\0' .. each[2])
+      judged[#judged + 1] = each[2]
+    end
+  end
 end
 
 -- Forgets a parked run.

@@ -1,4 +1,4 @@
-"""What became of triggers."""
+"""What became of triggers, and whether a workflow is watched from others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table and the column."""
+    op.add_column("ctxqueue_workflows", sa.Column("watched", sa.Boolean, nullable=False, server_default=sa.false()))
     op.create_table(
         "ctxqueue_triggers",
         sa.Column("namespace", sa.String(64), primary_key=True),
