@@ -21,6 +21,7 @@ from ctxqueue.handles import (
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
 from ctxqueue.triggers import AsyncTrigger, AsyncWhen, of_kept
+from ctxqueue.waiting import await_for
 
 if TYPE_CHECKING:
     import builtins
@@ -149,10 +150,11 @@ class AsyncWorkflowHandle(Handle):
     groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
     """
 
-    __slots__ = ("_run",)
+    __slots__ = ("_driver", "_run")
 
     def __init__(self, manager: AsyncSharedContextManager, workflow_id: str, agent: Agent) -> None:
         super().__init__(manager.terms, workflow_id, agent)
+        self._driver = manager.driver
         self._run = manager.driver.arun
 
     async def open(self, metadata: Mapping[str, Any] | None = None) -> WorkflowContext:
@@ -340,6 +342,10 @@ class AsyncWorkflowHandle(Handle):
     def when(self, condition: str | Condition) -> AsyncWhen:
         """Return what takes a signature to be sent once a condition holds; as `WorkflowHandle.when`."""
         return AsyncWhen(self._run, self, condition)
+
+    async def wait_for(self, condition: str | Condition, *, timeout: float = 30.0) -> AgentContext:  # noqa: ASYNC109
+        """Wait until a condition holds, and return the view of the workflow then; as `WorkflowHandle.wait_for`."""
+        return await await_for(self._driver, self, condition, timeout)
 
     async def triggers(self) -> builtins.list[AsyncTrigger]:
         """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""

@@ -23,6 +23,7 @@ from ctxqueue.handles import (
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_store
 from ctxqueue.triggers import Trigger, When, of_kept
+from ctxqueue.waiting import wait_for
 
 if TYPE_CHECKING:
     import builtins
@@ -146,10 +147,11 @@ class WorkflowHandle(Handle):
     groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
     """
 
-    __slots__ = ("_run",)
+    __slots__ = ("_driver", "_run")
 
     def __init__(self, manager: SharedContextManager, workflow_id: str, agent: Agent) -> None:
         super().__init__(manager.terms, workflow_id, agent)
+        self._driver = manager.driver
         self._run = manager.driver.run
 
     def open(self, metadata: Mapping[str, Any] | None = None) -> WorkflowContext:
@@ -340,6 +342,14 @@ class WorkflowHandle(Handle):
         ``wf.when(all_of("revenue", "rates")).then(calculate.s())``. Raises ConditionError.
         """
         return When(self._run, self, condition)
+
+    def wait_for(self, condition: str | Condition, *, timeout: float = 30.0) -> AgentContext:
+        """Block until a condition holds, and return the view of the workflow then; woken, not polled, but on SQL.
+
+        ``timeout`` is in seconds. A task holds its worker meanwhile: there, ``self.wait_for`` does not. Raises
+        DependencyTimeout with what is missing, ConditionError, AccessDenied, WorkflowNotFound, WorkflowClosed.
+        """
+        return wait_for(self._driver, self, condition, timeout)
 
     def triggers(self) -> builtins.list[Trigger]:
         """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""

@@ -4,7 +4,7 @@ An effect is an immutable value. One store effect is one atomic round trip. Inst
 microseconds, addresses are encoded (`Address.encode`), records are bytes (`records`).
 """
 
-from ctxqueue.effects.base import Batch, Effect, Flow, Outgoing, do
+from ctxqueue.effects.base import WAKE, Batch, Effect, Flow, Outgoing, do
 from ctxqueue.effects.commits import (
     Bounds,
     Commit,
@@ -92,6 +92,7 @@ from ctxqueue.effects.triggers import (
 )
 
 __all__ = [
+    "WAKE",
     "Arm",
     "Armed",
     "Batch",

@@ -33,6 +33,10 @@ class Batch(Effect[tuple[Any, ...]], frozen=True):
     effects: tuple[Effect[Any], ...]
 
 
+WAKE = "ctxqueue:wake:"
+"""Begins the app of an item that is no message: who waits by this name is woken."""
+
+
 class Outgoing(msgspec.Struct, frozen=True, array_like=True):
     """An outbox item in this process's hands: to be published, then settled."""
 

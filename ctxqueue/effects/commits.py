@@ -80,14 +80,14 @@ class Committed(msgspec.Struct, frozen=True):
     fired: int
     outgoing: tuple[Outgoing, ...]
     """Fired items of the committer's own app, leased to it."""
-    judged: tuple[str, ...]
-    """Runs that are to be judged, as something they wait for was written."""
     pending: tuple[str, ...]
     """Addresses with more waiters than one commit looks at: to be paged through with `FanOut`."""
     addresses: tuple[str, ...] = ()
     """Diverged under an operation id: what the first call wrote, as this one may have named other keys."""
     left: int = 0
     """After a drain's commit: updates that wait behind those it has settled."""
+    judged: tuple[str, ...] = ()
+    """Runs that are to be judged, as something they wait for was written."""
 
 
 class Conflict(msgspec.Struct, frozen=True):

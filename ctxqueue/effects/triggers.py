@@ -35,7 +35,8 @@ class Registered(msgspec.Struct, frozen=True):
 class Register(Effect[Registered], frozen=True):
     """Keep a message until its condition holds, or its time is up: register and check in one step.
 
-    It stands among the parked runs of its workflow, without an attempt, and is claimed as they are.
+    It stands among the parked runs of its workflow, without an attempt, and is claimed as they are. Without a record it
+    is nobody's trigger, but a caller that waits, and is woken in the place of a message.
     """
 
     workflow_id: str

@@ -9,8 +9,10 @@ from ctxqueue.stores.namespaces import checked_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from ctxqueue.effects import Effect
+    from ctxqueue.stores.waking import AsyncWake, Wake
 
 T = TypeVar("T")
 
@@ -49,6 +51,10 @@ class Store(Protocol):
         """Carry out one effect; raises StoreError."""
         ...
 
+    def listening(self, channel: str, /) -> AbstractContextManager[Wake]:
+        """Return a block in which one can wait to be woken by a name, from its beginning on; raises StoreError."""
+        ...
+
     def shard_of(self, workflow_id: str, /) -> int:
         """Return the shard that a workflow lives in."""
         ...
@@ -77,6 +83,10 @@ class AsyncStore(Protocol):
 
     async def perform(self, effect: Effect[T], /) -> T:
         """Carry out one effect; raises StoreError."""
+        ...
+
+    def listening(self, channel: str, /) -> AbstractAsyncContextManager[AsyncWake]:
+        """Return a block in which one can wait to be woken by a name, from its beginning on; raises StoreError."""
         ...
 
     def shard_of(self, workflow_id: str, /) -> int:

@@ -12,9 +12,11 @@ from ctxqueue.stores.base import open_async_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.base import AsyncStore
+    from ctxqueue.stores.waking import AsyncWake
 
 T = TypeVar("T")
 
@@ -34,11 +36,33 @@ class Awaited:
     def perform(self, effect: Effect[T]) -> T:
         return asyncio.run_coroutine_threadsafe(self._store.perform(effect), self._loop).result()
 
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[AwaitedWake]:
+        block = self._store.listening(channel)
+        wake = asyncio.run_coroutine_threadsafe(block.__aenter__(), self._loop).result()
+        try:
+            yield AwaitedWake(wake, self._loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(_left(block), self._loop).result()
+
     def shard_of(self, workflow_id: str) -> int:
         return self._store.shard_of(workflow_id)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._store.close(), self._loop).result()
+
+
+class AwaitedWake:
+    def __init__(self, wake: AsyncWake, loop: asyncio.AbstractEventLoop) -> None:
+        self._wake = wake
+        self._loop = loop
+
+    def wait(self, seconds: float) -> None:
+        asyncio.run_coroutine_threadsafe(self._wake.wait(seconds), self._loop).result()
+
+
+async def _left(block: AbstractAsyncContextManager[AsyncWake]) -> None:
+    await block.__aexit__(None, None, None)
 
 
 @contextmanager

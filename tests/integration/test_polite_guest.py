@@ -23,6 +23,7 @@ OURS = {
     "ctxqueue.context_update",
     "ctxqueue.dependency_callbacks",
     "ctxqueue.drain_inbox",
+    "ctxqueue.launch_canvas",
     "ctxqueue.update_with_result",
 }
 

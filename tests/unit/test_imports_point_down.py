@@ -15,7 +15,7 @@ FLOORS = (
     {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "views"},
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
-    {"handles", "context", "aio", "pending", "after_commit", "storages", "memories"},
+    {"handles", "context", "aio", "pending", "after_commit", "storages", "triggers", "waiting", "memories"},
     {"integration", "tasks", "inspector", "observability", "adapters", "testing"},
 )
 """Rooms of ctxqueue, from the ground up; those of one floor may import each other, except siblings."""

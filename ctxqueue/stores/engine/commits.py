@@ -95,7 +95,6 @@ def _earlier(effect: fx.Commit, held: Held, workflow: Workflow) -> fx.Committed 
         diverged=diverged,
         fired=0,
         outgoing=(),
-        judged=(),
         pending=(),
         addresses=first.addresses if diverged else (),
         left=inbox.of(workflow).queued if effect.settling is not None else 0,

@@ -131,6 +131,10 @@ class State(Protocol):
         """Return (address, run) of the runs registered on some addresses, in order."""
         ...
 
+    def wake(self, name: str) -> None:
+        """Wake who waits by a name, if the store can; where it cannot, they look by themselves."""
+        ...
+
     def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
         """Register a run of another workflow on addresses."""
         ...

@@ -27,7 +27,8 @@ def register(state: State, effect: fx.Register) -> fx.Registered:
     refused = _not_to_register(state, effect, workflow, watched)
     if refused is not None:
         return fx.Registered(refused)
-    state.save_trigger(effect.workflow_id, effect.trigger_id, Trigger("ARMED", effect.record))
+    if effect.record:
+        state.save_trigger(effect.workflow_id, effect.trigger_id, Trigger("ARMED", effect.record))
     deadline = now + effect.timeout_us if effect.timeout_us is not None else 0
     messages = effect.message, effect.late_message
     parked = Parked(effect.item_id, messages[0], deadline, effect.condition, watched, effect.judge, messages[1])
@@ -53,7 +54,7 @@ def _not_to_register(
         return "found"
     if workflow.closed_us:
         return "closed"
-    if state.count_triggers(effect.workflow_id) >= effect.most:
+    if effect.record and state.count_triggers(effect.workflow_id) >= effect.most:
         return "full"
     return "patterns" if waiters.too_many_prefixes(state, effect.workflow_id, watched) else None
 

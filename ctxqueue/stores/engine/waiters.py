@@ -163,11 +163,15 @@ def stop_waiting(state: State, workflow: Workflow, runs: Mapping[str, Parked]) -
 def fire(
     state: State, workflow: Workflow, runs: Mapping[str, Parked], now_us: int, lease_us: int, app: str = ""
 ) -> tuple[fx.Outgoing, ...]:
-    """Put the messages of parked runs in the outbox, and keep them until they are claimed.
+    """Put the messages of parked runs in the outbox, and keep them until they are claimed; wake callers that wait.
 
     The caller saves the workflow.
     """
     stop_waiting(state, workflow, runs)
+    callers = {run: parked for run, parked in runs.items() if parked.item_id.startswith(fx.WAKE)}
+    for parked in callers.values():
+        state.wake(parked.item_id.partition("\0")[0])
+    runs = {run: parked for run, parked in runs.items() if run not in callers}
     sent = {run: fx.Outgoing(parked.item_id, parked.message) for run, parked in runs.items()}
     released.keep(state, workflow.workflow_id, sent, now_us, lease_us)
     items = sent.values()

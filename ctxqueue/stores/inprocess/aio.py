@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from ctxqueue.effects import Effect
     from ctxqueue.stores.inprocess.store import InprocessStore
+    from ctxqueue.stores.waking import AsyncWake
 
 T = TypeVar("T")
 
@@ -25,6 +28,10 @@ class AsyncInprocessStore:
     async def perform(self, effect: Effect[T]) -> T:
         """Carry out one effect."""
         return self._store.perform(effect)
+
+    def listening(self, channel: str) -> AbstractAsyncContextManager[AsyncWake]:
+        """Return a block in which one can wait to be woken by a name."""
+        return self._store.alistening(channel)
 
     def shard_of(self, workflow_id: str) -> int:
         """Return the only shard."""

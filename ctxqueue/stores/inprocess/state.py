@@ -32,6 +32,7 @@ from ctxqueue.stores.engine.held import (
     Workflow,
 )
 from ctxqueue.stores.inprocess.contents import Contents
+from ctxqueue.stores.waking import Callings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -53,6 +54,7 @@ class MemoryState:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
+        self.callings = Callings()
         self._workflows: dict[str, Contents] = {}
         self._runs: dict[tuple[str, str], Run] = {}
         self._calls: dict[tuple[str, str], dict[str, Journaled]] = {}
@@ -249,6 +251,10 @@ class MemoryState:
         for address in sorted(addresses):
             pairs += [(address, run) for run in waiting.get(address, ())[: limit - len(pairs)]]
         return pairs
+
+    def wake(self, name: str) -> None:
+        """Wake who waits by a name."""
+        self.callings.call(name)
 
     def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
         """Register a run of another workflow on addresses."""

@@ -14,8 +14,10 @@ from ctxqueue.stores.inprocess.state import MemoryState, machine_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from ctxqueue.effects import Effect
+    from ctxqueue.stores.waking import AsyncWake, Wake
 
 T = TypeVar("T")
 
@@ -40,6 +42,14 @@ class InprocessStore:
             return cast("T", tuple(self.perform(each) for each in effect.effects))
         with self._lock:
             return cast("T", HANDLERS[type(effect)](self._state, effect))
+
+    def listening(self, channel: str) -> AbstractContextManager[Wake]:
+        """Return a block in which one can wait to be woken by a name."""
+        return self._state.callings.listening(channel)
+
+    def alistening(self, channel: str) -> AbstractAsyncContextManager[AsyncWake]:
+        """Return the same for event loops."""
+        return self._state.callings.alistening(channel)
 
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.redis import connection, replicas, scripts
+from ctxqueue.stores.redis import connection, replicas, scripts, waking
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
@@ -19,10 +20,11 @@ from ctxqueue.stores.redis.requests import Plain
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.requests import Sendable
+    from ctxqueue.stores.waking import AsyncWake
 
 T = TypeVar("T")
 
@@ -109,6 +111,18 @@ class AsyncRedisStore:
                 await self._check_server(client)
                 await _sent(client, [Plain(load) for load in scripts.LOADS])
         return await _sent(client, requests)
+
+    @asynccontextmanager
+    async def listening(self, channel: str) -> AsyncIterator[AsyncWake]:
+        """Wait inside the block to be woken by a name; raises StoreError."""
+        client = await self._client()
+        with translated(self.where):
+            async with self._for_calls(client) as own, waking.alistening(own, channel) as wake:
+                yield wake
+
+    @asynccontextmanager
+    async def _for_calls(self, client: Any) -> AsyncIterator[Any]:
+        yield client
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""

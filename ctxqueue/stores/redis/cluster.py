@@ -81,6 +81,9 @@ class RedisClusterStore(RedisStore):
             return cast("T", tuple(self.perform(each) for each in effect.effects))
         return super().perform(effect)
 
+    def _for_calls(self) -> Any:
+        return self._client_now()  # what is published at one node is heard at all
+
     def _replies(self, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]
         return self._run(routed(self._client_now(), commands, self.retries))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -16,7 +18,7 @@ from ctxqueue.stores.redis.cluster import client_options, contact_error, is_in_o
 from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import AsyncIterator, Generator, Sequence
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.routing import Step, Words
@@ -110,6 +112,16 @@ class AsyncRedisClusterStore(AsyncRedisStore):
         if is_in_order(effect):
             return cast("T", tuple([await self.perform(each) for each in effect.effects]))
         return await super().perform(effect)
+
+    @asynccontextmanager
+    async def _for_calls(self, client: _Client) -> AsyncIterator[Redis]:
+        """Connect to one node, whichever: what is published at one is heard at all."""
+        node = client.cluster.get_random_node()
+        address = cluster_address(self._url)
+        options = {**client_options(address.options), "ssl": address.tls}
+        options.pop("require_full_coverage")
+        async with Redis(host=node.host, port=int(node.port), **options) as own:
+            yield own
 
     async def _replies(self, client: _Client, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -10,17 +11,18 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.redis import connection, replicas, scripts
+from ctxqueue.stores.redis import connection, replicas, scripts, waking
 from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.requests import Plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.requests import Sendable
+    from ctxqueue.stores.waking import Wake
 
 T = TypeVar("T")
 
@@ -103,6 +105,17 @@ class RedisStore:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Wake]:
+        """Wait inside the block to be woken by a name; raises StoreError."""
+        if not self._verified:
+            self.verify()
+        with translated(self.where), waking.listening(self._for_calls(), channel) as wake:
+            yield wake
+
+    def _for_calls(self) -> Any:
+        return self._client
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""

@@ -17,13 +17,16 @@ from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
 from ctxqueue.stores.sql.store import committed, hoped, looked
 from ctxqueue.stores.sql.writing import Statements
+from ctxqueue.stores.waking import AsyncLooking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy import URL
 
     from ctxqueue.effects import Effect
+    from ctxqueue.stores.waking import AsyncWake
 
 T = TypeVar("T")
 
@@ -123,6 +126,10 @@ class AsyncSqlStore:
                     raise errors.our_error(error, self.where) from error
             await asyncio.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
+
+    def listening(self, _channel: str) -> AbstractAsyncContextManager[AsyncWake]:
+        """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
+        return contextlib.nullcontext(AsyncLooking())
 
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""

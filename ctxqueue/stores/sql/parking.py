@@ -21,6 +21,9 @@ class SqlParking(Transaction):
         rows = self._rows(writing.WAITING, workflow_id=workflow_id, addresses=list(addresses), rows=limit)
         return [(address, run) for address, run in rows]
 
+    def wake(self, name: str) -> None:
+        """Wake nobody: who waits looks by itself."""
+
     def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
         """Register a run of another workflow on addresses."""
         rows = ({"workflow_id": workflow_id, "run_id": run, "address": address} for address in addresses)

@@ -17,13 +17,16 @@ from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
 from ctxqueue.stores.sql.state import SqlState
 from ctxqueue.stores.sql.writing import Statements
+from ctxqueue.stores.waking import Looking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine
 
     from ctxqueue.effects import Effect
+    from ctxqueue.stores.waking import Wake
 
 T = TypeVar("T")
 
@@ -115,6 +118,10 @@ class SqlStore:
                     raise errors.our_error(error, self.where) from error
             time.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
+
+    def listening(self, _channel: str) -> AbstractContextManager[Wake]:
+        """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
+        return contextlib.nullcontext(Looking())
 
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""

@@ -19,7 +19,7 @@ PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions", "triggers"),
-    *("updates", "values", "workflows"),
+    *("updates", "values", "waking", "workflows"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -51,6 +51,7 @@ from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
+from ctxqueue.testing.contract.waking import Waking  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
 
 __all__ = ["StoreContract"]
@@ -76,6 +77,7 @@ class StoreContract(
     Parking,
     Judging,
     Triggers,
+    Waking,
     Released,
     Endings,
     Eviction,

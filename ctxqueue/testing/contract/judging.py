@@ -88,7 +88,7 @@ class Judging(Contract):
         assert worker.deliver() == [b"r/0.1"]
 
     def test_what_a_writer_that_died_did_not_look_at_is_looked_at_by_the_sweep(
-        self, url: str, monkeypatch: pytest.MonkeyPatch
+        self, url: str, wf: WorkflowHandle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def died(*_given: object) -> Flow[int]:
             yield from ()
@@ -96,6 +96,7 @@ class Judging(Contract):
 
         worker = Worker(url, lease=SHORT)
         try:
+            assert wf.workflow_id == WORKFLOW
             worker.claim_and_park("r", key("n") > 5)
             with monkeypatch.context() as dying:
                 dying.setattr(committing, "judge", died)

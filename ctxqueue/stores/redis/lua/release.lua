@@ -45,8 +45,7 @@ if kind == 'deadline' then
   end
   redis.call('ZREM', due, member)
   if not parked then return 'kept' end
-  send(out, msg, parked[1], message, digits(now))
-  keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
+  let_go(t, due, out, msg, workflow, run, parked[1], message, now, now, lease)
   stop_waiting(w, t, due, workflow, run, parked)
   return 'sent'
 end

@@ -83,6 +83,7 @@ end
 
 --@include released
 -- Puts a message in the outbox. An item id begins with the app: "<app>\0<workflow>\0<run>\0<leg>".
+local WAKE = 'ctxqueue:wake:'
 local function send(out, msg, item, message, from)
   redis.call('ZADD', out, from, item)
   redis.call('HSET', msg, item, message)
@@ -119,6 +120,17 @@ local function stop_waiting(w, t, due, workflow, run, parked)
   unregister(w, run, parked[4])
 end
 
+-- Sends the message of a run that is released, and keeps it until it is claimed; or wakes who waits by that name.
+local function let_go(t, due, out, msg, workflow, run, item, message, from, now, lease)
+  if string.sub(item, 1, #WAKE) == WAKE then
+    local channel = string.match(item, '^[^%z]*')
+    redis.call('PUBLISH', channel, '')
+  else
+    send(out, msg, item, message, digits(from))
+    keep_until_claimed(t, due, workflow, run, item, message, now, lease)
+  end
+end
+
 -- A released run has so many leases to come and read what it waited for.
 local GUARDED_LEASES = 10
 
@@ -136,8 +148,7 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
       outgoing[#outgoing + 1] = parked[1]
       outgoing[#outgoing + 1] = message
     end
-    send(out, msg, parked[1], message, digits(from))
-    keep_until_claimed(t, due, workflow, run, parked[1], message, now, lease)
+    let_go(t, due, out, msg, workflow, run, parked[1], message, from, now, lease)
     stop_waiting(w, t, due, workflow, run, parked)
     fired = fired + 1
   end

@@ -1,0 +1,111 @@
+"""How whoever waits is woken: by the store where it can, else it looks by itself, now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between two looks, at first and later."""
+
+
+class Wake(Protocol):
+    """Waits for one name to be called."""
+
+    def wait(self, seconds: float, /) -> None:
+        """Return when it was called, or may have been, or after so many seconds."""
+        ...
+
+
+class AsyncWake(Protocol):
+    """The same, awaited."""
+
+    async def wait(self, seconds: float, /) -> None:
+        """Return when it was called, or may have been, or after so many seconds."""
+        ...
+
+
+class Looking:
+    """For a database that calls nobody: each wait is short, and the next one longer."""
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PAUSE
+        self._never = threading.Event()
+
+    def _next(self, seconds: float) -> float:
+        pause, self._pause = self._pause, min(LONGEST_PAUSE, 1.5 * self._pause)
+        return min(pause, seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Return after a while."""
+        self._never.wait(self._next(seconds))
+
+
+class AsyncLooking(Looking):
+    """The same for event loops."""
+
+    async def wait(self, seconds: float) -> None:  # type: ignore[override]
+        """Return after a while."""
+        await asyncio.sleep(self._next(seconds))
+
+
+class Callings:
+    """Who waits in this process, and for which name."""
+
+    def __init__(self) -> None:
+        self._called: dict[str, Callable[[], object]] = {}
+
+    def call(self, name: str) -> None:
+        """Wake who waits for a name, if anybody does."""
+        called = self._called.get(name)
+        if called is not None:
+            called()
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[_Called]:
+        """Wait for a name inside the block."""
+        event = threading.Event()
+        self._called[name] = event.set
+        try:
+            yield _Called(event)
+        finally:
+            del self._called[name]
+
+    @asynccontextmanager
+    async def alistening(self, name: str) -> AsyncIterator[_AsyncCalled]:
+        """Wait for a name inside the block, in an event loop; it may be called by any thread."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        self._called[name] = lambda: loop.call_soon_threadsafe(event.set)
+        try:
+            yield _AsyncCalled(event)
+        finally:
+            del self._called[name]
+
+
+class _Called:
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def wait(self, seconds: float) -> None:
+        """Return when it was called or after so many seconds."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+
+class _AsyncCalled:
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it was called or after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        self._event.clear()

@@ -1,0 +1,85 @@
+"""``wait_for`` outside a task: woken by the store, blocking and awaited."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, cast
+
+from ctxqueue.clock import MICROSECONDS, microseconds
+from ctxqueue.errors import DependencyTimeout
+from ctxqueue.flows import judging, viewing, waiting
+from ctxqueue.rules.conditions import as_condition
+
+if TYPE_CHECKING:
+    from ctxqueue.drivers import AsyncDriver, Driver
+    from ctxqueue.handles import Handle
+    from ctxqueue.rules.conditions import Condition
+    from ctxqueue.stores.base import AsyncStore, Store
+    from ctxqueue.views import AgentContext
+
+
+class _Wait:
+    """One wait, and what is left of its time."""
+
+    def __init__(self, handle: Handle, condition: str | Condition, timeout: float) -> None:
+        self.terms = handle.terms
+        self.condition = as_condition(condition)
+        self.place = handle.workflow_id, handle.agent
+        self._ends = time.monotonic() + microseconds(timeout, "timeout") / MICROSECONDS
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return max(0.0, self._ends - time.monotonic())
+
+    def too_late(self, lacking: tuple[str, ...]) -> DependencyTimeout:
+        """Return the error for what has not come."""
+        workflow_id, agent = self.place
+        return DependencyTimeout(
+            f"{agent.agent_id} waited in vain for {', '.join(lacking)} in workflow {workflow_id!r}"
+        )
+
+
+def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout: float) -> AgentContext:
+    """See `WorkflowHandle.wait_for`."""
+    wait, channel = _Wait(handle, condition, timeout), waiting.channel()
+    run = driver.run
+    with cast("Store", driver.store).listening(channel) as wake:
+        while True:
+            left_us = int(wait.left * MICROSECONDS)
+            name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
+            try:
+                wake.wait(wait.left)
+            finally:
+                lacking = run(judging.lacking(*wait.place, wait.condition))
+                if lacking:
+                    run(waiting.leave(wait.terms, *wait.place, wait.condition, name))
+            if not lacking:
+                return run(viewing.view(wait.terms, *wait.place))
+            if not wait.left:
+                raise wait.too_late(lacking)
+
+
+async def await_for(
+    driver: AsyncDriver,
+    handle: Handle,
+    condition: str | Condition,
+    timeout: float,  # noqa: ASYNC109 - as the blocking one has it
+) -> AgentContext:
+    """See `AsyncWorkflowHandle.wait_for`."""
+    wait, channel = _Wait(handle, condition, timeout), waiting.channel()
+    run = driver.arun
+    async with cast("AsyncStore", driver.store).listening(channel) as wake:
+        while True:
+            left_us = int(wait.left * MICROSECONDS)
+            name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
+            try:
+                await wake.wait(wait.left)
+            finally:
+                lacking = await run(judging.lacking(*wait.place, wait.condition))
+                if lacking:
+                    await run(waiting.leave(wait.terms, *wait.place, wait.condition, name))
+            if not lacking:
+                return await run(viewing.view(wait.terms, *wait.place))
+            if not wait.left:
+                raise wait.too_late(lacking)
