@@ -31,6 +31,8 @@ class Ticket(msgspec.Struct, frozen=True):
     """Of this position in the outbox."""
     task_id: str = ""
     """By which Celery, and who cancels, knows the run."""
+    after_epoch: int = 0
+    """Of the attempt that retried, if this message is its retry."""
 
 
 def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
@@ -55,6 +57,7 @@ def claim(
             lease_us=terms.lease_us,
             horizon_us=terms.bounds.horizon_us,
             claim_id=os.urandom(8),
+            after_epoch=ticket.after_epoch,
         ),
     )
     return claimed, _names(condition, claimed.unmet)
@@ -143,6 +146,11 @@ def finish(terms: Terms, attempt: Attempt, state: Literal["done", "failed", "ret
     """End the attempt; False if another one had taken over."""
     effect = Finish(attempt.home, attempt.run_id, attempt.epoch, state, outcome, terms.bounds.horizon_us)
     return (yield from do(effect))
+
+
+def end(terms: Terms, workflow_id: str, run_id: str, position: Position, outcome: bytes) -> Flow[bool]:
+    """Let a run have failed whose attempt at a position was ended from outside; False if none runs there."""
+    return (yield from do(Finish(workflow_id, run_id, 0, "failed", outcome, terms.bounds.horizon_us, position)))
 
 
 def missing(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
