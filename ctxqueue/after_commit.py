@@ -80,6 +80,12 @@ class AfterCommit:
         writing.checked(handle.terms, handle.agent, key, Put(value, **options))
         self._defer(partial(handle.put, key, value, **options, operation_id=operation_id))
 
+    def create(self, key: str, value: Any, *, operation_id: str | None = None, **options: Any) -> None:
+        """Do `WorkflowHandle.create` after the commit, which raises EntryExists; ``options`` are those of `put`."""
+        handle = self._handle
+        writing.checked(handle.terms, handle.agent, key, Put(value, **options))
+        self._defer(partial(handle.create, key, value, **options, operation_id=operation_id))
+
     def update(
         self, updates: Mapping[str, Any], *, merge_strategy: str = "smart_merge", operation_id: str | None = None
     ) -> None:

@@ -16,7 +16,7 @@ from ctxqueue.flows.staging import Step
 from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
 from ctxqueue.flows.transactions import current as open_transactions
-from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow
+from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, staged_eagerly
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
@@ -335,11 +335,13 @@ class TransactionBlock:
         """Return what commits it, if that is now; in a task it is the task's end."""
         if self._token is not None:
             open_transactions.reset(self._token)
-        attempt = current_attempt.get()
+        attempt, staged = current_attempt.get(), staged_eagerly.get()
+        if attempt is not None and staged is None:
+            staged = attempt.staged
         if error is not None:
             self._transaction.drop()
-        if attempt is not None:
-            attempt.staged.append(self._transaction)
+        if staged is not None:
+            staged.append(self._transaction)
             return None
         return self._transaction.commit()
 

@@ -76,6 +76,9 @@ class Attempt:
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("ctxqueue_attempt", default=None)
 
+staged_eagerly: ContextVar[list[Any] | None] = ContextVar("ctxqueue_staged_eagerly", default=None)
+"""As `Attempt.staged`, of a task that runs eagerly: it is no attempt, but its transactions too go out at its end."""
+
 
 class Call(msgspec.Struct, frozen=True):
     """The identity of one call. ``owner`` names its journal, ``call_id`` its place there."""

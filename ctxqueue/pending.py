@@ -36,7 +36,7 @@ class Pending:
         return f"<{type(self).__name__} {self.id}>"
 
     def _wait(self, timeout: float) -> Flow[CommitResult]:
-        if timeout:
+        if timeout != 0:
             microseconds(timeout, "timeout")
         result = yield from inbox.wait(self._ref, timeout)
         return replace(result, replayed=self._known)

@@ -46,7 +46,9 @@ class Progress:
     def _show(self, step: Step, state: str) -> None:
         many = self._kinds[step.label] > FEW
         if state == "WAITING" and not many:
-            self._line(step.label, f"waits for {_some(_answer(step)['needs'])}; no worker is held")
+            told = step.result.result  # read after its state, which may be another one by now
+            needs = told.get("needs") if isinstance(told, dict) else None
+            self._line(step.label, f"waits for {_some(needs or step.needs)}; no worker is held")
         elif state == "SUCCESS":
             self._ended[step.label] += 1
             done, total = self._ended[step.label], self._kinds[step.label]

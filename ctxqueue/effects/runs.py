@@ -60,6 +60,8 @@ class Claim(Effect[Claimed], frozen=True):
     horizon_us: int
     claim_id: bytes
     """Random: a claim that is tried again after a lost reply is the same claim."""
+    after_epoch: int = 0
+    """The attempt that published this message, as its retry: stale, if another had taken over. 0: unknown, or none."""
 
 
 class Bind(Effect[bool], frozen=True):
@@ -188,3 +190,5 @@ class Finish(Effect[bool], frozen=True):
     state: Literal["done", "failed", "retried"]
     outcome: bytes
     horizon_us: int
+    position: Position | None = None
+    """With epoch 0: of whichever attempt runs there. Who ends an attempt from outside knows no epoch."""

@@ -9,7 +9,7 @@ import msgspec
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Mark, Position, do
-from ctxqueue.errors import AttemptSuperseded
+from ctxqueue.errors import AttemptSuperseded, WorkflowNotFound
 from ctxqueue.flows import judging
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
@@ -34,6 +34,8 @@ class Ticket(msgspec.Struct, frozen=True):
     """Of this position in the outbox."""
     task_id: str = ""
     """By which Celery, and who cancels, knows the run."""
+    after_epoch: int = 0
+    """Of the attempt that retried, if this message is its retry."""
 
 
 def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
@@ -41,10 +43,16 @@ def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
     return f"{app}\0{workflow_id}\0{run_id}\0{position.retries}.{position.leg}"
 
 
-def claim(
-    terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes
-) -> Flow[tuple[Claimed, tuple[str, ...]]]:
-    """Begin an attempt. Return the store's answer and what is missing."""
+class Begun(NamedTuple):
+    """The store's answer to a claim, and what is missing of what the task needs, or why that cannot be said."""
+
+    claimed: Claimed
+    missing: tuple[str, ...] = ()
+    error: WorkflowNotFound | None = None
+
+
+def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes) -> Flow[Begun]:
+    """Begin an attempt."""
     judged = condition is not None and is_judged(condition)
     tree = resolve(condition, agent) if condition else None
     claimed = yield from _claimed(
@@ -60,13 +68,17 @@ def claim(
             lease_us=terms.lease_us,
             horizon_us=terms.bounds.horizon_us,
             claim_id=os.urandom(8),
+            after_epoch=ticket.after_epoch,
         ),
     )
     if condition is not None and judged and ticket.position.leg:
         yield from judging.forget_afar(judging.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
     if condition is not None and judged and claimed.answer == "run":
-        return claimed, (yield from judging.lacking(ticket.workflow_id, agent, condition))
-    return claimed, _names(condition, claimed.unmet)
+        try:
+            return Begun(claimed, (yield from judging.lacking(ticket.workflow_id, agent, condition)))
+        except WorkflowNotFound as error:  # this one, or another that it needs something of
+            return Begun(claimed, error=error)
+    return Begun(claimed, _names(condition, claimed.unmet))
 
 
 def _claimed(terms: Terms, ticket: Ticket, claim: Claim) -> Flow[Claimed]:
@@ -182,6 +194,11 @@ def finish(terms: Terms, attempt: Attempt, state: Literal["done", "failed", "ret
     """End the attempt; False if another one had taken over."""
     effect = Finish(attempt.home, attempt.run_id, attempt.epoch, state, outcome, terms.bounds.horizon_us)
     return (yield from do(effect))
+
+
+def end(terms: Terms, workflow_id: str, run_id: str, position: Position, outcome: bytes) -> Flow[bool]:
+    """Let a run have failed whose attempt at a position was ended from outside; False if none runs there."""
+    return (yield from do(Finish(workflow_id, run_id, 0, "failed", outcome, terms.bounds.horizon_us, position)))
 
 
 def missing(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:

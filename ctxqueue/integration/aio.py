@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -40,6 +41,10 @@ class AsyncContextQueue(AsyncSharedContextManager):
     def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:
         """Return the hold of an agent that is known already."""
         return AsyncWorkflowHandle(self, workflow_id, agent)
+
+    async def cancel(self, task_id: str) -> bool:
+        """Call off a task of an agent; see `ContextQueue.cancel`. Celery's part of it goes to a thread."""
+        return await asyncio.to_thread(self._queue.cancel, task_id)
 
     @overload
     async def enqueue_update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
 from celery.exceptions import TaskRevokedError
 from celery.signals import task_revoked
 from celery.states import READY_STATES, REVOKED
@@ -36,7 +37,8 @@ def cancel(queue: ContextQueue, task_id: str) -> bool:
             manager.driver.run(attempts.uncancel(manager.terms, task_id))
             return False
     # Its worker says the same, once it learns of it; until then this is what a caller sees.
-    backend.store_result(task_id, TaskRevokedError(REASON), REVOKED)
+    if not isinstance(backend, RPCBackend):  # there only a worker, which has the task's message, knows whom to tell
+        backend.store_result(task_id, TaskRevokedError(REASON), REVOKED)
     return True
 
 

@@ -47,6 +47,8 @@ class TaskSetup(msgspec.Struct, frozen=True, kw_only=True):
     """Of one that can be parked."""
     acks_late: bool = True
     reject_on_worker_lost: bool = True
+    is_claimed: bool = False
+    retry_on_worker_lost: bool = False
 
 
 class ServerSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +107,7 @@ def servers_keep_what_they_are_given(setup: Setup) -> Iterator[Finding]:
     for server in setup.servers:
         about = f"{server.role} at {server.where}"
         if server.error:
-            yield Finding("error", about, server.error, "start it, or mend the URL")
+            yield Finding("error", about, server.error, "start it, mend the URL, or let its user run INFO")
             continue
         if server.policy != "noeviction":
             yield Finding(
@@ -319,7 +321,7 @@ def results_are_in_redis(setup: Setup) -> Iterator[Finding]:
 
 
 def a_lost_process_loses_no_task(setup: Setup) -> Iterator[Finding]:
-    """Look at when messages are acknowledged."""
+    """Look at when messages are acknowledged, and what becomes of those of a killed process."""
     late = setup.conf.get("task_acks_late")
     if not late or not setup.conf.get("task_reject_on_worker_lost"):
         yield Finding(
@@ -336,6 +338,9 @@ def a_lost_process_loses_no_task(setup: Setup) -> Iterator[Finding]:
                 "it was declared without acks_late or reject_on_worker_lost: a killed process loses it",
                 "leave both as ctx.task sets them",
             )
+        if task.is_claimed and task.retry_on_worker_lost:
+            risk = "a killed process makes a retry of its run, and a retry writes again what had been written"
+            yield Finding("error", f"retry_on_worker_lost of {task.name}", risk, "retry_on_worker_lost = False")
 
 
 def a_sentinel_is_told_its_master(setup: Setup) -> Iterator[Finding]:

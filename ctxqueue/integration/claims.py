@@ -22,7 +22,7 @@ from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import OPERATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ctxqueue.integration.install import ContextQueue
 
@@ -32,7 +32,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 def claimed(task: F) -> F:
     """Let a plain Celery task be carried out once for each message, however often that is delivered.
 
-    Under ``@app.task`` or ``@shared_task``, bound or not, or over it::
+    Under ``@app.task`` or ``@shared_task``, bound or not, also with decorators in between that use ``functools.wraps``;
+    or over it::
 
         @shared_task
         @ctxqueue.claimed
@@ -63,6 +64,7 @@ def claimed(task: F) -> F:
         finally:
             running.request_stack.pop()
 
+    carried_out.ctxqueue_claimed = True  # type: ignore[attr-defined]  # as on ContextTask; functools.wraps hands it on
     carried_out.__signature__ = signature(task)  # type: ignore[attr-defined]  # Celery looks at this, not at what is wrapped
     return cast("F", carried_out)
 
@@ -72,7 +74,7 @@ def _delivered(running: Any, body: Callable[..., Any]) -> tuple[ContextQueue | N
     if running is None or isinstance(running, ContextTask):
         return None, None
     bodies = (running.run, getattr(running, "_orig_run", None))  # the latter under autoretry_for
-    if not any(getattr(each, "__func__", each) is body for each in bodies):
+    if not any(body in _layers(each) for each in bodies):
         return None, None
     request = next((each for each in reversed(running.request_stack.stack) if not each.called_directly), None)
     if request is None or request.is_eager:
@@ -81,6 +83,14 @@ def _delivered(running: Any, body: Callable[..., Any]) -> tuple[ContextQueue | N
     if attempt is not None and attempt.run_id == carried_by(request).run_id:
         return None, None  # a body that calls its own task
     return installed(running.app), request
+
+
+def _layers(body: Any) -> Iterator[Any]:
+    """Yield a function and those that decorators, or Celery for ``pydantic=True``, have wrapped."""
+    while body is not None:
+        body = getattr(body, "__func__", body)
+        yield body
+        body = getattr(body, "__wrapped__", None)
 
 
 def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
@@ -93,10 +103,12 @@ def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
         )
     position = Position(task.request.retries or 0, carried.leg)
     item = attempts.item_id(terms.app, carried.workflow_id, carried.run_id, position)
-    ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(task.request.id))
+    task_id = str(task.request.id)
+    ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch)
     delivery = Delivery(queue, task)
     with delivery.given_back_without_a_store():
-        answer, _ = manager.driver.run(attempts.claim(terms, ticket, OPERATOR, None, stored(task, carried.leg)))
+        begun = manager.driver.run(attempts.claim(terms, ticket, OPERATOR, None, stored(task, carried.leg)))
+    answer = begun.claimed
     if answer.answer != "run":
         return delivery.not_ours(answer, carried)
     attempt = Attempt(carried.run_id, position.retries, carried.workflow_id, answer.epoch)

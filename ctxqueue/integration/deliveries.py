@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import Ignore, Reject, Retry
 
 from ctxqueue import codec
-from ctxqueue.errors import AttemptSuperseded, NotSerializable, StoreUnavailable
+from ctxqueue.effects import Position
+from ctxqueue.errors import AttemptSuperseded, CtxqueueError, NotSerializable, StoreUnavailable
 from ctxqueue.flows import attempts
 from ctxqueue.integration import cancelling
 from ctxqueue.integration.chords import body_is_being_sent
@@ -67,8 +68,10 @@ class Delivery:
         except Parked:
             raise Ignore from None
         except Retry:
-            # Its successor is out, and may have taken over already.
-            if not self._end(attempt, "retried", b"") and self.refused(attempt):
+            if not self._end(attempt, "retried", b""):
+                # Its successor has taken over already, or another attempt had before: what they come to must not be
+                # followed by RETRY.
+                self.refused(attempt)
                 raise Ignore from None
             raise
         except AttemptSuperseded as error:
@@ -121,6 +124,21 @@ class Delivery:
             raise Reject(error, requeue=True) from error
 
 
+def ended_from_outside(queue: ContextQueue, task: Task[..., Any], carried: Carried, retries: int, error: Any) -> None:
+    """Record the end of a run whose process was ended, as by a hard time limit: no other attempt is to make up for it.
+
+    Called where messages are received. A store that is away leaves the run to its lease.
+    """
+    outcome = _kept(task.backend.prepare_exception(error, serializer="json"))
+    flow = attempts.end(
+        queue.manager.terms, carried.workflow_id, carried.run_id, Position(retries, carried.leg), outcome
+    )
+    try:
+        queue.manager.driver.run(flow)
+    except CtxqueueError as problem:
+        logger.warning("the end of run %s of %s is not recorded: %s", carried.run_id, task.name, problem)
+
+
 def _kept(outcome: Any) -> bytes:
     """Return a result or an error to repeat on a redelivery; nothing if it is too large or of a foreign type.
 
@@ -129,5 +147,8 @@ def _kept(outcome: Any) -> bytes:
     try:
         packed = codec.pack(outcome)
     except NotSerializable:
+        return b""
+    except Exception:  # a to_dict() of the user's may raise anything; Celery may know another way to keep it
+        logger.exception("a result could not be packed: a message that comes again runs the body again")
         return b""
     return packed if len(packed) <= MAX_SAVED_RESULT else b""

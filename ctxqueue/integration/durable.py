@@ -17,6 +17,8 @@ from ctxqueue.integration.headers import LEG, RUN, WORKFLOW
 from ctxqueue.integration.messages import as_published
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from ctxqueue.integration.install import ContextQueue
 
 logger = logging.getLogger(__name__)
@@ -55,10 +57,11 @@ class Promising:
         terms = self._queue.manager.terms
         run, workflow = headers.get(RUN) or headers["id"], headers.get(WORKFLOW) or ""
         position = Position(headers.get("retries") or 0, headers.get(LEG) or 0)
-        delay = self._seconds_until(headers.get("eta"))
-        keep = terms.settings.horizon + (delay or 0.0)
-        if headers.get("expires") is not None:
-            keep = min(keep, self._seconds_until(headers["expires"]))
+        app, eta, expires = self._queue.app, headers.get("eta"), headers.get("expires")
+        delay = 0.0 if eta is None else seconds_until(app, eta)
+        keep = terms.settings.horizon + delay
+        if expires is not None:
+            keep = min(keep, seconds_until(app, expires))
         promise = Promise(
             workflow,
             run,
@@ -70,9 +73,8 @@ class Promising:
         # Not by the driver: whoever publishes in an event loop blocks it anyway.
         self._queue.manager.store.perform(promise)
 
-    def _seconds_until(self, moment: Any) -> float:
-        if moment is None:
-            return 0.0
-        app = self._queue.app
-        at = maybe_make_aware(datetime.fromisoformat(moment) if isinstance(moment, str) else moment, app.timezone)
-        return max(0.0, (at - app.now()).total_seconds())
+
+def seconds_until(app: Celery, moment: datetime | str) -> float:
+    """Return how far off an instant is, as a message's headers have it; 0 if it has passed."""
+    at = maybe_make_aware(datetime.fromisoformat(moment) if isinstance(moment, str) else moment, app.timezone)
+    return max(0.0, (at - app.now()).total_seconds())

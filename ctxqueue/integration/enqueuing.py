@@ -68,6 +68,10 @@ def prepared(
     options: dict[str, Any],
 ) -> Prepared:
     """Check all that can be checked without I/O; raises InvalidInput."""
+    if mistaken := options.keys() & {"args", "kwargs"}:
+        raise InvalidInput(
+            f"{', '.join(sorted(mistaken))}: the message's arguments are ctxqueue's, and name the update"
+        )
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
     ref = inbox.checked(terms, workflow_id, agent_id, updates, merge_strategy, operation)
     payload = stored.packed(workflow_id, updates, merge_strategy)
@@ -105,14 +109,21 @@ def _made_absolute(app: Celery, options: dict[str, Any]) -> int:
     """Let times count from now on, also for a message that is sent again; return how long it is worth sending, or 0."""
     countdown, expires = options.pop("countdown", None), options.get("expires")
     if countdown is not None:
-        options["eta"] = app.now() + timedelta(seconds=countdown)
+        options["eta"] = app.now() + _seconds(countdown, "countdown")
     if expires is None:
         return 0
     if not isinstance(expires, datetime):
-        expires = app.now() + timedelta(seconds=float(expires))
+        expires = app.now() + _seconds(expires, "expires")
     options["expires"] = expires
     left = maybe_make_aware(expires) - app.now()
     return max(1, int(left.total_seconds() * 1_000_000))
+
+
+def _seconds(given: Any, name: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(given))
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"{name} is {given!r:.60}: give seconds as a number, for expires also a datetime") from None
 
 
 def enqueue(queue: ContextQueue, update: Prepared) -> AsyncResult[dict[str, Any]] | PendingUpdate:

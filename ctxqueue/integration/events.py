@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import celeryd_after_setup
+from kombu.exceptions import OperationalError
 
 if TYPE_CHECKING:
     from celery import Task
+
+logger = logging.getLogger(__name__)
 
 WAITING = "WAITING"
 
@@ -45,5 +49,10 @@ def revoked(task: Task[..., Any]) -> None:
 
 
 def _send(task: Task[..., Any], kind: str, **fields: Any) -> None:
-    if _worker_sends_events or task.app.conf.worker_send_task_events:
+    if not (_worker_sends_events or task.app.conf.worker_send_task_events):
+        return
+    try:
         task.send_event(kind, **fields)
+    except (OperationalError, OSError) as error:
+        # Monitors miss one; the task goes on, though the broker is away for a moment.
+        logger.warning("task %s [%s]: %s could not be sent: %s", task.name, task.request.id, kind, error)

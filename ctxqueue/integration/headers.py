@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from celery import current_task
 from celery.signals import before_task_publish
 
-from ctxqueue.identity import current_workflow, derived_run_id, new_run_id
+from ctxqueue.identity import current_attempt, current_workflow, derived_run_id, new_run_id
 
 if TYPE_CHECKING:
+    from celery import Celery
     from celery.app.task import Context
 
 WORKFLOW = "ctxqueue_workflow"
@@ -25,15 +27,22 @@ CAUSE = "ctxqueue_cause"
 """Of what a trigger sent: which one, and what it had waited for."""
 DEPTH = "ctxqueue_depth"
 """How many triggers in a row have led to it."""
+AFTER = "ctxqueue_after"
+"""Of a retry: its number, and the attempt that published it. Without it one that had been taken over could go on."""
 SHOWN = "ctxqueue_shown"
 """The publisher chose what is shown of the arguments. Without it the text may be Celery's own, which is all of them."""
 
 HIDDEN_ARGS, HIDDEN_KWARGS = "(...)", "{...}"
 
+CONTENT_TYPE = "ctxqueue_content_type"
+"""Not of a message: what a worker says to its process of the message's serialiser, which Celery keeps to itself."""
+
 OUR_TASKS = "ctxqueue."
 
 causing: ContextVar[dict[str, Any] | None] = ContextVar("ctxqueue_causing", default=None)
 """CAUSE and DEPTH of what is being published by a trigger."""
+_apps: WeakSet[Celery] = WeakSet()
+"""Those that ctxqueue is installed in."""
 
 
 class Carried(NamedTuple):
@@ -44,6 +53,8 @@ class Carried(NamedTuple):
     namespace: str
     run_id: str
     leg: int
+    after_epoch: int
+    """Of the attempt whose retry it is; 0 if it is none."""
 
 
 def carried_by(request: Context) -> Carried:
@@ -53,7 +64,14 @@ def carried_by(request: Context) -> Carried:
         request.get(NAMESPACE) or "",
         request.get(RUN) or str(request.id),
         request.get(LEG) or 0,
+        _after(request),
     )
+
+
+def _after(request: Context) -> int:
+    # A retry's own header: of one that Celery publishes by itself it may be what an earlier retry has left there.
+    number, _, epoch = str(request.get(AFTER) or "").partition(".")
+    return int(epoch) if number and number == str(request.retries or 0) else 0
 
 
 def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: object) -> None:
@@ -73,10 +91,25 @@ def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: ob
         caused = {CAUSE: request.get(CAUSE), DEPTH: request.get(DEPTH)}
     for name, value in (caused or {}).items():
         headers.setdefault(name, value)
-    if WORKFLOW in headers or sender.startswith(OUR_TASKS):
-        parent = _parent(request, headers["id"]) if request is not None else None
+    task_id, retries, attempt = headers.get("id"), headers.get("retries") or 0, current_attempt.get()
+    if attempt is not None and retries > attempt.retries and (headers.get(RUN) or task_id) == attempt.run_id:
+        headers[AFTER] = f"{retries}.{attempt.epoch}"
+    elif task_id is not None and (WORKFLOW in headers or sender.startswith(OUR_TASKS) or is_claimed(sender)):
+        parent = _parent(request, task_id) if request is not None else None
         # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.
-        headers.setdefault(RUN, derived_run_id(parent, headers["id"]) if parent else new_run_id())
+        headers.setdefault(RUN, derived_run_id(parent, task_id) if parent else new_run_id())
+
+
+def is_claimed(name: str) -> bool:
+    """Whether each message of a task is a run: an agent's, or a plain one under ``@ctxqueue.claimed``.
+
+    Without a run of its own a message would be known by its task id, and a second one of that id by the first's result.
+    """
+    for app in _apps:
+        task = app.tasks.get(name) if app.finalized else None  # type: ignore[attr-defined]  # celery-types leaves it out
+        if task is not None and any(getattr(each, "ctxqueue_claimed", False) for each in (task, task.run)):
+            return True
+    return False
 
 
 def _parent(request: Context, task_id: str) -> str | None:
@@ -91,6 +124,7 @@ def _parent(request: Context, task_id: str) -> str | None:
     return run
 
 
-def connect_signal() -> None:
+def connect_signal(app: Celery) -> None:
     """Start carrying; calling it again changes nothing."""
+    _apps.add(app)
     before_task_publish.connect(carry, weak=False, dispatch_uid="ctxqueue.carry")

@@ -11,11 +11,13 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 
 import msgspec
+from celery import Celery
 
-from ctxqueue.clock import microseconds
+from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
+from ctxqueue.handles import agent_of
 from ctxqueue.integration import cancelling, enqueuing, events, headers, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
@@ -24,7 +26,7 @@ from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
-from ctxqueue.models import Agent
+from ctxqueue.models import checked_name
 from ctxqueue.rules.conditions import as_condition
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
@@ -33,16 +35,15 @@ from ctxqueue.tasks.context_updates import UpdateSignatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
-    from celery import Celery, Task
+    from celery import Task
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
-    from ctxqueue.models import DeadLetter, Page
+    from ctxqueue.models import Agent, DeadLetter, Page
     from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
-
-"""How Celery spells a Redis, and how redis-py does."""
 
 
 def install(app: Celery, *, backend_url: str | None = None, namespace: str | None = None) -> ContextQueue:
@@ -52,11 +53,14 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
     CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. Installing again returns the same
     object; raises ConfigurationError if it was installed with another URL or namespace.
     """
+    if not isinstance(app, Celery):  # also celery.current_app, which stands for one
+        raise ConfigurationError(f"install() was given a {type(app).__name__}: give it the Celery app")
     with installing:
         queue = queues.get(app)
         if queue is None:
-            queue = queues[app] = ContextQueue(app, backend_url, namespace)
+            queue = ContextQueue(app, backend_url, namespace)
             queue.prepare()
+            queues[app] = queue
         elif (backend_url or queue.given_url, namespace or queue.given_namespace) != (
             queue.given_url,
             queue.given_namespace,
@@ -80,17 +84,22 @@ class ContextQueue:
         self.app = app
         self.given_url = given_url
         self.given_namespace = given_namespace
-        self._opening = threading.RLock()
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
         self._aio: AsyncContextQueue | None = None
         self.watcher: Watcher | None = None
         """Told of eager tasks with ``needs``."""
 
+    def _reset(self) -> None:
+        self._opening = threading.RLock()  # a new one after a fork: who held it then is not there to let it go
+
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
-        headers.connect_signal()
+        headers.connect_signal(self.app)
         events.connect_signal()
         if self._is_final:
+            Settings.read(self.app.conf.get)  # raises before anything is registered
             self._register()
         else:
             self.app.on_after_finalize.connect(self._register, weak=False)
@@ -179,6 +188,8 @@ class ContextQueue:
 
     def _over(self, base: type[Any]) -> type[Any]:
         if issubclass(base, ContextTask):
+            if getattr(base, "context_queue", self) is not self:
+                raise ConfigurationError(f"{base.__name__} is of another app's ctxqueue: give base= one of this app's")
             return base
         layers = (ContextTask, CarriedOnCommit) if hasattr(base, "apply_async_on_commit") else (ContextTask,)
         return type("ContextTask", (*layers, base), {"abstract": True, "context_queue": self})
@@ -209,20 +220,22 @@ class ContextQueue:
         agent_role: str | None = None,
         groups: Sequence[str] = (),
         needs: Any = None,
-        needs_timeout: float | None = None,
+        needs_timeout: float | timedelta | None = None,
         durable: bool = False,
         **celery_options: Any,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a Celery task that acts as an agent; it is always bound, and may be a coroutine (`self.acontext`).
 
-        ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h), then it fails
-        with DependencyTimeout; a callable gets the task's arguments and returns the condition. With ``durable`` the
-        store keeps each message until a worker has claimed it, and sends it again if the broker has lost it; while the
-        store is away, publishing raises StoreUnavailable. Celery's options go through; ``acks_late`` and
-        ``reject_on_worker_lost`` are on unless given.
+        ``needs`` parks it until the keys are there, at most ``needs_timeout`` seconds (default 1 h) and not after its
+        ``expires``; then it fails with DependencyTimeout. A callable gets the task's arguments and returns the
+        condition. With ``durable`` the store keeps each message until a worker has claimed it, and sends it again if
+        the broker has lost it; while the store is away, publishing raises StoreUnavailable. Celery's options go
+        through; ``acks_late`` and ``reject_on_worker_lost`` are on unless given, and ``retry_on_worker_lost``, whatever
+        the app says, is off: a retry is meant, and makes new calls.
         """
-        agent = Agent(agent_id or agent_type, agent_type, agent_role, tuple(groups))
-        options = {"acks_late": True, "reject_on_worker_lost": True, "shared": False, **celery_options}
+        agent = agent_of(agent_id or checked_name(agent_type, "agent_type"), agent_type, agent_role, groups)
+        defaults = {"acks_late": True, "reject_on_worker_lost": True, "retry_on_worker_lost": False, "shared": False}
+        options = {**defaults, **celery_options}
         base = self._over(options.pop("base", None) or self.app.Task)
         attributes = {
             "agent": agent,
@@ -346,7 +359,5 @@ def _checked(needs: Any) -> Any:
     return None if needs is None else as_condition(needs)
 
 
-def _checked_timeout(seconds: float | None) -> float | None:
-    if seconds is not None:
-        microseconds(seconds, "needs_timeout")
-    return seconds
+def _checked_timeout(timeout: float | timedelta | None) -> float | None:
+    return None if timeout is None else microseconds(timeout, "needs_timeout") / MICROSECONDS

@@ -33,16 +33,19 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._attempts: dict[int, tuple[SharedContextManager, Attempt]] = {}
         self._running = False
-        self._changed = threading.Event()
+        self._pause = 0.0
+        self._shorter = threading.Event()
 
     @contextmanager
     def keeping(self, manager: SharedContextManager, attempt: Attempt) -> Iterator[None]:
         """Keep one attempt's lease while the body runs."""
         with self._lock:
-            self._attempts[id(attempt)] = (manager, attempt)
             if not self._running:
-                self._running = True
                 threading.Thread(target=self._renew_all, name="ctxqueue-leases", daemon=True).start()
+                self._running = True
+            elif _pause_for(manager) < self._pause:  # of another app of this process
+                self._shorter.set()
+            self._attempts[id(attempt)] = (manager, attempt)
         try:
             yield
         finally:
@@ -56,10 +59,11 @@ class LeaseKeeper:
                 if not attempts:
                     self._running = False
                     return
-            pause = min(manager.terms.settings.lease for manager, _ in attempts) / RENEWALS_A_LEASE
+                self._pause = min(_pause_for(manager) for manager, _ in attempts)
+                self._shorter.clear()
             for manager, attempt in attempts:
                 self._renew(manager, attempt)
-            self._changed.wait(pause)
+            self._shorter.wait(self._pause)
 
     def _renew(self, manager: SharedContextManager, attempt: Attempt) -> None:
         effect = Renew(attempt.home, attempt.run_id, attempt.epoch, manager.terms.lease_us)
@@ -68,6 +72,12 @@ class LeaseKeeper:
         except CtxqueueError as error:
             # The commit of a superseded attempt is refused anyway; the body goes on until then.
             logger.warning("run %s: its lease could not be renewed: %s", attempt.run_id, error)
+        except Exception:  # whatever it is: the leases of all other attempts hang on this thread
+            logger.exception("run %s: its lease could not be renewed", attempt.run_id)
+
+
+def _pause_for(manager: SharedContextManager) -> float:
+    return manager.terms.settings.lease / RENEWALS_A_LEASE
 
 
 keeper = LeaseKeeper()

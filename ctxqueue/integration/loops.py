@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery._state import _task_stack  # type: ignore[attr-defined]  # what its own tracer pushes to
@@ -39,12 +40,20 @@ def blocking(body: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Any]:
     @functools.wraps(body)
     def run(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
         coroutine = body(task, *args, **kwargs)
-        if task.request.called_directly and asyncio._get_running_loop() is not None:  # noqa: SLF001 - raises nothing
+        if _is_awaited(task):
             return coroutine
         return _carry_out(task, coroutine)
 
     run.__signature__ = inspect.signature(body)  # type: ignore[attr-defined]  # what Celery checks arguments by
     return run
+
+
+def _is_awaited(task: Task[..., Any]) -> bool:
+    """Whether who calls is a coroutine, and wants one: a direct call, or one by the task's own body."""
+    if asyncio._get_running_loop() is None:  # noqa: SLF001 - get_running_loop() raises
+        return False
+    running = _running.get()
+    return bool(task.request.called_directly or (running is not None and running[1] is task.request))
 
 
 def _carry_out(task: Task[..., Any], coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -56,7 +65,7 @@ def _carry_out(task: Task[..., Any], coroutine: Coroutine[Any, Any, Any]) -> Any
         raise
     context = contextvars.copy_context()
     context.run(_running.set, (task, task.request))
-    return _Run(loop, coroutine, context).outcome()
+    return _Run(loop, coroutine, context).outcome(task.name)
 
 
 def _check_place(task: Task[..., Any]) -> None:
@@ -93,12 +102,18 @@ class _Run:
         self._task = context.run(asyncio.Task, self._steps.whole(), loop=self._loop)
         self._task.add_done_callback(lambda _task: self._ended.set())
 
-    def outcome(self) -> Any:
-        """Wait for its end; what a signal raises here meanwhile, as a soft time limit does, is raised there."""
+    def outcome(self, name: str) -> Any:
+        """Wait for its end; what a signal raises here meanwhile, as a soft time limit does, is raised there.
+
+        If something in it cancelled it, that is raised as an error like any other: Celery would take asyncio's own, as
+        all that is no Exception, for the end of the process.
+        """
+        interruption: Exception | None = None
         while not self._ended.is_set():
             try:
                 self._ended.wait()
             except Exception as error:  # noqa: BLE001 - it is the coroutine's to handle
+                interruption = error
                 self._loop.call_soon_threadsafe(self._interrupt, error)
             except BaseException:  # the process is about to end, and the coroutine first
                 self._loop.call_soon_threadsafe(self._interrupt, None)
@@ -106,7 +121,7 @@ class _Run:
                 raise
         task = self._task
         if task is None or task.cancelled():
-            raise asyncio.CancelledError
+            raise interruption or CancelledError(f"the coroutine of task {name} was cancelled from inside")
         return task.result()
 
     def _interrupt(self, error: Exception | None) -> None:
@@ -141,14 +156,22 @@ class _Steps:
             try:
                 step = functools.partial(self._coroutine.send, (yield awaited))
             except asyncio.CancelledError as cancelled:
-                error = self.interruption or cancelled
-                self.interruption = None
-                step = functools.partial(self._coroutine.throw, error)
+                error, self.interruption = self.interruption, None
+                if error is not None:
+                    self._not_cancelled()
+                step = functools.partial(self._coroutine.throw, error or cancelled)
             except GeneratorExit:
                 self._coroutine.close()
                 raise
             except BaseException as error:  # noqa: BLE001 - the coroutine's to handle
                 step = functools.partial(self._coroutine.throw, error)
+
+    @staticmethod
+    def _not_cancelled() -> None:
+        """Take the cancellation back that brought something else: a task group would cancel what goes on after it."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
 
     @staticmethod
     def _as_own(step: Callable[[], T]) -> T:
@@ -173,6 +196,20 @@ def _stepped(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) ->
     return asyncio.Task(coroutine, loop=loop, **options)
 
 
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped.
+
+    What a coroutine raises to end its process comes out of the loop too. It is for whoever waits for that coroutine to
+    raise it; the loop goes on, with the others that run in it, and to tell who waits.
+    """
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue
+        return
+
+
 class _Loops:
     """This process's loop."""
 
@@ -192,7 +229,7 @@ class _Loops:
             if self._loop is None:
                 loop = self._loop = asyncio.new_event_loop()
                 loop.set_task_factory(_stepped)
-                self._thread = threading.Thread(target=loop.run_forever, name="ctxqueue-loop", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(loop,), name="ctxqueue-loop", daemon=True)
                 self._thread.start()
             return self._loop
 

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from celery.canvas import Signature
 from kombu.exceptions import EncodeError, KombuError, OperationalError
-from kombu.serialization import dumps, loads, prepare_accept_content
+from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs leave the registry out
+    dumps,
+    loads,
+    prepare_accept_content,
+    registry,
+)
 
 from ctxqueue.errors import InvalidInput
-from ctxqueue.integration.headers import LEG
+from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 
 if TYPE_CHECKING:
     from celery import Celery, Task
@@ -49,7 +54,11 @@ def stored(task: Task[..., Any], leg: int) -> bytes:
     request = task.request
     signature = task.signature_from_request(request, tuple(request.args or ()), dict(request.kwargs or {}))
     signature.options["headers"] = {**(signature.options.get("headers") or {}), LEG: leg}
-    return packed(dict(signature), task.serializer)
+    # Its publisher may have chosen another one than its task has, as arguments need it.
+    came_by = registry.type_to_name.get(request.get(CONTENT_TYPE))
+    if came_by is not None and came_by != task.serializer:
+        signature.options["serializer"] = came_by
+    return packed(dict(signature), came_by or task.serializer)
 
 
 def as_published(body: Any, options: dict[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
+from celery.exceptions import MaxRetriesExceededError
 from kombu.utils.imports import symbol_by_name
 
 from ctxqueue.integration.headers import HIDDEN_ARGS, HIDDEN_KWARGS, SHOWN
@@ -64,6 +65,16 @@ class PrivateTask(TaskBase):
         if (options["argsrepr"], options["kwargsrepr"]) != (HIDDEN_ARGS, HIDDEN_KWARGS):
             options["headers"] = {**(options.get("headers") or {}), SHOWN: True}
         return super().apply_async(args, kwargs, **options)
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """Try again later; where that was the last try, the error does not show the arguments, as Celery's does."""
+        try:
+            return super().retry(*args, **options)
+        except MaxRetriesExceededError as error:
+            if options.get("exc") is error:
+                raise
+            hidden = self.MaxRetriesExceededError(f"Can't retry {self.name}[{self.request.id}]")
+            raise hidden from error.__cause__
 
 
 class _WithoutArguments:

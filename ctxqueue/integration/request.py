@@ -9,9 +9,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Never
 
+from billiard.exceptions import TimeLimitExceeded
+from celery.app.task import Context
 from celery.worker.request import Request
 
-from ctxqueue.integration.headers import HIDDEN_ARGS, HIDDEN_KWARGS, SHOWN
+from ctxqueue.integration.deliveries import ended_from_outside
+from ctxqueue.integration.headers import CONTENT_TYPE, HIDDEN_ARGS, HIDDEN_KWARGS, LEG, SHOWN, carried_by
 
 if TYPE_CHECKING:
     RequestBase = Request
@@ -64,6 +67,7 @@ class Discreet(RequestBase):
         if not fields.get(SHOWN):
             fields["argsrepr"] = self._argsrepr = HIDDEN_ARGS
             fields["kwargsrepr"] = self._kwargsrepr = HIDDEN_KWARGS
+        fields[CONTENT_TYPE] = self.content_type
         self._request_dict = _Fields(fields)
         if isinstance(self._body, str):
             self._body = _UnreadText(self._body)
@@ -79,6 +83,18 @@ class Discreet(RequestBase):
         if self.task.acks_late and self.task.reject_on_worker_lost:
             return False
         return super()._success_was_stored()  # type: ignore[misc]  # celery-types knows 5.6, which has none
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - as Celery calls it
+        """Have the run end with its task, whose process ends: else a second message of it would begin it again."""
+        super().on_timeout(soft, timeout)
+        queue = getattr(self.task, "context_queue", None)
+        if queue is not None and not soft and self.acknowledged:
+            request = Context(self._request_dict)
+            ended_from_outside(queue, self.task, carried_by(request), request.retries or 0, TimeLimitExceeded(timeout))
+
+    def maybe_expire(self) -> Any:
+        """Let a message in that has waited for its keys: it was taken in time once, and its deadline counts."""
+        return False if self._request_dict.get(LEG) else super().maybe_expire()
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002 - as Celery calls it
         """Tell monitors of the request: never its arguments, always what the publisher lets be seen of them."""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
 
+from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.errors import CtxqueueError
 from ctxqueue.integration.backend import OUR_SENTINELS
 from ctxqueue.integration.check import OLDEST, REDIS_SCHEMES, ServerSetup, Setup, TaskSetup
+from ctxqueue.integration.durable import seconds_until
+from ctxqueue.integration.headers import is_claimed
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.settings import Settings
 
@@ -50,7 +53,7 @@ def _scheme(url: Any) -> str:
 def _task(task: Task[..., Any], settings: Settings) -> TaskSetup:
     waits = None
     if isinstance(task, ContextTask) and task.needs is not None:
-        waits = task.needs_timeout or settings.needs_timeout
+        waits = microseconds(task.needs_timeout or settings.needs_timeout, "needs_timeout") / MICROSECONDS
     return TaskSetup(
         name=task.name,
         is_agent=isinstance(task, ContextTask),
@@ -59,6 +62,8 @@ def _task(task: Task[..., Any], settings: Settings) -> TaskSetup:
         needs_timeout=waits,
         acks_late=bool(task.acks_late),
         reject_on_worker_lost=bool(task.reject_on_worker_lost),
+        is_claimed=is_claimed(task.name),
+        retry_on_worker_lost=bool(getattr(task, "retry_on_worker_lost", False)),  # Celery 5.6 has none
     )
 
 
@@ -66,8 +71,7 @@ def _countdown(app: Celery, entry: dict[str, Any]) -> float:
     options = entry.get("options") or {}
     eta = options.get("eta")
     if isinstance(eta, datetime):
-        now: datetime = app.now()
-        return max(0.0, (eta - now).total_seconds())
+        return seconds_until(app, eta)
     return float(options.get("countdown") or 0.0)
 
 
@@ -93,6 +97,8 @@ def _broker(app: Celery) -> list[ServerSetup]:
             return [_server("broker", where, channel.client.info())]
         except OperationalError as error:
             return [ServerSetup(role="broker", where=where, error=f"it does not answer: {error}")]
+        except connection.channel_errors as error:
+            return [ServerSetup(role="broker", where=where, error=f"it does not say how it is set: {error}")]
 
 
 def _backend(app: Celery) -> list[ServerSetup]:
@@ -105,6 +111,8 @@ def _backend(app: Celery) -> list[ServerSetup]:
         return [_server("result backend", where, client.info())]
     except backend.connection_errors as error:
         return [ServerSetup(role="result backend", where=where, error=f"it does not answer: {error}")]
+    except backend.channel_errors as error:
+        return [ServerSetup(role="result backend", where=where, error=f"it does not say how it is set: {error}")]
 
 
 def _server(role: str, where: str, info: dict[str, Any]) -> ServerSetup:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from celery import Task
+from celery.app.task import Context
 from celery.exceptions import Ignore
 
 from ctxqueue import codec
@@ -14,22 +18,22 @@ from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position
 from ctxqueue.errors import (
     ConfigurationError,
-    CtxqueueError,
     DependencyNotReady,
     DependencyTimeout,
     WorkflowClosed,
 )
 from ctxqueue.flows import attempts, steps
 from ctxqueue.handles import current_handle
-from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
+from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, staged_eagerly
 from ctxqueue.integration import events, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
-from ctxqueue.integration.durable import Promising
-from ctxqueue.integration.headers import CAUSE, Carried, carried_by
+from ctxqueue.integration.durable import Promising, seconds_until
+from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.conditions import Condition, as_condition, keys_of
+from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,16 +48,20 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GIVE_BACK_SECONDS = 1.0
+SHORTEST_WAIT = 0.001
+"""Seconds."""
 
 
 class ContextTask(PrivateTask):
     """What `ContextQueue.task` lays over the app's own task class."""
 
     abstract = True
+    ctxqueue_claimed = True
+    """Each of its messages is a run; see `headers.is_claimed`."""
 
     context_queue: ContextQueue
-    agent: Agent
+    agent: Agent | None = None
+    """Who it acts as; `ContextQueue.task` names it."""
     needs: Any = None
     """A condition, or a callable that makes one of the task's arguments."""
     needs_timeout: float | None = None
@@ -77,7 +85,19 @@ class ContextTask(PrivateTask):
             return super().__call__(*args, **kwargs)
         if self.request.is_eager:
             return self._run_eagerly(args, kwargs)
-        return self._attempt(carried_by(self.request), args, kwargs)
+        carried, attempt = carried_by(self.request), current_attempt.get()
+        if attempt is not None and attempt.run_id == carried.run_id:
+            return self._call_itself(args, kwargs)
+        return self._attempt(carried, args, kwargs)
+
+    def _call_itself(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Carry out the body that calls its own task, as a plain function: its message is under way already."""
+        # Not push_request(): from 5.7 on it would hand the message's own on, as if this were another delivery of it.
+        self.request_stack.push(Context(args=args, kwargs=kwargs))
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self.request_stack.pop()
 
     @property
     def context(self) -> WorkflowHandle:
@@ -85,12 +105,21 @@ class ContextTask(PrivateTask):
 
         Raises ConfigurationError if the task was published outside any workflow.
         """
-        return self.context_queue.handle(self._workflow_id(), self.agent)
+        return self.context_queue.handle(self._workflow_id(), self.named_agent())
 
     @property
     def acontext(self) -> AsyncWorkflowHandle:
         """The same for a coroutine: its calls are awaited. Raises ConfigurationError likewise."""
-        return self.context_queue.aio.handle(self._workflow_id(), self.agent)
+        return self.context_queue.aio.handle(self._workflow_id(), self.named_agent())
+
+    def named_agent(self) -> Agent:
+        """Who runs the task; raises ConfigurationError for one that was declared without."""
+        if self.agent is None:
+            raise ConfigurationError(
+                f"task {self.name} has no agent: declare it by @ctx.task(agent_type=...), with base= for a class of"
+                " your own"
+            )
+        return self.agent
 
     def _workflow_id(self) -> str:
         reference = current_workflow.get()
@@ -136,8 +165,13 @@ class ContextTask(PrivateTask):
         nothing; one that was cut off before its result was kept is carried out again. What is returned has gone through
         the codec, the first time too. Raises NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run). Where
         the task is called directly or eagerly there is no run, and the step is just carried out.
+
+        In a coroutine it is awaited, and so is what the step returns: ``answer = await self.once("ask", ask)``.
         """
         attempt = current_attempt.get()
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises
+            awaited: Any = self._once_awaited(attempt, name, step)
+            return cast("T", awaited)
         if attempt is None:
             return step()
         manager = self.context_queue.manager
@@ -166,10 +200,24 @@ class ContextTask(PrivateTask):
         if watcher is not None:
             watcher.needs_looked_at(self.name, workflow_id, tuple(keys_of(condition)), missing)
 
+    async def _once_awaited(self, attempt: Attempt | None, name: str, step: Callable[[], Any]) -> Any:
+        aio = self.context_queue.aio
+        kept = await aio.driver.arun(steps.recall(aio.terms, attempt, name)) if attempt is not None else None
+        if kept is None:
+            result = step()
+            if inspect.isawaitable(result):
+                result = await result
+            if attempt is None:
+                return result
+            kept = await aio.driver.arun(steps.keep(aio.terms, attempt, name, result))
+        return codec.unpack(kept)
+
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""
         signature = super().signature_from_request(*args, **kwargs)
         given = vars(self.request)
+        if signature.options.get("retries", 0) > (self.request.retries or 0) and given.get(LEG):
+            signature.options["headers"] = {**signature.options["headers"], LEG: 0}  # it was not parked yet
         for name in ("argsrepr", "kwargsrepr", "compression", "ignore_result"):
             if given.get(name) is not None:
                 signature.options.setdefault(name, given[name])
@@ -188,14 +236,22 @@ class ContextTask(PrivateTask):
         condition = self.condition(args, kwargs)
         if condition is not None:
             handle = self.context
-            missing = self.context_queue.manager.driver.run(attempts.missing(handle.workflow_id, self.agent, condition))
+            missing = self.context_queue.manager.driver.run(
+                attempts.missing(handle.workflow_id, handle.agent, condition)
+            )
             self.looked_at(handle.workflow_id, condition, missing)
             if missing:
                 raise DependencyNotReady(f"task {self.name} needs {', '.join(missing)}")
         holding = current_handle.set(self._context_here if current_workflow.get() else None)
+        transactions: list[Any] = []
+        staging = staged_eagerly.set(transactions)
         try:
-            return self._run_body(args, kwargs)
+            result = self._run_body(args, kwargs)
+            for transaction in transactions:
+                self.context_queue.manager.driver.run(transaction.commit())
+            return result
         finally:
+            staged_eagerly.reset(staging)
             current_handle.reset(holding)
 
     def _run_body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -210,17 +266,15 @@ class ContextTask(PrivateTask):
         delivery = Delivery(self.context_queue, self)
         if carried.workflow_id:
             self._check_namespace(carried.namespace)
-        condition = self.condition(args, kwargs)
-        if condition is not None and not carried.workflow_id:
-            raise ConfigurationError(
-                f"task {self.name} needs keys but belongs to no workflow: publish it inside 'with ctx.workflow(id):'"
-            )
+        condition, late = self._condition_of(carried, args, kwargs)
+        agent = self.named_agent()
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
-        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(self.request.id))
+        task_id = str(self.request.id)
+        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch)
         with delivery.given_back_without_a_store():
-            claimed, missing = manager.driver.run(
-                attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
+            claimed, missing, unknown = manager.driver.run(
+                attempts.claim(manager.terms, ticket, agent, condition, stored(self, carried.leg))
             )
         if claimed.answer not in ("run", "timeout", "closed"):
             return delivery.not_ours(claimed, carried)
@@ -234,7 +288,7 @@ class ContextTask(PrivateTask):
             claimed.parked_us / MICROSECONDS,
             carried.leg,
         )
-        late: CtxqueueError | None = None
+        late = late or unknown
         if claimed.answer == "run" and missing and condition is not None:
             try:
                 missing = self._park(attempt, condition, missing)
@@ -252,9 +306,33 @@ class ContextTask(PrivateTask):
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
             return delivery.finished(attempt, lambda: self._run_body(args, kwargs) if late is None else _too_late(late))
 
+    def _condition_of(
+        self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Condition | None, Exception | None]:
+        """Return what the message needs, or why that cannot be said: so its run ends, once for all deliveries."""
+        try:
+            condition = self.condition(args, kwargs)
+            if condition is not None:
+                resolve(condition, self.named_agent())
+        except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
+            return None, error
+        if condition is None or carried.workflow_id:
+            return condition, None
+        return None, ConfigurationError(
+            f"task {self.name} needs keys but belongs to no workflow: publish it inside 'with ctx.workflow(id):'"
+        )
+
+    def _needs_timeout(self) -> float:
+        """Return for how long the task may wait, in seconds: not after its message has expired."""
+        given = self.needs_timeout
+        timeout = self.context_queue.manager.terms.settings.needs_timeout if given is None else given
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
+        expires: Any = self.request.expires
+        return timeout if expires is None else max(SHORTEST_WAIT, min(timeout, seconds_until(self.app, expires)))
+
     def _park(self, attempt: Attempt, condition: Condition, missing: tuple[str, ...]) -> tuple[str, ...]:
-        settings = self.context_queue.manager.terms.settings
-        timeout = self.needs_timeout if self.needs_timeout is not None else settings.needs_timeout
+        timeout = self._needs_timeout()
         try:
             return waiting.park(self, attempt, condition, missing, timeout, waiting.NEEDED)
         except Parked:
@@ -274,5 +352,5 @@ class ContextTask(PrivateTask):
             current_workflow.reset(workflow)
 
 
-def _too_late(error: CtxqueueError) -> NoReturn:
+def _too_late(error: Exception) -> NoReturn:
     raise error

@@ -44,7 +44,7 @@ def park(
     events.waiting(task, missing)
     item = attempts.item_id(manager.terms.app, attempt.home, attempt.run_id, Position(attempt.retries, attempt.leg + 1))
     message = stored(task, attempt.leg + 1)
-    flow = attempts.park(manager.terms, attempt, task.agent, condition, item, message, timeout, wait)
+    flow = attempts.park(manager.terms, attempt, task.named_agent(), condition, item, message, timeout, wait)
     try:
         with delivery.given_back_without_a_store():
             armed, keys = manager.driver.run(flow)
@@ -81,7 +81,7 @@ def _wait(task: ContextTask, condition: Condition, timeout: float) -> AgentConte
     handle = task.context
     manager, attempt = task.context_queue.manager, current_attempt.get()
     if attempt is None:  # eager, or called directly: there is nothing that could be parked
-        missing = manager.driver.run(attempts.missing(handle.workflow_id, task.agent, condition))
+        missing = manager.driver.run(attempts.missing(handle.workflow_id, task.named_agent(), condition))
         task.looked_at(handle.workflow_id, condition, missing)
         if missing:
             raise DependencyNotReady(f"task {task.name} waits for {', '.join(missing)}")
@@ -90,7 +90,7 @@ def _wait(task: ContextTask, condition: Condition, timeout: float) -> AgentConte
         attempt.waits += 1
         wait = f"{attempt.retries}.{attempt.waits}"
         attempt.needed |= frozenset(keys_of(condition))
-    lacking = manager.driver.run(attempts.lacking(manager.terms, attempt, task.agent, condition, timeout, wait))
+    lacking = manager.driver.run(attempts.lacking(manager.terms, attempt, task.named_agent(), condition, timeout, wait))
     keys = lacking.keys if lacking.late else ()
     if lacking.keys and not lacking.late:
         keys = park(task, attempt, condition, lacking.keys, timeout, wait)

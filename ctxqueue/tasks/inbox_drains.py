@@ -41,6 +41,13 @@ def register(queue: ContextQueue) -> None:
         log = logger.warning if drained.abandoned else logger.debug
         log("drain of %r: %s", workflow_id, drained._asdict())
         if drained.more:
-            came_by = self.request.delivery_info or {}
-            route: dict[str, Any] = {name: came_by[name] for name in ("exchange", "routing_key") if came_by.get(name)}
-            self.apply_async((workflow_id, batches), **route)
+            came_by: Any = self.request.delivery_info
+            self.apply_async((workflow_id, batches), **_way_of(came_by or {}))
+
+
+def _way_of(delivery: dict[str, Any]) -> dict[str, Any]:
+    """Return options by which a message goes the way that another one came."""
+    kept = {name: delivery[name] for name in ("exchange", "routing_key", "priority") if delivery.get(name) is not None}
+    if kept.get("exchange") == "" and kept.get("routing_key"):  # it was sent to the queue itself
+        kept = {"queue": kept["routing_key"], **({"priority": kept["priority"]} if "priority" in kept else {})}
+    return kept

@@ -216,7 +216,8 @@ class Deployment:
         if consumer is not None:
             consumer.stop()
             consumer.cancel_for = str  # a result that is forgotten later would tell a server that is gone
-            self.app.backend.client.close()
+            if hasattr(self.app.backend, "client"):  # it is not the broker
+                self.app.backend.client.close()
         self.app.amqp.producer_pool.force_close_all()
         self.app.pool.force_close_all()
         self.app.close()

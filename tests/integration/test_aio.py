@@ -57,6 +57,21 @@ def test_it_is_the_same_store_also_in_memory(queue: ctxqueue.ContextQueue) -> No
     assert queue.aio.context_filters is queue.manager.context_filters
 
 
+def test_a_task_can_be_cancelled_from_a_coroutine() -> None:
+    with EmbeddedServer() as server:
+        queue = coroutines.build({"broker_url": server.url(), "result_backend": server.url(), "sample_url": None})
+
+        async def cancelled() -> bool:
+            async with queue.aio:
+                return await queue.aio.cancel("unseen")
+
+        assert asyncio.run(cancelled()) is True
+        state: str = queue.app.AsyncResult("unseen").state
+        assert state == "REVOKED"
+        queue.app.backend.client.close()
+        queue.manager.close()
+
+
 def test_an_update_can_be_enqueued_from_a_coroutine(queue: ctxqueue.ContextQueue) -> None:
     wf = queue.workflow("w", agent_id="analyst")
     wf.open()

@@ -75,6 +75,19 @@ def test_one_that_is_parked(site: Deployment, workflow: WorkflowHandle) -> None:
     assert ran(site, result) == 0
 
 
+def test_where_results_are_messages_only_its_worker_can_say_so(deploy: Deploy) -> None:
+    site = deploy("effects", ctxqueue_lease=3.0, ctxqueue_sweep_interval=0.25, result_backend="rpc://")
+    site.worker()
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("await_key").delay()
+    wait_until(lambda: site.parked(workflow), "it is parked")
+    assert site.queue.cancel(result.id) is True
+    with pytest.raises(TaskRevokedError):
+        result.get(SECONDS)
+    assert site.queue.cancel("unseen") is True
+
+
 def test_one_that_runs_writes_no_more(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("halfway").delay(workflow.workflow_id)

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from ctxqueue import celery_defaults
 from ctxqueue.integration.setup import look
@@ -84,6 +86,33 @@ def test_servers_that_do_not_answer_are_errors_and_not_a_traceback() -> None:
     found = json.loads(told.stdout)
     assert [finding["about"].split(" at ")[0] for finding in found] == ["store", "broker", "result backend"]
     assert (told.returncode, told.stderr) == (1, "")
+
+
+def test_servers_that_may_not_be_asked_are_errors_and_not_a_traceback(durable_server: EmbeddedServer) -> None:
+    with redis.Redis.from_url(durable_server.url()) as client:
+        client.acl_setuser(
+            "guest", enabled=True, passwords="+pw", keys="*", channels="*", categories=["+@all", "-@dangerous"]
+        )
+    guests = f"redis://guest:pw@{durable_server.url().partition('@')[2]}"
+    told = checked("--json", **on(guests, ctxqueue_backend_url=durable_server.url(), **celery_defaults()))
+    found = json.loads(told.stdout)
+    assert [finding["about"].split(" at ")[0] for finding in found] == ["broker", "result backend"]
+    assert all("it does not say how it is set" in finding["risk"] for finding in found)
+    assert (told.returncode, told.stderr) == (1, "")
+
+
+def test_waits_may_be_given_as_timedeltas(durable_server: EmbeddedServer) -> None:
+    queue = parking.build(on(durable_server.url(), sample_url=None))
+    declare = queue.task(agent_type="analyst", needs="key", needs_timeout=timedelta(minutes=2), name="patient")
+    declare(wait_in_vain)
+    queue.app.finalize()
+    (patient,) = [task for task in look(queue).tasks if task.name == "patient"]
+    assert patient.needs_timeout == 120.0
+    queue.manager.close()
+
+
+def wait_in_vain(_self: Any) -> None:
+    pass
 
 
 def test_an_app_without_a_store_and_one_without_ctxqueue_are_told_so() -> None:

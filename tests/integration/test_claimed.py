@@ -38,7 +38,7 @@ def delivered_twice(site: Deployment, signature: Any) -> tuple[Any, Any]:
     return first, site.stored_anew(task_id)
 
 
-@pytest.mark.parametrize("name", ["drawn", "bound", "over", "shared"])
+@pytest.mark.parametrize("name", ["drawn", "bound", "over", "shared", "decorated"])
 @pytest.mark.parametrize("in_workflow", [True, False])
 def test_a_message_that_is_delivered_twice_has_one_result(site: Deployment, name: str, *, in_workflow: bool) -> None:
     what = f"{name}-{in_workflow}"
@@ -49,6 +49,16 @@ def test_a_message_that_is_delivered_twice_has_one_result(site: Deployment, name
         first, second = delivered_twice(site, site.task(name).s(what))
     assert first == second
     assert name == "shared" or len(site.notes(f"ran:{what}")) == 1
+
+
+def test_two_messages_of_one_task_id_are_carried_out_each(site: Deployment) -> None:
+    answers = []
+    for more in (1, 2):
+        result = site.task("drawn").apply_async(("daily",), {"more": more}, task_id="daily")
+        answers.append(site.stored_anew(result.id)[2])
+        site.forget_result(result.id)
+    assert answers == [1, 2]
+    assert site.notes("ran:daily") == [1, 2]
 
 
 def test_a_failure_is_repeated_too(site: Deployment) -> None:

@@ -55,6 +55,27 @@ def test_many_updates_become_few_commits(site: Deployment, workflow: WorkflowHan
     assert workflow.view().revision < 100
 
 
+def test_a_drain_goes_on_in_its_own_queue(site: Deployment, workflow: WorkflowHandle) -> None:
+    for number in range(101):
+        site.queue.enqueue_update(workflow.workflow_id, AGENT, {f"key-{number}": 1}, coalesce=True, queue=ASIDE)
+    site.all_intercepted()
+    drain = site.task("ctxqueue.drain_inbox")
+    drain.apply_async((workflow.workflow_id, 1), queue="drains", priority=3)
+    worker = site.worker("-Q", "drains", slots=1)
+    wait_until(lambda: len(workflow.list(limit=200).items) == 101, "all are done by the worker of that queue")
+    assert f"{drain.name}[" in site.log()
+    site.stop(worker)
+
+
+def test_a_wait_of_no_length_is_a_typed_error(site: Deployment, workflow: WorkflowHandle) -> None:
+    pending = site.queue.enqueue_update(workflow.workflow_id, AGENT, {"key": 1}, coalesce=True)
+    nothing: Any = None
+    for timeout in (nothing, -1, "soon"):
+        with pytest.raises(ctxqueue.InvalidDuration, match="timeout"):
+            pending.get(timeout)
+    assert pending.get(SECONDS).versions == {"key": 1}
+
+
 def test_as_a_task_too_its_result_comes_by_the_result_backend(site: Deployment, workflow: WorkflowHandle) -> None:
     workflow.put("text", "no list")
     good, bad = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,14 @@ def test_a_retry_writes_again(site: Deployment) -> None:
     assert workflow["log"] == ["try 0", "try 1", "try 2"]
 
 
+def test_its_steps_are_carried_out_once(site: Deployment) -> None:
+    with site.workflow():
+        result = site.task("stepwise").delay()
+    answers = result.get(SECONDS)
+    assert site.notes(f"answers:{result.id}") == [answers, answers]
+    assert len(site.notes(f"drawn:{result.id}")) == 1
+
+
 def test_tasks_of_its_loop_run_in_its_name(site: Deployment) -> None:
     workflow = site.workflow()
     with workflow:
@@ -99,6 +108,23 @@ def test_a_call_that_would_block_its_loop_is_refused(site: Deployment) -> None:
 def test_a_thread_that_was_not_given_the_context_is_told_how(site: Deployment) -> None:
     with site.workflow():
         assert "ctxqueue.copy_context().run" in site.task("alone").delay().get(SECONDS)
+
+
+def test_one_that_something_in_it_cancels_has_failed(site: Deployment) -> None:
+    with site.workflow():
+        result = site.task("cancelled").delay()
+    with pytest.raises(CancelledError, match="the coroutine of task cancelled was cancelled from inside"):
+        result.get(SECONDS)
+
+
+def test_one_that_would_end_its_process_stalls_no_other(deploy: Deploy) -> None:
+    site = deploy("coroutines")
+    site.worker(slots=1)
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("leaving").delay()
+        wait_until(lambda: site.notes(f"began:{result.id}"), "it has begun")
+        assert site.task("extract").delay("after").get(SECONDS) == workflow["log"]
 
 
 def test_coroutines_of_one_process_run_at_the_same_time(deploy: Deploy) -> None:

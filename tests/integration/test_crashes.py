@@ -153,6 +153,20 @@ def test_a_pool_process_killed_before_it_sends_the_body_of_its_chord_leaves_it_t
     assert attempts(site, body) == 1
 
 
+def test_an_app_that_makes_retries_of_lost_processes_makes_none_of_an_agents(deploy: Deploy) -> None:
+    site = deploy("effects", **QUICK, task_retry_on_worker_lost=True)
+    site.worker(slots=1)
+    site.beat()
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("halfway").delay(workflow.workflow_id)
+    site.until_held(workflow.workflow_id)
+    os.kill(site.notes(f"ran:{result.id}")[0], signal.SIGKILL)
+    site.let_go(workflow.workflow_id, times=PLENTY)
+    result.get(SECONDS)
+    assert [entry.partition("-")[0] for entry in workflow["log"]] == ["first", "second"]
+
+
 def test_a_stalled_attempt_that_wakes_up_late_writes_no_more(site: Deployment, scenes: dict[str, Scene]) -> None:
     assert scenes
     workflow = site.workflow()
@@ -173,6 +187,27 @@ def test_a_stalled_attempt_that_wakes_up_late_writes_no_more(site: Deployment, s
     assert workflow["log"] == log
     assert [entry.partition("-")[0] for entry in log[:2]] == ["first", "second"]
     assert attempts(site, tail) == 1
+
+
+def test_a_stalled_attempt_that_wakes_up_late_does_not_try_again(site: Deployment, scenes: dict[str, Scene]) -> None:
+    assert scenes
+    workflow = site.workflow()
+    with workflow:
+        result = site.task("insistent").delay(workflow.workflow_id)
+    site.until_held(workflow.workflow_id)
+    (stalled,) = site.notes(f"ran:{result.id}")
+    os.kill(stalled, signal.SIGSTOP)
+    try:
+        site.until_held(workflow.workflow_id, times=2)
+        site.let_go(workflow.workflow_id, times=PLENTY)
+        assert result.get(SECONDS) == "done"
+    finally:
+        os.kill(stalled, signal.SIGCONT)
+    wait_until(lambda: site.log().count(f"insistent[{result.id}] received") >= 3, "the stalled one's retry came")
+    wait_until(lambda: not any(site.queued().values()), "every message is answered")
+    assert workflow["log"] == ["first 0", "second 0"]
+    assert attempts(site, result) == 2
+    assert result.state == "SUCCESS"
 
 
 def test_a_parked_task_outlives_every_worker(site: Deployment) -> None:

@@ -78,6 +78,23 @@ def test_a_task_writes_and_the_next_one_finds_it(queue: ctxqueue.ContextQueue, w
         assert chain(produce.si(), task(queue, "hasty").si()).delay().get() == "produced"
 
 
+def test_what_a_task_stages_is_written_at_its_end(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
+    @queue.task(agent_type="extractor", name="stage")
+    def stage(self: Any, *, fails: bool) -> bool:
+        with self.context.transaction():
+            self.context.put("staged", 1)
+        if fails:
+            raise LookupError
+        return self.context.get("staged") is None
+
+    with workflow:
+        with pytest.raises(LookupError):
+            stage.delay(fails=True)
+        assert workflow.get("staged") is None
+        assert stage.delay(fails=False).get() is True
+    assert workflow["staged"] == 1
+
+
 def test_outside_a_workflow_needs_are_an_error(queue: ctxqueue.ContextQueue) -> None:
     with pytest.raises(ctxqueue.ConfigurationError, match="belongs to no workflow"):
         task(queue, "hasty").delay()

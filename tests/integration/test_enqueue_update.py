@@ -121,6 +121,9 @@ def test_what_stands_there_may_refuse_it_with_a_typed_error(site: Deployment, wo
         (ctxqueue.CommitTooLarge, {f"key{number}": number for number in range(201)}, {}),
         (ctxqueue.CommitTooLarge, {f"key{number}": "x" * 400_000 for number in range(3)}, {}),
         (ctxqueue.MixedWorkflows, {"key": 1, "global_key": 1}, {}),
+        (ctxqueue.InvalidInput, {"key": 1}, {"args": (1,)}),
+        (ctxqueue.InvalidInput, {"key": 1}, {"countdown": "soon"}),
+        (ctxqueue.InvalidInput, {"key": 1}, {"expires": "tomorrow"}),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

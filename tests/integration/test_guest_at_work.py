@@ -36,9 +36,15 @@ def message(site: Deployment, queue: str) -> dict[str, Any]:
 
 def test_a_message_outside_any_workflow_carries_nothing_of_ours(site: Deployment) -> None:
     site.task("guest.plain").apply_async((1,), queue="aside")
-    site.task("guest.agent").apply_async(("key",), queue="aside")
+    assert "ctxqueue" not in json.dumps(message(site, "aside")["headers"])
+
+
+def test_a_message_of_an_agent_is_a_run_of_its_own_outside_a_workflow_too(site: Deployment) -> None:
     for _ in range(2):
-        assert "ctxqueue" not in json.dumps(message(site, "aside")["headers"])
+        site.task("guest.agent").apply_async(("key",), queue="aside", task_id="one-id")
+    first, second = (message(site, "aside")["headers"] for _ in range(2))
+    assert [name for name in first if name.startswith("ctxqueue")] == ["ctxqueue_run"]
+    assert first["ctxqueue_run"] != second["ctxqueue_run"]
 
 
 def test_a_message_in_a_workflow_carries_its_name(site: Deployment) -> None:

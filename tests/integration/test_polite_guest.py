@@ -161,6 +161,33 @@ def test_installing_twice_returns_the_same_object() -> None:
     assert list(app.conf.beat_schedule).count("ctxqueue.dependency_callbacks") == 1
 
 
+def test_one_that_failed_is_not_taken_for_installed() -> None:
+    app = guest.project(source={"CELERY_CTXQUEUE_LEASE": "long"})
+    app.finalize()
+    with pytest.raises(ctxqueue.ConfigurationError, match="ctxqueue_lease"):
+        ctxqueue.install(app)
+    app.conf.ctxqueue_lease = 5.0
+    queue = ctxqueue.install(app)
+    assert ctxqueue.install(app) is queue
+    assert "ctxqueue.cleanup_sweep" in app.conf.beat_schedule
+
+
+@pytest.mark.parametrize("app", ["proj", None, Celery])
+def test_what_is_no_app_is_a_typed_error(app: Any) -> None:
+    with pytest.raises(ctxqueue.ConfigurationError, match="give it the Celery app"):
+        ctxqueue.install(app)
+
+
+def test_mistakes_in_a_declaration_are_typed_errors() -> None:
+    queue = ctxqueue.install(guest.project())
+    with pytest.raises(ctxqueue.InvalidInput, match="give a list of groups"):
+        queue.task(agent_type="analyst", groups="finance")
+    with pytest.raises(ctxqueue.InvalidName, match="agent_type"):
+        queue.task(agent_type="")
+    with pytest.raises(ctxqueue.ConfigurationError, match="another app's"):
+        queue.task(agent_type="analyst", base=ctxqueue.install(guest.project("other")).Task)
+
+
 def test_other_apps_of_the_process_get_nothing() -> None:
     app, other = guest.project(), guest.project("other")
     guest.move_in(app)
@@ -217,6 +244,36 @@ def test_an_eager_call_goes_through_the_users_class() -> None:
     app = guest.project()
     guest.move_in(app, backend_url="memory://")
     assert app.tasks["guest.based"].apply(task_id="eager").get() == ["wrapped", "eager"]
+
+
+FORKED = """
+import os, signal, threading
+from celery import Celery
+import ctxqueue
+
+queue = ctxqueue.install(Celery("forked", set_as_current=False), backend_url="memory://")
+taken, done = threading.Event(), threading.Event()
+
+def take() -> None:
+    with queue._opening:
+        taken.set()
+        done.wait()
+
+threading.Thread(target=take).start()
+taken.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    queue.workflow("w", agent_id="a").open()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+done.set()
+"""
+
+
+def test_a_process_forked_while_another_thread_opens_the_store_opens_its_own() -> None:
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, check=True)
+    assert told.stdout == "0\n"
 
 
 def test_importing_and_declaring_reaches_no_server() -> None:

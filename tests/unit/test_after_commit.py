@@ -63,6 +63,20 @@ def test_writes_run_after_the_commit_in_their_order(wf: WorkflowHandle) -> None:
     assert wf.view().agent_state == {"step": 1}
 
 
+def test_what_must_not_be_there_is_refused_by_the_commit(wf: WorkflowHandle) -> None:
+    with transaction.atomic():
+        wf.on_commit().create("order", 1, priority="high")
+        assert wf.get("order") is None
+    assert wf["order"] == 1
+
+    def again() -> None:
+        with transaction.atomic():
+            wf.on_commit().create("order", 2)
+
+    with pytest.raises(ctxqueue.EntryExists):
+        again()
+
+
 def test_writes_are_lost_with_a_rollback(wf: WorkflowHandle) -> None:
     def rolled_back(key: str) -> None:
         with transaction.atomic():
@@ -90,6 +104,7 @@ def test_without_a_transaction_they_run_at_once(wf: WorkflowHandle) -> None:
     [
         ("put", ("", 1), ctxqueue.InvalidName),
         ("put", ("k", object()), ctxqueue.NotSerializable),
+        ("create", ("k", object()), ctxqueue.NotSerializable),
         ("update", ({},), ctxqueue.InvalidInput),
         ("delete", ("",), ctxqueue.InvalidName),
     ],

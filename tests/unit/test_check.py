@@ -164,6 +164,12 @@ def test_an_agents_task_that_gives_up_late_acknowledgement_is_named() -> None:
     assert said(under(tasks=(early, plain))) == [("warning", "task early")]
 
 
+def test_a_run_that_a_lost_process_begins_anew_is_named() -> None:
+    claimed = TaskSetup(name="claimed", is_claimed=True, retry_on_worker_lost=True)
+    plain = TaskSetup(name="plain", retry_on_worker_lost=True)
+    assert said(under(tasks=(claimed, plain))) == [("error", "retry_on_worker_lost of claimed")]
+
+
 def test_behind_a_sentinel_the_master_is_named_and_time_outs_are_a_must() -> None:
     assert said(under({"redis_socket_timeout": None}, broker="sentinel", backend="sentinel")) == [
         ("error", "redis_socket_timeout"),
@@ -188,7 +194,7 @@ def test_every_rule_has_something_to_object_to() -> None:
         broker="sentinel",
         backend="sentinel",
         store="memory",
-        tasks=(TaskSetup(name="late", retry_delay=9000),),
+        tasks=(TaskSetup(name="late", retry_delay=9000, is_claimed=True, retry_on_worker_lost=True),),
         servers=(ServerSetup(role="store", where="here", policy="allkeys-lru"),),
         versions={"celery": "5.5"},
     )

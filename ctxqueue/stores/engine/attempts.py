@@ -72,7 +72,9 @@ def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None
     if effect.position < run.position:
         return fx.Claimed("stale")
     if effect.position > run.position:
-        return None
+        # Retried by an attempt that had been taken over: what comes of the other one counts.
+        retried_in_vain = effect.position.retries > run.position.retries and effect.after_epoch not in (0, run.epoch)
+        return fx.Claimed("stale") if retried_in_vain else None
     if run.state in ("parked", "retried"):
         return fx.Claimed("parked" if run.state == "parked" else "stale")
     if run.state in ("done", "failed") and run.outcome:
@@ -180,7 +182,10 @@ def once(state: State, effect: fx.Once) -> fx.Remembered:
 def finish(state: State, effect: fx.Finish) -> bool:
     """End an attempt."""
     held = state.hold(effect.workflow_id, Wanted(run=effect.run_id))
-    if held.run.epoch != effect.epoch:
+    is_it = held.run.epoch == effect.epoch
+    if not effect.epoch:
+        is_it = held.run.state == "running" and held.run.position == effect.position
+    if not is_it:
         return False
     held.run.state, held.run.outcome = effect.state, effect.outcome
     held.run.ends_us = held.now_us + effect.horizon_us

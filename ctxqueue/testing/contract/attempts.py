@@ -9,6 +9,7 @@ import pytest
 
 from ctxqueue.effects import Position
 from ctxqueue.errors import AttemptSuperseded
+from ctxqueue.flows import attempts
 from ctxqueue.identity import current_attempt
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Answer, Worker
@@ -76,6 +77,29 @@ class Attempts(Contract):
         worker.finish(worker.claim("r"), "retried", b"")
         assert worker.claim("r").word == "stale"
         assert worker.claim("r", retries=1).word == "run"
+
+    def test_a_retry_counts_if_the_attempt_that_made_it_still_had_the_run(self, worker: Worker) -> None:
+        first = worker.claim("r")
+        second = worker.claim("r", leg=1)
+        assert worker.claim("r", retries=1, after_epoch=first.claimed.epoch).word == "stale"
+        assert worker.finish(second) is True
+        assert worker.claim("r", retries=1, after_epoch=first.claimed.epoch).word == "stale"
+        assert worker.claim("r", leg=1).word == "done"
+        assert worker.claim("r", retries=1, after_epoch=second.claimed.epoch).word == "run"
+        assert worker.claim("r", retries=1, leg=1, after_epoch=second.claimed.epoch).word == "run"
+        assert worker.claim("other", retries=1, after_epoch=7).word == "run", "nothing is known of that run"
+
+    def test_an_attempt_is_ended_from_outside_where_it_runs(self, worker: Worker) -> None:
+        terms, run = worker.manager.terms, worker.manager.driver.run
+        answer = worker.claim("r", leg=1)
+        for retries, leg in ((0, 0), (1, 1), (0, 2)):
+            assert run(attempts.end(terms, WORKFLOW, "r", Position(retries, leg), b"e")) is False
+        assert run(attempts.end(terms, WORKFLOW, "r", Position(0, 1), b"e")) is True
+        again = worker.claim("r", leg=1)
+        assert (again.word, again.claimed.outcome) == ("failed", b"e")
+        assert run(attempts.end(terms, WORKFLOW, "r", Position(0, 1), b"late")) is False, "it runs no more"
+        assert run(attempts.end(terms, WORKFLOW, "unknown", Position(0, 0), b"e")) is False
+        assert worker.finish(answer) is True, "its epoch is the newest"
 
     def test_a_second_delivery_is_kept_while_the_first_is_alive(self, worker: Worker) -> None:
         first = worker.claim("r")

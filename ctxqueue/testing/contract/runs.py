@@ -72,15 +72,18 @@ class Worker:
         needs: str | Condition | None = None,
         workflow_id: str = WORKFLOW,
         task_id: str = "",
+        after_epoch: int = 0,
     ) -> Answer:
         """Begin an attempt; the message is ``run/retries.leg``."""
         terms = self.manager.terms
         position = Position(retries, leg)
         item = attempts.item_id(terms.app, workflow_id, run, position)
-        ticket = attempts.Ticket(workflow_id, run, position, item, task_id)
+        ticket = attempts.Ticket(workflow_id, run, position, item, task_id, after_epoch)
         condition = as_condition(needs) if needs is not None else None
         flow = attempts.claim(terms, ticket, AGENT, condition, message(run, retries, leg))
-        claimed, missing = self.manager.driver.run(flow)
+        claimed, missing, error = self.manager.driver.run(flow)
+        if error is not None:
+            raise error
         return Answer(claimed, missing, Attempt(run, retries, workflow_id, claimed.epoch))
 
     def claim_twice(self, run: str) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, shared_task
@@ -30,6 +31,16 @@ class House(TaskClass):
 def shared(what: str) -> str:
     """Is shared by all apps of this process; it answers as a model does."""
     return f"{what}-{uuid.uuid4()}"
+
+
+def passing(body: Any) -> Any:
+    """Decorate, as others do."""
+
+    @wraps(body)
+    def passed(*args: Any, **kwargs: Any) -> Any:
+        return body(*args, **kwargs)
+
+    return passed
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:
@@ -75,6 +86,14 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         ctx.workflow(workflow_id, agent_id="plain_1").update({"log": [answer]}, merge_strategy="append")
         hold(app, name)
         return answer
+
+    @app.task(name="decorated", **options)
+    @passing
+    @passing
+    @ctxqueue.claimed
+    def decorated(what: str) -> list[str]:
+        note(app, f"ran:{what}", 1)
+        return [what, str(uuid.uuid4())]
 
     @app.task(name="fails", **options)
     @ctxqueue.claimed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     """Return ctxqueue in the app."""
     ctx = queue_of("coroutines", settings)
     _agents(ctx)
+    _stepwise(ctx)
     _together(ctx)
     _tools(ctx)
     _slow(ctx)
@@ -60,6 +62,23 @@ def _agents(ctx: ContextQueue) -> None:
         if self.request.retries < 2:
             raise self.retry(countdown=RETRY_PAUSE)
         return int(self.request.retries)
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    @ctx.task(name="stepwise", agent_type="extractor")
+    async def stepwise(self: Any) -> list[str]:
+        """Draws by steps, and tries again once."""
+
+        async def draw() -> str:
+            await asyncio.sleep(0)
+            note(ctx.app, f"drawn:{self.request.id}", 1)
+            return str(uuid.uuid4())
+
+        answers = [await self.once("draw", draw), await self.once("constant", lambda: "constant")]
+        note(ctx.app, f"answers:{self.request.id}", answers)
+        if not self.request.retries:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return answers
 
 
 def _together(ctx: ContextQueue) -> None:
@@ -144,8 +163,22 @@ def _slow(ctx: ContextQueue) -> None:
         try:
             await asyncio.gather(asyncio.sleep(LONG), asyncio.sleep(LONG))
         except SoftTimeLimitExceeded:
+            task = asyncio.current_task()
+            assert task is not None
+            assert not task.cancelling(), "what goes on now would be cancelled by a task group"
             await self.acontext.put("log", "in time")
         return "late, but well"
+
+    @ctx.task(name="cancelled", agent_type="extractor")
+    async def cancelled(_self: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    @ctx.task(name="leaving", agent_type="extractor", acks_late=False)
+    async def leaving(self: Any) -> None:
+        note(ctx.app, f"began:{self.request.id}", os.getpid())
+        sys.exit(3)  # as a command does
 
     @ctx.task(name="endless", agent_type="extractor")
     async def endless(self: Any) -> None:

@@ -146,6 +146,15 @@ def _held(ctx: ContextQueue) -> None:
         self.context.update({"log": [second]}, merge_strategy="append")
         return [first, second]
 
+    @ctx.task(name="insistent", agent_type="extractor", autoretry_for=(Exception,), retry_kwargs={"countdown": 0.05})
+    def insistent(self: Any, name: str) -> str:
+        """Tries again whatever has happened, as many do."""
+        note(ctx.app, f"ran:{self.request.id}", os.getpid())
+        self.context.update({"log": [f"first {self.request.retries}"]}, merge_strategy="append")
+        hold(ctx.app, name)
+        self.context.update({"log": [f"second {self.request.retries}"]}, merge_strategy="append")
+        return "done"
+
     @ctx.task(name="unbound", agent_type="extractor")
     def unbound(self: Any, workflow_id: str, name: str) -> str:
         """Belongs to no workflow, and writes to one all the same."""

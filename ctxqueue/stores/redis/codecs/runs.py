@@ -19,7 +19,7 @@ def _encode_claim(namespace: str, effect: fx.Claim) -> list[Request]:
         *(effect.workflow_id, effect.run_id, effect.position.retries, effect.position.leg),
         *(effect.lease_us, effect.horizon_us),
         pack(effect.condition) if effect.condition else "",
-        *(effect.message, effect.item_id, effect.claim_id),
+        *(effect.message, effect.item_id, effect.claim_id, effect.after_epoch),
     )
     return [Request(scripts.CLAIM, (keys.run(effect.run_id), keys.m, keys.v, keys.due, keys.t), args)]
 
@@ -105,7 +105,8 @@ def _decode_arm(_effect: fx.Arm, replies: list[Any]) -> fx.Armed:
 
 def _encode_finish(namespace: str, effect: fx.Finish) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    args = (effect.epoch, effect.state, effect.outcome, effect.horizon_us // 1_000)
+    at = effect.position or fx.Position(-1, -1)
+    args = (effect.epoch, effect.state, effect.outcome, effect.horizon_us // 1_000, at.retries, at.leg)
     return [Request(scripts.FINISH, (keys.run(effect.run_id),), args)]
 
 

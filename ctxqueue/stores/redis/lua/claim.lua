@@ -1,7 +1,7 @@
 -- Begins an attempt at a run, or says why not.
 -- KEYS  1 run's record  2 m  3 v  4 due  5 t
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
---       8 message to keep as standby  9 its outbox item id  10 claim id
+--       8 message to keep as standby  9 its outbox item id  10 claim id  11 epoch of the attempt that retried (0 none)
 -- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}
 --   (stale|standby|parked|cancelled).
 -- Cost  O(leaves)
@@ -33,6 +33,8 @@ end
 if state then
   local last_retries, last_leg = tonumber(found[2]), tonumber(found[3])
   if retries < last_retries or (retries == last_retries and leg < last_leg) then return { 'stale' } end
+  -- Retried by an attempt that had been taken over: what comes of the other one counts.
+  if retries > last_retries and ARGV[11] ~= '0' and ARGV[11] ~= found[4] then return { 'stale' } end
   if retries == last_retries and leg == last_leg then
     if state == 'parked' then return { 'parked' } end
     if state == 'retried' then return { 'stale' } end
