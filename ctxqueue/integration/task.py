@@ -191,7 +191,9 @@ class ContextTask(PrivateTask):
             )
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
-        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, str(self.request.id))
+        ticket = attempts.Ticket(
+            carried.workflow_id, carried.run_id, position, item, str(self.request.id), self.needs_timeout or 0.0
+        )
         with delivery.given_back_without_a_store():
             claimed, missing = manager.driver.run(
                 attempts.claim(manager.terms, ticket, self.agent, condition, stored(self, carried.leg))
