@@ -235,11 +235,12 @@ class ContextQueue:
             "needs_timeout": _checked_timeout(needs_timeout),
             "durable": durable,
         }
-        declare = cast(
-            "Callable[[Callable[..., Any]], Any]",
-            self.app.task(**{**options, "base": base, "bind": True, **attributes}),
-        )
-        return lambda body: declare(_called(body))
+
+        def declare(body: Callable[..., Any]) -> Any:
+            kind = {"base": base, "bind": True, "awaits": iscoroutinefunction(body)}
+            return cast("Any", self.app.task(**{**options, **attributes, **kind}))(_called(body))
+
+        return declare
 
     def cancel(self, task_id: str) -> bool:
         """Call off a task of an agent, or one under `claimed`: in the broker, parked, released, running or retrying.

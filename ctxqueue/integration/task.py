@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from celery import Task
 from celery.exceptions import Ignore
 
-from ctxqueue import codec
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position
 from ctxqueue.errors import (
@@ -20,10 +20,10 @@ from ctxqueue.errors import (
     DependencyTimeout,
     WorkflowClosed,
 )
-from ctxqueue.flows import attempts, steps
+from ctxqueue.flows import attempts
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
-from ctxqueue.integration import events
+from ctxqueue.integration import events, stepping
 from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.durable import Promising
 from ctxqueue.integration.headers import Carried, carried_by
@@ -33,7 +33,7 @@ from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.rules.dependencies import Condition, as_condition, keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
@@ -60,6 +60,8 @@ class ContextTask(PrivateTask):
     needs_timeout: float | None = None
     durable: bool = False
     """Whether the store keeps each message until a worker has claimed it."""
+    awaits: bool = False
+    """Whether its body is a coroutine."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Publish; with ``durable`` the message is stored first. Raises StoreUnavailable, and publishes nothing."""
@@ -119,24 +121,28 @@ class ContextTask(PrivateTask):
         attempt = current_attempt.get()
         return attempt.waited if attempt else 0.0
 
-    def once(self, name: str, step: Callable[[], T]) -> T:
+    @overload
+    def once(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def once(self, name: str, step: Callable[[], T]) -> T: ...
+
+    def once(self, name: str, step: Callable[[], Any]) -> Any:
         """Carry out a step, and keep its result with the run: a body that runs again gets that one.
 
         For what is expensive, or another each time: a model's answer, a number drawn, an id made up. It holds for a
         message that comes again, for a parked task that goes on and for ``self.retry()``. A step that raises keeps
         nothing; one that was cut off before its result was kept is carried out again. What is returned has gone through
-        the codec, the first time too. Raises NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run). Where
-        the task is called directly or eagerly there is no run, and the step is just carried out.
+        the codec, the first time too. In an ``async def`` body it is awaited, ``await self.once(name, step)``, and the
+        step may be a coroutine function; in a thread of such a body it blocks. Where the task is called directly or
+        eagerly there is no run, and the step is just carried out.
+
+        Raises InvalidName, NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run), AttemptSuperseded;
+        ConfigurationError for a step that is to be awaited where nobody can.
         """
-        attempt = current_attempt.get()
-        if attempt is None:
-            return step()
-        manager = self.context_queue.manager
-        kept = manager.driver.run(steps.recall(manager.terms, attempt, name))
-        if kept is None:
-            kept = manager.driver.run(steps.keep(manager.terms, attempt, name, step()))
-        result: T = codec.unpack(kept)
-        return result
+        if self.awaits and asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises
+            return stepping.aonce(self.context_queue, name, step)
+        return stepping.once(self.context_queue, name, step)
 
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""

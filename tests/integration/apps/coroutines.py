@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -29,6 +30,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     ctx = queue_of("coroutines", settings)
     _agents(ctx)
     _together(ctx)
+    _stepwise(ctx)
     _tools(ctx)
     _slow(ctx)
     return ctx
@@ -89,6 +91,56 @@ def _together(ctx: ContextQueue) -> None:
         while await self.acontext.get(theirs) is None:  # noqa: ASYNC110 - the other one may be in another process
             await asyncio.sleep(0.01)
         return mine
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stepwise", agent_type="extractor")
+    async def stepwise(self: Any, name: str, times: int = 0) -> list[str]:
+        """Draws by steps of all kinds; is held, and retries ``times`` times."""
+        mine = self.request.id  # which a thread would not know
+
+        def drawn(how: str) -> str:
+            note(app, f"drawn:{mine}", how)
+            return f"{how}-{uuid.uuid4()}"
+
+        async def awaited(how: str) -> str:
+            await asyncio.sleep(0)
+            return drawn(how)
+
+        draws = [
+            await self.once("coroutine", partial(awaited, "coroutine")),
+            await self.once("lambda", lambda: awaited("lambda")),
+            await self.once("plain", lambda: drawn("plain")),
+            await asyncio.to_thread(self.once, "thread", lambda: drawn("thread")),
+            *await asyncio.gather(*(self.once(str(n), partial(awaited, str(n))) for n in range(3))),
+        ]
+        note(app, f"ran:{self.request.id}", os.getpid())
+        await asyncio.to_thread(hold, app, name)
+        if self.request.retries < times:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return draws
+
+    @ctx.task(name="step_while_others_run", agent_type="extractor")
+    async def step_while_others_run(self: Any) -> bool:
+        """Its step ends once another coroutine of the loop has run, which one that blocks never lets happen."""
+        others = asyncio.Event()
+        asyncio.get_running_loop().call_soon(others.set)
+
+        async def step() -> bool:
+            return await asyncio.wait_for(others.wait(), LONG)
+
+        return bool(await self.once("step", step))
+
+    @ctx.task(name="step_to_be_awaited", agent_type="extractor")
+    def step_to_be_awaited(self: Any) -> None:
+        """Is no coroutine, and its step is one."""
+
+        async def step() -> int:
+            return 1
+
+        self.once("step", step)
 
 
 def _tools(ctx: ContextQueue) -> None:
