@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import uuid
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 TOOLS = 16
 LONG = 100.0
-"""Seconds."""
+"""Seconds: of work that only a limit or a signal ends, and of waiting for what takes a moment."""
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:
@@ -84,12 +85,14 @@ def _together(ctx: ContextQueue) -> None:
     async def blocking(self: Any) -> None:
         self.context.put("key", 1)
 
+    there: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
     @ctx.task(name="meet", agent_type="extractor")
     async def meet(self: Any, mine: str, theirs: str) -> str:
-        """Ends only if another coroutine runs at the same time."""
+        """Ends only if another coroutine of the same loop runs at the same time."""
         await self.acontext.put(mine, 1)
-        while await self.acontext.get(theirs) is None:  # noqa: ASYNC110 - the other one may be in another process
-            await asyncio.sleep(0.01)
+        there[mine].set()
+        await asyncio.wait_for(there[theirs].wait(), LONG)
         return mine
 
 
