@@ -145,7 +145,7 @@ def published(app: Celery, update: Prepared, store: Callable[[], object] = lambd
 
     A broker that is away is no error: the store sends the message again.
     """
-    storing = Once(store)
+    storing = Storing(store)
     try:
         return _published(app, update, storing)
     except OperationalError as error:
@@ -158,7 +158,7 @@ def published(app: Celery, update: Prepared, store: Callable[[], object] = lambd
             app.AsyncResult(update.options["task_id"])
 
 
-def _published(app: Celery, update: Prepared, storing: Once) -> AsyncResult[dict[str, Any]]:
+def _published(app: Celery, update: Prepared, storing: Storing) -> AsyncResult[dict[str, Any]]:
     task: Any = app.tasks[CONTEXT_UPDATE]
     if app.conf.task_always_eager:  # no producer is asked for anything, and the task runs at once
         storing.done()
@@ -170,8 +170,8 @@ def _published(app: Celery, update: Prepared, storing: Once) -> AsyncResult[dict
     return result
 
 
-class Once:
-    """Something that is done once, however often it is asked for; what it raised it raises again."""
+class Storing:
+    """An update's way into the store: gone once, however often it is asked for; what that raised is raised again."""
 
     def __init__(self, what: Callable[[], object]) -> None:
         self._what: Callable[[], object] | None = what
@@ -190,16 +190,16 @@ class Once:
 
 
 class Following:
-    """A producer that publishes once something else is done."""
+    """A producer that publishes once an update is stored."""
 
-    def __init__(self, producer: Any, first: Once) -> None:
+    def __init__(self, producer: Any, storing: Storing) -> None:
         self._producer = producer
-        self._first = first
+        self._storing = storing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
 
     def publish(self, body: Any, **options: Any) -> Any:
         """Publish as the producer does."""
-        self._first.done()
+        self._storing.done()
         return self._producer.publish(body, **options)
