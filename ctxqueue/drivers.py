@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ctxqueue.effects import Effect, Flow, Publish, Wait
 from ctxqueue.errors import SyncInAsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ctxqueue.effects import Outgoing
 
@@ -22,6 +25,15 @@ class Performer(Protocol):
 
     def perform(self, effect: Effect[T], /) -> T:
         """Carry out one effect; raises a CtxqueueError."""
+        ...
+
+
+@runtime_checkable
+class SendingAhead(Protocol):
+    """What can send an effect, and wait for its reply later."""
+
+    def ahead(self, effect: Effect[T], /) -> AbstractContextManager[Callable[[], T]]:
+        """Send one effect, and yield what returns its reply; that raises a CtxqueueError."""
         ...
 
 
@@ -52,19 +64,42 @@ class Driver:
 
     def run(self, flow: Flow[T]) -> T:
         """Carry out a flow; raises what the flow raises, SyncInAsyncError inside a running event loop."""
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises, at ten times the cost
-            flow.close()
-            raise SyncInAsyncError(
-                "a blocking ctxqueue call inside a running event loop would stall it:"
-                " use the same call of ctxqueue.aconnect(), awaited"
-            )
-        perform = self.store.perform
+        _keep_out_of_loops(flow)
         try:
             effect = next(flow)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        return self._carried_on(flow, effect)
+
+    @contextmanager
+    def begun(self, flow: Flow[T]) -> Iterator[Callable[[], T]]:
+        """Begin a flow, and yield what carries out the rest of it; its caller may do something else before.
+
+        The first effect, which is one of the store's, is under way meanwhile if the store can send one ahead; else it
+        is carried out with the rest. Raises SyncInAsyncError; what is yielded raises what the flow raises.
+        """
+        _keep_out_of_loops(flow)
+        effect = next(flow)
+        store = self.store
+        sent = store.ahead(effect) if isinstance(store, SendingAhead) else nullcontext(partial(store.perform, effect))
+        try:
+            with sent as reply:
+                yield lambda: self._carried_on(flow, effect, reply)
+        finally:
+            flow.close()
+
+    def _carried_on(self, flow: Flow[T], effect: Effect[Any], ahead: Callable[[], Any] | None = None) -> T:
+        """Carry out an effect and those after it; ``ahead`` returns the first one's reply."""
+        perform = self.store.perform
+        try:
             while True:
                 try:
                     reply: Any
-                    if isinstance(effect, Wait):
+                    if ahead is not None:
+                        answer, ahead = ahead, None
+                        reply = answer()
+                    elif isinstance(effect, Wait):
                         time.sleep(effect.seconds)
                         reply = None
                     elif isinstance(effect, Publish):
@@ -78,6 +113,15 @@ class Driver:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def _keep_out_of_loops(flow: Flow[Any]) -> None:
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises, at ten times the cost
+        flow.close()
+        raise SyncInAsyncError(
+            "a blocking ctxqueue call inside a running event loop would stall it:"
+            " use the same call of ctxqueue.aconnect(), awaited"
+        )
 
 
 class AsyncDriver:

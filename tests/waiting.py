@@ -26,10 +26,16 @@ def wait_until(predicate: Callable[[], T], description: str, timeout: float = SE
     ``timeout`` is in seconds. After it the test fails with the description and what the predicate last
     returned; an error in the predicate is not held back.
     """
+    seen = seen_within(predicate, timeout)
+    if not seen:
+        pytest.fail(f"not within {timeout} s: {description}; last saw {seen!r}")
+    return seen
+
+
+def seen_within(predicate: Callable[[], T], timeout: float, interval: float = INTERVAL) -> T:
+    """Do the same for what need not come true, and is judged elsewhere: return what the predicate last returned."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
-    while not (seen := predicate()):
-        if time.monotonic() >= deadline:
-            pytest.fail(f"not within {timeout} s: {description}; last saw {seen!r}")
-        pause.wait(INTERVAL)
+    while not (seen := predicate()) and time.monotonic() < deadline:
+        pause.wait(interval)
     return seen

@@ -36,6 +36,8 @@ class Ticket(msgspec.Struct, frozen=True):
     """By which Celery, and who cancels, knows the run."""
     after_epoch: int = 0
     """Of the attempt that retried, if this message is its retry."""
+    may_wait: float = 0.0
+    """Seconds that it may be parked, if that is longer than the setting says."""
 
 
 def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
@@ -84,7 +86,9 @@ def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | Non
 def _claimed(terms: Terms, ticket: Ticket, claim: Claim) -> Flow[Claimed]:
     if not ticket.task_id:
         return (yield from do(claim))
-    claimed, marked = yield from do(Batch((claim, _bind(terms, ticket.task_id, ticket.workflow_id, ticket.run_id))))
+    keep_us = _remembered_us(terms, ticket.may_wait)
+    bind = Bind(ticket.task_id, ticket.workflow_id, ticket.run_id, keep_us)
+    claimed, marked = yield from do(Batch((claim, bind)))
     if marked and claimed.answer in ("run", "timeout", "closed"):
         yield from _cancel_run(terms, ticket.workflow_id, ticket.run_id)
         return Claimed("cancelled")
@@ -92,13 +96,10 @@ def _claimed(terms: Terms, ticket: Ticket, claim: Claim) -> Flow[Claimed]:
     return answer
 
 
-def _bind(terms: Terms, task_id: str, workflow_id: str, run_id: str) -> Bind:
-    return Bind(task_id, workflow_id, run_id, _remembered_us(terms))
-
-
-def _remembered_us(terms: Terms) -> int:
+def _remembered_us(terms: Terms, may_wait: float = 0.0) -> int:
     """Return for how long a task is known by its id: while its run may be parked, and a horizon more."""
-    return terms.bounds.horizon_us + microseconds(terms.settings.needs_timeout, "needs_timeout")
+    longest = max(terms.settings.needs_timeout, may_wait)
+    return terms.bounds.horizon_us + microseconds(longest, "needs_timeout")
 
 
 def cancel(terms: Terms, task_id: str) -> Flow[Literal["cancelled", "ended", "unseen"]]:
@@ -126,7 +127,7 @@ def _cancel_run(terms: Terms, workflow_id: str, run_id: str) -> Flow[Literal["ca
 
 def is_cancelled(terms: Terms, attempt: Attempt, task_id: str) -> Flow[bool]:
     """Whether an attempt that was refused was so because somebody has cancelled its task."""
-    return (yield from do(_bind(terms, task_id, attempt.home, attempt.run_id)))
+    return (yield from do(Bind(task_id, attempt.home, attempt.run_id, _remembered_us(terms))))
 
 
 def park(

@@ -13,16 +13,16 @@ from celery.utils.time import maybe_make_aware
 from kombu.exceptions import OperationalError
 
 from ctxqueue.effects import Outgoing
-from ctxqueue.errors import InvalidInput
+from ctxqueue.errors import CtxqueueError, InvalidInput
 from ctxqueue.flows import inbox, stored
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from celery import Celery, Task
+    from celery import Celery
     from celery.result import AsyncResult
 
     from ctxqueue.drivers import AsyncDriver
@@ -129,9 +129,11 @@ def _seconds(given: Any, name: str) -> timedelta:
 def enqueue(queue: ContextQueue, update: Prepared) -> AsyncResult[dict[str, Any]] | PendingUpdate:
     """Store an update and publish what sets it going."""
     driver = queue.manager.driver
-    stored_now = driver.run(update.store)
     if update.waits_for_task:
-        return published(queue.app, update)
+        # Celery makes the message ready while the store's answer is on its way.
+        with driver.begun(update.store) as store:
+            return published(queue.app, update, store)
+    stored_now = driver.run(update.store)
     if "task_id" in update.options:
         return queue.app.AsyncResult(update.options["task_id"])
     return PendingUpdate(driver, update.ref, known=not stored_now)
@@ -149,11 +151,66 @@ async def aenqueue(
     return AsyncPendingUpdate(driver, update.ref, known=not stored_now)
 
 
-def published(app: Celery, update: Prepared) -> AsyncResult[dict[str, Any]]:
-    """Publish a stored update's own message. A broker that is away is no error: the store sends it again."""
-    task: Task[..., Any] = app.tasks[CONTEXT_UPDATE]
+def published(app: Celery, update: Prepared, store: Callable[[], object] = lambda: None) -> AsyncResult[dict[str, Any]]:
+    """Publish an update's own message once ``store`` has returned; raises what that raises, and publishes nothing.
+
+    A broker that is away is no error: the store sends the message again.
+    """
+    storing = Storing(store)
     try:
-        return task.apply_async(update.args, **update.options)
+        return _published(app, update, storing)
     except OperationalError as error:
+        storing.done()
         logger.warning("update %s is stored, and is sent again once the broker is back: %s", update.ref, error)
         return app.AsyncResult(update.options["task_id"])
+    finally:
+        if storing.error is not None:
+            # Celery listens for the result already; it stops where the last object for it goes.
+            app.AsyncResult(update.options["task_id"])
+
+
+def _published(app: Celery, update: Prepared, storing: Storing) -> AsyncResult[dict[str, Any]]:
+    task: Any = app.tasks[CONTEXT_UPDATE]
+    if app.conf.task_always_eager:  # no producer is asked for anything, and the task runs at once
+        storing.done()
+    with app.producer_or_acquire() as producer:
+        result: AsyncResult[dict[str, Any]] = task.apply_async(
+            update.args, producer=Following(producer, storing), **update.options
+        )
+    storing.done()
+    return result
+
+
+class Storing:
+    """An update's way into the store: gone once, however often it is asked for; what that raised is raised again."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self._what: Callable[[], object] | None = what
+        self.error: CtxqueueError | None = None
+
+    def done(self) -> None:
+        """Return once it is done."""
+        what, self._what = self._what, None
+        try:
+            if what is not None:
+                what()
+        except CtxqueueError as error:
+            self.error = error
+        if self.error is not None:
+            raise self.error
+
+
+class Following:
+    """A producer that publishes once an update is stored."""
+
+    def __init__(self, producer: Any, storing: Storing) -> None:
+        self._producer = producer
+        self._storing = storing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Publish as the producer does."""
+        self._storing.done()
+        return self._producer.publish(body, **options)

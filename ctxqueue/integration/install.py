@@ -243,18 +243,24 @@ class ContextQueue:
             "needs_timeout": _checked_timeout(needs_timeout),
             "durable": durable,
         }
-        declare = cast(
-            "Callable[[Callable[..., Any]], Any]",
-            self.app.task(**{**options, "base": base, "bind": True, **attributes}),
-        )
-        return lambda body: declare(_called(body))
+
+        def declare(body: Callable[..., Any]) -> Any:
+            kind = {"base": base, "bind": True, "awaits": iscoroutinefunction(body)}
+            return cast("Any", self.app.task(**{**options, **attributes, **kind}))(_called(body))
+
+        return declare
 
     def cancel(self, task_id: str) -> bool:
-        """Call off a task of an agent, wherever it is: waiting in the broker, parked, released, running or retrying.
+        """Call off a task of an agent, or one under `claimed`: in the broker, parked, released, running or retrying.
 
-        Its result is REVOKED at once: ``get()`` raises Celery's TaskRevokedError; a chain ends, a chord fails. A body
-        that runs goes on to its next write to its workflow, or its end, which is refused. False if the task has ended.
-        Of an id that no worker has seen nobody knows whether it waits in the broker: it is marked, and True.
+        True: it will not complete. Its result is REVOKED at once: ``get()`` raises Celery's TaskRevokedError; a chain
+        ends, a chord fails. A body that runs goes on to its next write to its workflow, or its end, which is refused.
+        False: it has ended, and its result stays.
+
+        An id that no worker has seen is True too, as its message may be on its way: whenever one comes within the next
+        ``ctxqueue_horizon`` + ``ctxqueue_needs_timeout`` seconds (25 h), it is answered so. An id that nobody has
+        published is no different: nothing of it will run. Tasks that nobody claims run all the same, plain ones and
+        ctxqueue's own. Raises InvalidName, StoreUnavailable.
         """
         return cancelling.cancel(self, task_id)
 

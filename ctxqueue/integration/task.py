@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from celery import Task
 from celery.app.task import Context
 from celery.exceptions import Ignore
 
-from ctxqueue import codec
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position
 from ctxqueue.errors import (
@@ -22,10 +20,10 @@ from ctxqueue.errors import (
     DependencyTimeout,
     WorkflowClosed,
 )
-from ctxqueue.flows import attempts, steps
+from ctxqueue.flows import attempts
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, staged_eagerly
-from ctxqueue.integration import events, waiting
+from ctxqueue.integration import events, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
 from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by
@@ -36,7 +34,7 @@ from ctxqueue.rules.conditions import Condition, as_condition, keys_of
 from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from ctxqueue.aio import AsyncWorkflowHandle
     from ctxqueue.context import WorkflowHandle
@@ -67,6 +65,8 @@ class ContextTask(PrivateTask):
     needs_timeout: float | None = None
     durable: bool = False
     """Whether the store keeps each message until a worker has claimed it."""
+    awaits: bool = False
+    """Whether its body is a coroutine."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Publish; with ``durable`` the message is stored first. Raises StoreUnavailable, and publishes nothing."""
@@ -157,29 +157,28 @@ class ContextTask(PrivateTask):
         attempt = current_attempt.get()
         return attempt.waited if attempt else 0.0
 
-    def once(self, name: str, step: Callable[[], T]) -> T:
+    @overload
+    def once(self, name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def once(self, name: str, step: Callable[[], T]) -> T: ...
+
+    def once(self, name: str, step: Callable[[], Any]) -> Any:
         """Carry out a step, and keep its result with the run: a body that runs again gets that one.
 
         For what is expensive, or another each time: a model's answer, a number drawn, an id made up. It holds for a
         message that comes again, for a parked task that goes on and for ``self.retry()``. A step that raises keeps
         nothing; one that was cut off before its result was kept is carried out again. What is returned has gone through
-        the codec, the first time too. Raises NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run). Where
-        the task is called directly or eagerly there is no run, and the step is just carried out.
+        the codec, the first time too. In an ``async def`` body it is awaited, ``await self.once(name, step)``, and the
+        step may be a coroutine function; in a thread of such a body it blocks. Where the task is called directly or
+        eagerly there is no run, and the step is just carried out.
 
-        In a coroutine it is awaited, and so is what the step returns: ``answer = await self.once("ask", ask)``.
+        Raises InvalidName, NotSerializable, ValueTooLarge, CapacityError (1,000 calls a run), AttemptSuperseded;
+        ConfigurationError for a step that is to be awaited where nobody can.
         """
-        attempt = current_attempt.get()
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises
-            awaited: Any = self._once_awaited(attempt, name, step)
-            return cast("T", awaited)
-        if attempt is None:
-            return step()
-        manager = self.context_queue.manager
-        kept = manager.driver.run(steps.recall(manager.terms, attempt, name))
-        if kept is None:
-            kept = manager.driver.run(steps.keep(manager.terms, attempt, name, step()))
-        result: T = codec.unpack(kept)
-        return result
+        if self.awaits and asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop() raises
+            return stepping.aonce(self.context_queue, name, step)
+        return stepping.once(self.context_queue, name, step)
 
     def wait_for(self, condition: str | Condition, *, timeout: float = 3_600.0) -> Any:
         """Go on once a condition holds, and return the view of the workflow then; until then hold no worker.
@@ -199,18 +198,6 @@ class ContextTask(PrivateTask):
         watcher = self.context_queue.watcher
         if watcher is not None:
             watcher.needs_looked_at(self.name, workflow_id, tuple(keys_of(condition)), missing)
-
-    async def _once_awaited(self, attempt: Attempt | None, name: str, step: Callable[[], Any]) -> Any:
-        aio = self.context_queue.aio
-        kept = await aio.driver.arun(steps.recall(aio.terms, attempt, name)) if attempt is not None else None
-        if kept is None:
-            result = step()
-            if inspect.isawaitable(result):
-                result = await result
-            if attempt is None:
-                return result
-            kept = await aio.driver.arun(steps.keep(aio.terms, attempt, name, result))
-        return codec.unpack(kept)
 
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
         """Keep what the publisher let be seen of the arguments: Celery would show them whole, here and in a retry."""
@@ -270,8 +257,10 @@ class ContextTask(PrivateTask):
         agent = self.named_agent()
         position = Position(self.request.retries or 0, carried.leg)
         item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
-        task_id = str(self.request.id)
-        ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch)
+        task_id, may_wait = str(self.request.id), self._needs_timeout()
+        ticket = attempts.Ticket(
+            carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch, may_wait
+        )
         with delivery.given_back_without_a_store():
             claimed, missing, unknown = manager.driver.run(
                 attempts.claim(manager.terms, ticket, agent, condition, stored(self, carried.leg))

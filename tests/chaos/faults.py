@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.apps.chaos import COMMITTED, ENDED, IN_BODY, PLACES
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     import random
@@ -130,7 +130,7 @@ class Faults:
             worker.send(signal.SIGKILL)
         else:
             os.kill(worker.pid, signal.SIGKILL)
-        worker.ended.wait()
+        assert worker.ended.wait(SECONDS), "a killed worker does not end"
         if whole:
             wait_until(lambda: all(map(_is_dead, children)), "its pool processes are dead")
         self._count(children)

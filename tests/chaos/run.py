@@ -16,7 +16,7 @@ from ctxqueue import celery_defaults
 from ctxqueue.testing import EmbeddedServer
 from tests.chaos.faults import Faults
 from tests.chaos.judge import Verdict, judge, unfinished
-from tests.chaos.settling import settle, until_empty
+from tests.chaos.settling import STANDSTILL, settle, until_empty
 from tests.chaos.work import Expected, Work
 from tests.integration.deployments import Deployment
 
@@ -26,6 +26,7 @@ VISIBILITY_TIMEOUT = 6.0
 MOST_UNDER_WAY = 150
 """Tasks published and not ended, above which no more are published."""
 TICK = 0.01
+"""Seconds between two looks at what is to be done now."""
 FAULT_EVERY = (0.5, 1.7)
 """Seconds between two faults, at least and at most."""
 
@@ -104,20 +105,24 @@ def _rain(work: Work, faults: Faults, seconds: float, tasks: int, seed: int) -> 
     began = now = time.monotonic()
     next_fault = began + FAULT_EVERY[1]
     looked, under_way = 0.0, list[Expected]()
-    seen = 0
-    while now < began + seconds or len(work.expected) < tasks or work.coming:
+    seen, ended = 0, 0
+    moved = began
+    # Where no task ends any more none is published either: the judge says which.
+    while now < moved + STANDSTILL and (now < began + seconds or len(work.expected) < tasks or work.coming):
         work.put_keys(now)
         faults.go_on(now)
         if now - looked > 0.25:
             under_way = unfinished(work.site, [*under_way, *work.expected[seen:]])
             looked, seen = now, len(work.expected)
+            if seen - len(under_way) > ended or not under_way:
+                ended, moved = seen - len(under_way), now
         wanted = min(tasks, int(tasks * (now - began) / seconds) + 1)
         while len(work.expected) < wanted and len(under_way) + len(work.expected) - seen < MOST_UNDER_WAY:
             work.publish(time.monotonic())
         if now > next_fault and len(work.expected) < tasks:
             faults.strike(now)
             next_fault = now + dice.uniform(*FAULT_EVERY)
-        time.sleep(TICK)
+        time.sleep(TICK)  # the pace: nothing is waited for
         now = time.monotonic()
 
 

@@ -140,7 +140,7 @@ async def _awaiting(url: str, first: int, stop: Any, counts: Any, done: list[Ack
                 done.append(Acknowledged(wf.workflow_id, (stream, number), result.revision, began, ended))
                 number += 1
                 counts[stream] = number
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE)  # the pace: nothing is waited for
 
         await asyncio.gather(*(write(stream) for stream in range(first, first + STREAMS_A_LOOP)))
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
-from ctxqueue.effects import Draw, LetGo, Outgoing, do
-from ctxqueue.flows import draining, inbox
+from ctxqueue.effects import Draw, LetGo, Outgoing, Position, Promise, TakeOutgoing, do
+from ctxqueue.flows import attempts, draining, inbox, steps
 from ctxqueue.flows.stored import UpdateRef, packed
+from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import CommitResult, ContextEntry, Put, WorkflowContext
+from ctxqueue.rules.conditions import key
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ctxqueue.context import WorkflowHandle
-    from ctxqueue.effects import Effect
+    from ctxqueue.effects import Claimed, Effect
     from ctxqueue.stores.base import Store
 
 MOST_EFFECTS = 40
@@ -114,6 +117,85 @@ def buried_and_revived(manager: SharedContextManager, wf: WorkflowHandle) -> Any
 
 
 CALLS |= {"carry out": carried_out, "drain": drained, "bury and revive": buried_and_revived}
+
+
+def claimed(manager: SharedContextManager, wf: WorkflowHandle, *, retries: int = 0, leg: int = 0) -> Claimed:
+    """Claim the workflow's one run, which is the task of the workflow's name."""
+    run, position = wf.workflow_id, Position(retries, leg)
+    ticket = attempts.Ticket(run, run, position, attempts.item_id("app", run, run, position), run)
+    needs = key("never").exists() if leg else None
+    return manager.driver.run(attempts.claim(manager.terms, ticket, wf.agent, needs, b"message")).claimed
+
+
+def cancelled(manager: SharedContextManager, wf: WorkflowHandle, before: str) -> Any:
+    run = manager.driver.run
+    if before != "unseen":
+        attempt = Attempt(wf.workflow_id, 0, wf.workflow_id, claimed(manager, wf).epoch)
+    if before == "ended":
+        run(attempts.finish(manager.terms, attempt, "done", b"result"))
+    if before == "parked":
+        item = attempts.item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 1))
+        run(attempts.park(manager.terms, attempt, wf.agent, key("never").exists(), item, b"message", 60))
+    cancelled = run(attempts.cancel(manager.terms, wf.workflow_id))
+    return cancelled, claimed(manager, wf, leg=int(before == "parked")).answer
+
+
+def stepped(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    """The first result is what the second attempt gets, which would have brought another."""
+    kept: list[bytes] = []
+    for result in ("first", "second"):
+        attempt = Attempt(wf.workflow_id, 0, wf.workflow_id, claimed(manager, wf, retries=len(kept)).epoch)
+        found = manager.driver.run(steps.recall(manager.terms, attempt, "step"))
+        kept.append(found or manager.driver.run(steps.keep(manager.terms, attempt, "step", result)))
+    return kept
+
+
+def promised(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    item = attempts.item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 0))
+    promise = Promise(wf.workflow_id, wf.workflow_id, item, b"message", 0, 60_000_000)
+    kept = [manager.driver.run(do(promise))]
+    manager.cleanup_expired_contexts()
+    taken = manager.driver.run(do(TakeOutgoing(tuple(manager.terms.shards), "app", 1_000, 1)))
+    sent = [message for _, message in taken if message.item_id == item]
+    kept.append(manager.driver.run(do(promise)))
+    answer = claimed(manager, wf).answer
+    kept.append(manager.driver.run(do(promise)))
+    return kept, sent == [Outgoing(item, b"message")], answer
+
+
+def staged(_manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    with wf.transaction() as transaction:
+        wf.update({"list": [2], "new": [1]}, merge_strategy="append")
+        wf.put("k", 1)
+        wf.delete("dict")
+    return comparable(transaction.result)
+
+
+def staged_in_a_task(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
+    """The body runs twice and chooses other keys; the second attempt gets the first one's outcome."""
+    results = []
+    for keys in (["list", "new"], ["list", "other"]):
+        attempt = Attempt(wf.workflow_id, 0, wf.workflow_id, 1)
+        token = current_attempt.set(attempt)
+        try:
+            with wf.transaction() as transaction:
+                wf.update({key: [2] for key in keys}, merge_strategy="append")
+            manager.driver.run(transaction.commit())
+        finally:
+            current_attempt.reset(token)
+        results.append(comparable(transaction.result))
+    return results
+
+
+CALLS |= {
+    **{
+        f"cancel one {before}": partial(cancelled, before=before) for before in ("unseen", "running", "parked", "ended")
+    },
+    "once": stepped,
+    "durable publish": promised,
+    "transaction": staged,
+    "transaction in a task": staged_in_a_task,
+}
 
 
 def prepared(manager: SharedContextManager) -> WorkflowHandle:

@@ -8,6 +8,7 @@ import pytest
 
 from ctxqueue import connect
 from ctxqueue.errors import EntryExists, VersionConflict
+from ctxqueue.flows import steps
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Put
 from ctxqueue.testing.contract.runs import Worker
@@ -170,15 +171,35 @@ def test_opening_twice_is_opening_once(wf: WorkflowHandle, proxy: FaultProxy) ->
     assert wf["warm"] == 1
 
 
-def test_a_fork_in_the_flow_of_a_run_is_taken_once(direct: WorkflowHandle, proxy: FaultProxy) -> None:
-    """claim, park, fire, claim and finish, each with its reply lost."""
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_transaction_is_one_commit(wf: WorkflowHandle, direct: WorkflowHandle, proxy: FaultProxy, lost: int) -> None:
+    direct.put("l", [0])
+    revision = direct.open().revision
+    with wf.transaction() as transaction:
+        wf.update({"l": [1], "new": [1]}, merge_strategy="append")
+        wf.delete("warm")
+        proxy.lose_replies(lost, matching=SCRIPT)
+    assert proxy.lost == lost
+    assert transaction.result is not None
+    assert transaction.result.revision == direct.open().revision == revision + 1
+    assert dict(direct.view()) == {"l": [0, 1], "new": [1]}
+
+
+@pytest.fixture
+def worker(direct: WorkflowHandle, proxy: FaultProxy) -> Iterator[Worker]:
+    """A process of an app by way of the proxy, with its scripts loaded."""
     worker = Worker(proxy.url)
-    worker.manager.store.verify()
+    assert worker.claim("warm", workflow_id=direct.workflow_id).word == "run"
+    yield worker
+    worker.manager.close()
+
+
+def test_a_fork_in_the_flow_of_a_run_is_taken_once(direct: WorkflowHandle, worker: Worker, proxy: FaultProxy) -> None:
+    """claim, park, fire, claim and finish, each with its reply lost."""
 
     def losing() -> None:
         proxy.lose_replies(matching=SCRIPT)
 
-    worker.claim("warm")
     losing()
     answer = worker.claim("r", needs="a")
     assert (answer.word, answer.claimed.epoch) == ("run", 1)  # the same claim, not a second delivery
@@ -194,4 +215,46 @@ def test_a_fork_in_the_flow_of_a_run_is_taken_once(direct: WorkflowHandle, proxy
     losing()
     assert worker.finish(again) is True
     assert worker.claim("s", leg=1, needs="a").word == "done"
-    worker.manager.close()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_cancellation_is_told_of_as_what_it_was(worker: Worker, proxy: FaultProxy, lost: int) -> None:
+    def cancelled(task: str) -> str:
+        proxy.lose_replies(lost, matching=SCRIPT)
+        return worker.cancel(task)
+
+    assert cancelled("unseen") == "unseen"
+    assert worker.claim("unseen", task_id="unseen").word == "cancelled"
+    worker.claim("running", task_id="running")
+    assert cancelled("running") == "cancelled"
+    worker.park(worker.claim("parked", needs="a", task_id="parked"), "a")
+    assert cancelled("parked") == "cancelled"
+    assert worker.claim("parked", leg=1, task_id="parked").word == "cancelled"
+    worker.finish(worker.claim("ended", task_id="ended"))
+    assert cancelled("ended") == "ended"
+    assert worker.claim("ended", task_id="ended").word == "done"
+    worker.deliver()
+
+
+def test_a_step_is_kept_once(worker: Worker, proxy: FaultProxy) -> None:
+    run, terms = worker.manager.driver.run, worker.manager.terms
+    attempt = worker.claim("r").attempt
+    proxy.lose_replies(matching=SCRIPT)
+    assert run(steps.recall(terms, attempt, "draw")) is None
+    proxy.lose_replies(2, matching=SCRIPT)
+    first = run(steps.keep(terms, attempt, "draw", 7))
+    assert run(steps.keep(terms, attempt, "draw", 8)) == first
+    proxy.lose_replies(matching=SCRIPT)
+    assert run(steps.recall(terms, attempt, "draw")) == first
+
+
+def test_a_durable_publish_is_kept_once(worker: Worker, proxy: FaultProxy) -> None:
+    proxy.lose_replies(2, matching=SCRIPT)
+    assert worker.promise("r", wait=0.0) is True
+    worker.sweep()
+    assert worker.deliver() == [b"r/0.0"]
+    worker.sweep()
+    assert worker.deliver() == []
+    worker.claim("r")
+    proxy.lose_replies(matching=SCRIPT)
+    assert worker.promise("r") is False

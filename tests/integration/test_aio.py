@@ -110,7 +110,7 @@ def test_the_loop_goes_on_while_the_broker_does_not_answer(paused: EmbeddedServe
         sending = asyncio.ensure_future(queue.aio.enqueue_update("w", "analyst", {"rows": [1]}))
         ticks = 0
         while ticks < TICKS:
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT)  # what a loop that is blocked would not come back from
             assert not sending.done()
             ticks += 1
         await asyncio.to_thread(paused.resume)

@@ -62,6 +62,32 @@ def test_one_that_waits_in_the_broker(site: Deployment, workflow: WorkflowHandle
     assert ran(site, result) == 0
 
 
+def test_one_that_is_published_only_later(site: Deployment, workflow: WorkflowHandle) -> None:
+    """Its id is its caller's choice, or the message is still on its way to the broker."""
+    name = f"chosen-{workflow.workflow_id}"
+    assert [site.queue.cancel(name), site.queue.cancel(name)] == [True, True]
+    is_revoked(site.app.AsyncResult(name))
+    with workflow:
+        result = site.task("extract").apply_async(("a",), task_id=name)
+        other = site.task("extract").delay("b")
+    other.get(SECONDS)
+    quiet(site)
+    is_revoked(result)
+    assert ran(site, result) == 0
+    assert site.queue.cancel(name) is True
+
+
+def test_one_that_never_comes(site: Deployment) -> None:
+    """It is as good as any other that no worker has seen; what is noted of it has an end."""
+    before = set(site.redis.scan_iter("*", count=1_000))
+    assert site.queue.cancel("nobody's") is True
+    is_revoked(site.app.AsyncResult("nobody's"))
+    assert not any(site.queued().values())
+    noted = set(site.redis.scan_iter("*nobody*", count=1_000)) - before
+    assert len(noted) == 2  # its mark, and its result
+    assert all(0 < site.redis.ttl(name) <= 25 * 3_600 for name in noted)
+
+
 def test_one_that_is_parked(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("await_key").delay()
@@ -119,6 +145,27 @@ def test_one_that_has_ended_stays_so(site: Deployment, workflow: WorkflowHandle)
     quiet(site)
     assert site.queue.cancel(result.id) is False
     assert result.state == "SUCCESS"
+    assert site.app.AsyncResult(result.id).get(SECONDS) == answer
+
+
+def test_one_that_has_failed_stays_so(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("stumble").delay("over")
+    with pytest.raises(LookupError):
+        result.get(SECONDS)
+    quiet(site)
+    assert site.queue.cancel(result.id) is False
+    assert result.state == "FAILURE"
+
+
+def test_one_of_which_only_the_result_is_left_stays_so(site: Deployment, workflow: WorkflowHandle) -> None:
+    """The store has forgotten it, as it does after a day."""
+    with workflow:
+        result = site.task("extract").delay("a")
+    answer = result.get(SECONDS)
+    quiet(site)
+    assert site.redis.delete(*site.redis.scan_iter(f"*{result.id}*:b", count=1_000)) == 1
+    assert site.queue.cancel(result.id) is False
     assert site.app.AsyncResult(result.id).get(SECONDS) == answer
 
 

@@ -80,12 +80,27 @@ def test_a_retry_writes_again(site: Deployment) -> None:
     assert workflow["log"] == ["try 0", "try 1", "try 2"]
 
 
-def test_its_steps_are_carried_out_once(site: Deployment) -> None:
+def test_its_steps_are_carried_out_once_though_it_is_retried(site: Deployment) -> None:
+    workflow = site.workflow()
+    site.let_go(workflow.workflow_id, 2)
+    with workflow:
+        result = site.task("stepwise").delay(workflow.workflow_id, times=1)
+    kinds = ["coroutine", "lambda", "plain", "thread", "0", "1", "2"]
+    assert [draw.partition("-")[0] for draw in result.get(SECONDS)] == kinds
+    assert sorted(site.notes(f"drawn:{result.id}")) == sorted(kinds)
+    assert len(site.notes(f"ran:{result.id}")) == 2
+
+
+def test_its_loop_goes_on_while_a_step_is_carried_out(site: Deployment) -> None:
     with site.workflow():
-        result = site.task("stepwise").delay()
-    answers = result.get(SECONDS)
-    assert site.notes(f"answers:{result.id}") == [answers, answers]
-    assert len(site.notes(f"drawn:{result.id}")) == 1
+        assert site.task("step_while_others_run").delay().get(SECONDS) is True
+
+
+def test_a_plain_body_is_told_that_it_cannot_await_its_step(site: Deployment) -> None:
+    with site.workflow():
+        result = site.task("step_to_be_awaited").delay()
+    with pytest.raises(ConfigurationError, match="async def"):
+        result.get(SECONDS)
 
 
 def test_tasks_of_its_loop_run_in_its_name(site: Deployment) -> None:
@@ -149,6 +164,20 @@ def test_what_tools_in_threads_wrote_before_a_crash_is_not_written_twice(
     assert len(prefork.notes(f"ran:{result.id}")) == 2
     assert sorted(workflow["log"]) == list(range(TOOLS))
     assert [workflow.get(f"tool-{number}").version for number in range(TOOLS)] == [1] * TOOLS
+
+
+def test_steps_before_a_crash_are_not_carried_out_again(prefork: Deployment) -> None:
+    workflow = prefork.workflow()
+    name = workflow.workflow_id
+    with workflow:
+        result = prefork.task("stepwise").delay(name)
+    prefork.until_held(name)
+    drawn = prefork.notes(f"drawn:{result.id}")
+    os.kill(prefork.notes(f"ran:{result.id}")[0], signal.SIGKILL)
+    prefork.let_go(name, 2)
+    assert len(set(result.get(SECONDS))) == 7
+    assert prefork.notes(f"drawn:{result.id}") == drawn
+    assert len(prefork.notes(f"ran:{result.id}")) == 2
 
 
 def test_a_soft_time_limit_ends_it(prefork: Deployment) -> None:

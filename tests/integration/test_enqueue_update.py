@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ctxqueue
-from ctxqueue import Put
+from ctxqueue import Put, WorkflowNotFound
+from tests.integration.deployments import ASIDE
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -140,6 +141,16 @@ def test_bad_input_is_refused_before_anything_is_sent(
 def test_bad_names_are_refused_at_once(site: Deployment, workflow_id: Any, agent_id: str) -> None:
     with pytest.raises(ctxqueue.InvalidName):
         site.queue.enqueue_update(workflow_id, agent_id, {"key": 1})
+
+
+def test_a_refused_one_publishes_nothing_and_listens_for_nothing(site: Deployment) -> None:
+    """Celery has its message ready by then."""
+    listening: Any = site.app.backend.result_consumer
+    before = set(listening.subscribed_to)
+    with pytest.raises(WorkflowNotFound):
+        site.queue.enqueue_update("never-opened", AGENT, {"k": 1}, queue=ASIDE)
+    assert site.all_intercepted() == []
+    assert set(listening.subscribed_to) <= before
 
 
 def test_a_message_delivered_twice_updates_once(site: Deployment, workflow: WorkflowHandle) -> None:

@@ -41,6 +41,8 @@ def test_tasks_wait_without_a_worker_and_go_on_in_a_chain(site: Deployment) -> N
         ends = [chain(site.task("sum_up").si(number), site.task("double").s()).delay() for number in range(10)]
     for end in ends:
         wait_until(lambda end=end: end.parent.state == "WAITING", "it waits")  # type: ignore[misc]
+    # The state is written before the run is parked, and the message acknowledged after.
+    wait_until(lambda: not any(site.queued().values()), "all are parked")
     workflow.put("revenue", 1)
     assert workflow.update({"rates": 2}).fired == 10
     assert [end.get(SECONDS) for end in ends] == [[number, 3, number, 3] for number in range(10)]

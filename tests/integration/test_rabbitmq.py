@@ -87,7 +87,9 @@ def test_beat_ends_waits_and_lives(site: Deployment) -> None:
 
 
 def test_a_killed_process_and_a_killed_worker_leave_each_effect_once(broker: EmbeddedRabbitMQ, tmp_path: Path) -> None:
-    with Deployment("effects", tmp_path, settings(broker)) as site:
+    # Kombu keeps one pool for all apps of a broker's URL: the first deployment to close would close the other's.
+    other_name = {"broker_url": broker.url.replace("127.0.0.1", "localhost")}
+    with Deployment("effects", tmp_path, {**settings(broker), **other_name}) as site:
         site.app.conf.task_default_queue = "effects"
         site.settings["task_default_queue"] = "effects"
         worker = site.worker(slots=2)

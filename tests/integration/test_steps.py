@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import Celery
 
+import ctxqueue
 from tests.waiting import SECONDS
 
 if TYPE_CHECKING:
@@ -55,3 +58,27 @@ def test_a_retry_gets_it_too(site: Deployment) -> None:
 
 def test_called_directly_it_is_just_carried_out(site: Deployment) -> None:
     assert site.task("extract").once("draw", lambda: 7) == 7
+
+
+def test_called_directly_a_coroutine_awaits_it_all_the_same() -> None:
+    """There is no run, and no store is asked: the plain and the awaited step are both just carried out."""
+    app = Celery("steps", set_as_current=False)
+    ctx = ctxqueue.install(app, backend_url="memory://")
+
+    @ctx.task(name="draw", agent_type="extractor")
+    async def draw(self: Any) -> list[int]:
+        async def awaited() -> int:
+            await asyncio.sleep(0)
+            return 7
+
+        return [await self.once("awaited", awaited), await self.once("plain", lambda: 8)]
+
+    async def in_a_loop() -> list[int]:
+        drawn: list[int] = await draw()
+        return drawn
+
+    assert draw() == [7, 8]
+    assert asyncio.run(in_a_loop()) == [7, 8]
+    app.conf.task_always_eager = True
+    assert draw.delay().get() == [7, 8]
+    app.close()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.signals import before_task_publish
 
 import ctxqueue
+from ctxqueue.flows import inbox
+from ctxqueue.flows.stored import UpdateRef
 from ctxqueue.testing import EmbeddedServer, FaultProxy
+from tests.integration.apps import effects
 from tests.integration.deployments import ASIDE
 from tests.waiting import SECONDS, wait_until
 
@@ -86,3 +92,52 @@ def test_an_update_that_cannot_be_stored_is_not_sent(site: Deployment) -> None:
     with pytest.raises(ctxqueue.StoreUnavailable):
         site.queue.enqueue_update("away", AGENT, {"rows": 1}, queue=ASIDE)
     assert site.all_intercepted() == []
+
+
+def test_an_update_is_published_once_the_store_has_answered(site: Deployment, wire: FaultProxy) -> None:
+    """Its message is made ready meanwhile, but what is in the queue is stored."""
+    wire.resume()
+    ready = threading.Event()
+
+    def is_ready(**_signal: object) -> None:
+        ready.set()
+
+    def enqueue() -> str:
+        return str(site.queue.enqueue_update("away", AGENT, {"rows": 1}, queue=ASIDE).id)
+
+    enqueue()  # connects
+    site.all_intercepted()
+    wire.hang()
+    before_task_publish.connect(is_ready)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(enqueue)
+        assert ready.wait(SECONDS)
+        assert site.all_intercepted() == []
+        wire.resume()
+        task_id = call.result(SECONDS)
+    before_task_publish.disconnect(is_ready)
+    (message,) = site.all_intercepted()
+    assert json.loads(message)["headers"]["id"] == task_id
+
+
+def test_an_update_is_stored_where_there_is_no_broker(store: EmbeddedServer) -> None:
+    """Its sweep sends it, once there is one."""
+    queue = effects.build(
+        {
+            "broker_url": "redis://127.0.0.1:1/0",
+            "broker_connection_retry_on_startup": False,
+            "task_publish_retry": False,
+            "result_backend": "cache+memory://",
+            "ctxqueue_backend_url": store.url(),
+            "sample_url": store.url(),
+        }
+    )
+    result = queue.enqueue_update("away", AGENT, {"brokerless": [1]}, merge_strategy="append", operation_id="once")
+    assert result.state == "PENDING"
+    with pytest.raises(ctxqueue.WorkflowNotFound):
+        queue.enqueue_update("unknown", AGENT, {"k": 1})
+    with ctxqueue.connect(store.url()) as manager:
+        assert manager.driver.run(inbox.carry_out(manager.terms, UpdateRef("away", AGENT, "once"))).revision
+        assert manager.workflow("away", agent_id=AGENT)["brokerless"] == [1]
+    queue.manager.close()
+    queue.app.close()

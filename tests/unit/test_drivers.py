@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +12,9 @@ from ctxqueue import connect
 from ctxqueue import effects as fx
 from ctxqueue.drivers import AsyncDriver, Driver
 from ctxqueue.errors import StoreUnavailable, SyncInAsyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Recorder:
@@ -53,6 +57,36 @@ def test_a_flow_runs_alike_in_both() -> None:
     assert Driver(blocking, publisher).run(flow()) == expected
     assert asyncio.run(AsyncDriver(awaiting, publisher).arun(flow())) == expected
     assert blocking.seen == awaiting.seen == [fx.Load("a", ()), fx.Load("away", ())]
+
+
+class Ahead(Recorder):
+    """Notes when an effect was sent, and when its reply was looked for."""
+
+    @contextmanager
+    def ahead(self, effect: Any) -> Iterator[Callable[[], Any]]:
+        self.seen.append("sent")
+        yield lambda: self.perform(effect)
+        self.seen.append("over")
+
+
+def test_a_flow_that_is_begun_goes_on_when_it_is_asked_to() -> None:
+    store = Ahead()
+    with Driver(store, publisher).begun(flow()) as rest:
+        assert store.seen == ["sent"]
+        assert rest() == ["a", "away", ("item",)]
+    assert store.seen == ["sent", fx.Load("a", ()), fx.Load("away", ()), "over"]
+    plain = Recorder()
+    with Driver(plain, publisher).begun(flow()) as rest:
+        assert plain.seen == []
+        assert rest() == ["a", "away", ("item",)]
+
+
+def test_a_flow_that_is_begun_and_left_is_closed() -> None:
+    begun = flow()
+    with Driver(Recorder(), publisher).begun(begun):
+        pass
+    with pytest.raises(StopIteration):
+        next(begun)
 
 
 def test_an_error_that_the_flow_does_not_mend_comes_out() -> None:

@@ -19,7 +19,7 @@ from ctxqueue.errors import (
     VersionConflict,
     WorkflowNotFound,
 )
-from ctxqueue.flows import committing, sweeping, updating, viewing, writing
+from ctxqueue.flows import attempts, committing, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.models import GLOBAL_WORKFLOW, Agent, ContextPriority, Put
 from ctxqueue.records import Stamp, encode_meta, encode_record
@@ -439,3 +439,13 @@ class TestSweeps:
                 except StopIteration:
                     return
         pytest.fail("it went on taking items from the outbox of which the broker takes none")
+
+
+def test_a_task_is_known_by_its_id_for_as_long_as_it_may_be_parked(terms: Terms) -> None:
+    """One that waits longer than the setting says could not be cancelled once it had been forgotten."""
+    day, setting = 86_400_000_000, int(terms.settings.needs_timeout * 1_000_000)
+    for waits, remembered_us in ((0.0, setting), (7 * 86_400.0, 7 * day)):
+        ticket = attempts.Ticket("w", "r", fx.Position(0, 0), "item", "task", may_wait=waits)
+        batch = next(attempts.claim(terms, ticket, AGENT, None, b"message"))
+        assert isinstance(batch, fx.Batch)
+        assert batch.effects[1] == fx.Bind("task", "w", "r", terms.bounds.horizon_us + remembered_us)

@@ -119,6 +119,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True):
     """How often it was sent again."""
     ends_us: int = 0
     """When it is given up; 0: a horizon after it was first sent."""
+    due_us: int = 0
+    """When it is sent the next time, as its due entry says."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):

@@ -28,13 +28,13 @@ def keep(state: State, workflow_id: str, items: Mapping[str, fx.Outgoing], now_u
     """Keep the messages of runs, unless one of a later position is kept."""
     before = state.ready(workflow_id, items.keys())
     kept = {
-        run: Ready(item.item_id, item.message, now_us)
+        run: Ready(item.item_id, item.message, now_us, due_us=now_us + lease_us)
         for run, item in items.items()
         if run not in before or fx.Position.of_item(before[run].item_id) <= fx.Position.of_item(item.item_id)
     }
     if kept:
         state.keep_ready(workflow_id, kept)
-        state.set_due({due_again(workflow_id, run): now_us + lease_us for run in kept})
+        state.set_due({due_again(workflow_id, run): each.due_us for run, each in kept.items()})
 
 
 def keep_no_more(state: State, workflow_id: str, run: str) -> None:
@@ -51,9 +51,9 @@ def promise(state: State, effect: fx.Promise) -> bool:
         return False
     if held.ready is None or fx.Position.of_item(held.ready.item_id) <= position:
         now = held.now_us
-        kept = Ready(effect.item_id, effect.message, now, ends_us=now + effect.keep_us)
+        kept = Ready(effect.item_id, effect.message, now, ends_us=now + effect.keep_us, due_us=now + effect.wait_us)
         state.keep_ready(effect.workflow_id, {effect.run_id: kept})
-        state.set_due({due_again(effect.workflow_id, effect.run_id): now + effect.wait_us})
+        state.set_due({due_again(effect.workflow_id, effect.run_id): kept.due_us})
     return True
 
 
@@ -70,12 +70,15 @@ def send_again(state: State, effect: fx.Release, held: Held) -> Literal["sent", 
     if kept is None:
         state.clear_due([name])
         return "kept"
+    if kept.due_us > now:  # another sweep was here, or this one before its reply was lost
+        return "kept"
     if (kept.ends_us or kept.first_us + effect.horizon_us) <= now:
         keep_no_more(state, due.workflow_id, due.detail)
         return "given_up"
-    kept = msgspec.structs.replace(kept, again=kept.again + 1)
-    pause = max(effect.lease_us, min(effect.lease_us * 2**kept.again, LONGEST_PAUSE))
+    again = kept.again + 1
+    pause = max(effect.lease_us, min(effect.lease_us * 2**again, LONGEST_PAUSE))
+    kept = msgspec.structs.replace(kept, again=again, due_us=now + int(pause))
     state.keep_ready(due.workflow_id, {due.detail: kept})
-    state.set_due({name: now + int(pause)})
+    state.set_due({name: kept.due_us})
     state.send([fx.Outgoing(kept.item_id, kept.message)], now)
     return "sent"

@@ -34,6 +34,7 @@ class RedisClusterStore(RedisStore):
 
     retries = connection.FAILOVER_RETRIES
     wait_replicas: Any = None
+    sends_ahead = False
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hiredis import pack_command
@@ -13,7 +14,7 @@ from ctxqueue.stores.redis.checks import LAYOUT, check_namespace
 from ctxqueue.stores.redis.keys import SHARDS, metadata_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from redis.retry import AbstractRetry
 
@@ -70,6 +71,27 @@ def exchange(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> list[A
         replies: list[Any] = wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
         return replies
     finally:
+        pool.release(wire)
+
+
+@contextmanager
+def ahead(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> Iterator[Callable[[], list[Any]]]:
+    """Send commands, and yield what reads their replies, as `exchange` returns them. Nothing is tried again."""
+    wire = pool.get_connection()
+    are_read = False
+
+    def replies() -> list[Any]:
+        nonlocal are_read
+        found = [_reply(wire) for _ in commands]
+        are_read = True
+        return found
+
+    try:
+        wire.send_packed_command([b"".join(map(pack_command, commands))])  # type: ignore[arg-type]  # typed as one word
+        yield replies
+    finally:
+        if not are_read:  # they would be taken for the next call's
+            wire.disconnect()
         pool.release(wire)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -18,7 +19,7 @@ from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.requests import Plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.requests import Sendable
@@ -38,6 +39,8 @@ class RedisStore:
     wait_replicas = 0
     """How many replicas must have a commit before it counts as done."""
     retries = connection.RETRIES
+    sends_ahead = True
+    """Whether there is one connection pool that every effect goes by."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
@@ -88,6 +91,35 @@ class RedisStore:
             raise replicas.not_confirmed(replies[-1], self.wait_replicas, self.where)
         result: T = decode(effect, replies[: len(requests)])
         return result
+
+    @contextmanager
+    def ahead(self, effect: Effect[T]) -> Iterator[Callable[[], T]]:
+        """Send one effect, and yield what waits for its reply. Whatever goes wrong with it is left to `perform`.
+
+        An effect may be asked for twice: its reply may always be lost.
+        """
+        if not self._verified or not self.sends_ahead or self.wait_replicas:
+            yield partial(self.perform, effect)
+            return
+        encode, decode = CODECS[type(effect)]
+        with ExitStack() as sending:
+            try:
+                words = [request.words() for request in encode(self.namespace, effect)]
+                replies = sending.enter_context(connection.ahead(self._pool, words))
+            except RedisError:
+                replies = None
+
+            def reply() -> T:
+                try:
+                    found = replies() if replies is not None else None
+                except RedisError:
+                    found = None
+                if found is None or any(isinstance(each, ResponseError) for each in found):
+                    return self.perform(effect)
+                result: T = decode(effect, found)
+                return result
+
+            yield reply
 
     def _replies(self, requests: Sequence[Sendable]) -> list[Any]:
         for _ in range(MOST_LOADS):

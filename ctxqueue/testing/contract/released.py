@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ctxqueue import effects as fx
 from ctxqueue.rules.conditions import all_of
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Worker
@@ -88,6 +89,17 @@ class Released(Contract):
             worker.sweep()
             sent += worker.deliver()
         assert len(sent) <= 1
+
+    def test_two_sweeps_at_once_send_it_once(self, losing: Callable[..., Worker]) -> None:
+        """Both have seen that it is due; so has one whose reply was lost, and that asks again."""
+        worker = losing(lease=30.0)
+        worker.promise("r", wait=0.0)
+        perform, terms = worker.manager.store.perform, worker.manager.terms
+        due = until(lambda: perform(fx.PeekDue(tuple(terms.shards), 10)), "it is due")
+        releases = [fx.Release(each, terms.lease_us, terms.bounds.horizon_us) for each in due if each.kind == "ready"]
+        assert [perform(each) for each in (*releases, *releases)] == ["sent", "kept"]
+        assert worker.deliver() == [b"r/0.0"]
+        worker.claim("r")
 
     def test_a_claim_at_a_later_position_is_enough(self, losing: Callable[..., Worker], wf: WorkflowHandle) -> None:
         worker = losing()

@@ -142,14 +142,21 @@ class Worker:
         return self.manager.driver.run(attempts.cancel(self.manager.terms, task_id))
 
     def promise(
-        self, run: str, *, retries: int = 0, leg: int = 0, keep: float = 3_600.0, workflow_id: str = WORKFLOW
+        self,
+        run: str,
+        *,
+        retries: int = 0,
+        leg: int = 0,
+        wait: float | None = None,
+        keep: float = 3_600.0,
+        workflow_id: str = WORKFLOW,
     ) -> bool:
-        """Do what a durable publish does first."""
+        """Do what a durable publish does first; it is sent after ``wait`` seconds, or a lease."""
         position = Position(retries, leg)
         item = attempts.item_id(self.manager.terms.app, workflow_id, run, position)
         effect = Promise(
             *(workflow_id, run, item, message(run, retries, leg)),
-            wait_us=self.manager.terms.lease_us,
+            wait_us=self.manager.terms.lease_us if wait is None else int(wait * 1_000_000),
             keep_us=int(keep * 1_000_000),
         )
         return self.manager.driver.run(do(effect))

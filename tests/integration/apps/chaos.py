@@ -63,7 +63,7 @@ def _appending(ctx: ContextQueue, suffix: str, *, durable: bool) -> None:
         time.sleep(seconds)  # the work
         task.context.update({"names": [name]}, merge_strategy="append")
         _say(app, COMMITTED, task.request)
-        time.sleep(seconds / 4)
+        time.sleep(seconds / 4)  # the time between commit and ack, for kills to land in
 
     @ctx.task(name=f"append{suffix}", agent_type="writer", durable=durable)
     def append(self: Any, given: tuple[str, ...] = (), *, name: str, seconds: float) -> list[str]:

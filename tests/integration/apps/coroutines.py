@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 import uuid
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -22,15 +24,15 @@ if TYPE_CHECKING:
 
 TOOLS = 16
 LONG = 100.0
-"""Seconds."""
+"""Seconds: of work that only a limit or a signal ends, and of waiting for what takes a moment."""
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:
     """Return ctxqueue in the app."""
     ctx = queue_of("coroutines", settings)
     _agents(ctx)
-    _stepwise(ctx)
     _together(ctx)
+    _stepwise(ctx)
     _tools(ctx)
     _slow(ctx)
     return ctx
@@ -64,23 +66,6 @@ def _agents(ctx: ContextQueue) -> None:
         return int(self.request.retries)
 
 
-def _stepwise(ctx: ContextQueue) -> None:
-    @ctx.task(name="stepwise", agent_type="extractor")
-    async def stepwise(self: Any) -> list[str]:
-        """Draws by steps, and tries again once."""
-
-        async def draw() -> str:
-            await asyncio.sleep(0)
-            note(ctx.app, f"drawn:{self.request.id}", 1)
-            return str(uuid.uuid4())
-
-        answers = [await self.once("draw", draw), await self.once("constant", lambda: "constant")]
-        note(ctx.app, f"answers:{self.request.id}", answers)
-        if not self.request.retries:
-            raise self.retry(countdown=RETRY_PAUSE)
-        return answers
-
-
 def _together(ctx: ContextQueue) -> None:
     @ctx.task(name="delegate", agent_type="extractor")
     async def delegate(self: Any) -> list[Any]:
@@ -101,13 +86,65 @@ def _together(ctx: ContextQueue) -> None:
     async def blocking(self: Any) -> None:
         self.context.put("key", 1)
 
+    there: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
     @ctx.task(name="meet", agent_type="extractor")
     async def meet(self: Any, mine: str, theirs: str) -> str:
-        """Ends only if another coroutine runs at the same time."""
+        """Ends only if another coroutine of the same loop runs at the same time."""
         await self.acontext.put(mine, 1)
-        while await self.acontext.get(theirs) is None:  # noqa: ASYNC110 - the other one may be in another process
-            await asyncio.sleep(0.01)
+        there[mine].set()
+        await asyncio.wait_for(there[theirs].wait(), LONG)
         return mine
+
+
+def _stepwise(ctx: ContextQueue) -> None:
+    app = ctx.app
+
+    @ctx.task(name="stepwise", agent_type="extractor")
+    async def stepwise(self: Any, name: str, times: int = 0) -> list[str]:
+        """Draws by steps of all kinds; is held, and retries ``times`` times."""
+        mine = self.request.id  # which a thread would not know
+
+        def drawn(how: str) -> str:
+            note(app, f"drawn:{mine}", how)
+            return f"{how}-{uuid.uuid4()}"
+
+        async def awaited(how: str) -> str:
+            await asyncio.sleep(0)
+            return drawn(how)
+
+        draws = [
+            await self.once("coroutine", partial(awaited, "coroutine")),
+            await self.once("lambda", lambda: awaited("lambda")),
+            await self.once("plain", lambda: drawn("plain")),
+            await asyncio.to_thread(self.once, "thread", lambda: drawn("thread")),
+            *await asyncio.gather(*(self.once(str(n), partial(awaited, str(n))) for n in range(3))),
+        ]
+        note(app, f"ran:{self.request.id}", os.getpid())
+        await asyncio.to_thread(hold, app, name)
+        if self.request.retries < times:
+            raise self.retry(countdown=RETRY_PAUSE)
+        return draws
+
+    @ctx.task(name="step_while_others_run", agent_type="extractor")
+    async def step_while_others_run(self: Any) -> bool:
+        """Its step ends once another coroutine of the loop has run, which one that blocks never lets happen."""
+        others = asyncio.Event()
+        asyncio.get_running_loop().call_soon(others.set)
+
+        async def step() -> bool:
+            return await asyncio.wait_for(others.wait(), LONG)
+
+        return bool(await self.once("step", step))
+
+    @ctx.task(name="step_to_be_awaited", agent_type="extractor")
+    def step_to_be_awaited(self: Any) -> None:
+        """Is no coroutine, and its step is one."""
+
+        async def step() -> int:
+            return 1
+
+        self.once("step", step)
 
 
 def _tools(ctx: ContextQueue) -> None:
