@@ -315,6 +315,13 @@ class WorkflowHandle(Handle):
         """Return the keys of entries that depend on one which is newer than they are."""
         return self._run(self._stale())
 
+    def graph(self, format: str = "mermaid") -> str:  # noqa: A002 - as documented
+        """Return entries, what depends on what, and who waits for what, as Mermaid or Graphviz DOT.
+
+        What this agent may not read is not in it; at most 500 that wait are. Raises InvalidInput for another format.
+        """
+        return self._run(self._graph(format))
+
     @property
     def etag(self) -> str:
         """What tells the workflow's present state from every other one; raises WorkflowNotFound."""

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
-from ctxqueue.flows import ending, erasing, histories, inbox, reading, states, sweeping, updating, viewing, writing
+from ctxqueue.flows import (
+    drawing,
+    ending,
+    erasing,
+    histories,
+    inbox,
+    reading,
+    states,
+    sweeping,
+    updating,
+    viewing,
+    writing,
+)
 from ctxqueue.flows.staging import Step
 from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
@@ -289,6 +301,9 @@ class Handle:
     def _stale(self) -> Flow[list[str]]:
         view = yield from viewing.view(self._terms, self.workflow_id, self.agent)
         return stale(view.readable())
+
+    def _graph(self, form: str) -> Flow[str]:
+        return drawing.graph(self._terms, self.workflow_id, self.agent, form)
 
     def _etag(self) -> Flow[str]:
         return reading.etag(self.workflow_id)

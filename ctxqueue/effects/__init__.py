@@ -46,7 +46,18 @@ from ctxqueue.effects.inbox import (
     Revive,
     StoredUpdate,
 )
-from ctxqueue.effects.judging import Fire, Fired, ForgetAfar, Rest, RestAfar, Rewatch, WatchAfar, Watched
+from ctxqueue.effects.judging import (
+    Fire,
+    Fired,
+    ForgetAfar,
+    LoadParked,
+    ParkedRun,
+    Rest,
+    RestAfar,
+    Rewatch,
+    WatchAfar,
+    Watched,
+)
 from ctxqueue.effects.outside import Publish, Wait
 from ctxqueue.effects.reading import (
     Forget,
@@ -140,6 +151,7 @@ __all__ = [
     "LoadHistoryAddresses",
     "LoadLog",
     "LoadPage",
+    "LoadParked",
     "LoadSince",
     "LoadTrigger",
     "LoadTriggers",
@@ -151,6 +163,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "Outgoing",
+    "ParkedRun",
     "PeekDue",
     "Position",
     "Promise",

@@ -37,6 +37,22 @@ class Rest(Effect[bool], frozen=True):
     run_id: str
 
 
+class ParkedRun(msgspec.Struct, frozen=True):
+    """A run that waits: the addresses of its condition, or what judges it."""
+
+    run_id: str
+    addresses: tuple[str, ...]
+    judge: bytes
+
+
+class LoadParked(Effect[tuple[list[ParkedRun], str]], frozen=True):
+    """Read some runs that wait, from a cursor on ('' at first). Reply: they, and the next cursor, '' at the end."""
+
+    workflow_id: str
+    cursor: str
+    limit: int
+
+
 class WatchAfar(Effect[bool], frozen=True):
     """Let a run of another workflow be judged when these addresses are written here, and after a time anyhow.
 

@@ -69,6 +69,11 @@ def packed(condition: Condition, agent: Agent) -> bytes:
     return _encode(Judge.of(condition, agent))
 
 
+def judge_of(kept: bytes) -> Judge:
+    """Undo `packed`."""
+    return _decode(kept)
+
+
 def too_many_patterns(workflow_id: str) -> CapacityError:
     """Return the error for one pattern more than each commit can look at."""
     return CapacityError(

@@ -56,6 +56,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.EndTrigger: triggers.end_trigger,
     fx.Rewatch: judging.rewatch,
     fx.Rest: judging.rest,
+    fx.LoadParked: judging.load_parked,
     fx.WatchAfar: judging.watch_afar,
     fx.RestAfar: judging.rest_afar,
     fx.ForgetAfar: judging.forget_afar,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import JUDGED
+from ctxqueue.rules.dependencies import JUDGED, addresses_of
 from ctxqueue.stores.engine import waiters
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ def rest(state: State, effect: fx.Rest) -> bool:
         return False
     state.clear_due([waiters.due_to_be_judged(effect.workflow_id, effect.run_id)])
     return True
+
+
+def load_parked(state: State, effect: fx.LoadParked) -> tuple[list[fx.ParkedRun], str]:
+    """Read some runs that wait."""
+    if state.hold(effect.workflow_id).workflow is None:
+        return [], ""
+    runs = state.some_parked(effect.workflow_id, effect.limit)
+    found = [
+        fx.ParkedRun(run, tuple(dict.fromkeys(addresses_of(parked.condition))), parked.judge)
+        for run, parked in runs.items()
+    ]
+    return found, ""
 
 
 def watch_afar(state: State, effect: fx.WatchAfar) -> bool:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue import settings
-from ctxqueue.errors import AccessDenied, CapacityError, ConfigurationError, WorkflowClosed, WorkflowNotFound
+from ctxqueue.errors import (
+    AccessDenied,
+    CapacityError,
+    ConfigurationError,
+    InvalidInput,
+    WorkflowClosed,
+    WorkflowNotFound,
+)
 from ctxqueue.flows import triggers
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.rules.conditions import all_of, any_of, at_least, key
@@ -193,6 +200,28 @@ class Triggers(Contract):
                 current_attempt.reset(token)
         assert ids[0] == ids[1]
         assert len(set(ids[0])) == len(arming.wf.triggers()) == 2
+
+    def test_who_waits_for_what_is_drawn(self, arming: Arming, wf: WorkflowHandle) -> None:
+        wf.update({"rates": 1, 'odd "key"': 1})
+        arming.manager.workflow(WORKFLOW, agent_id="other_1").put("private_notes", 1)
+        wf.put("report", 1, depends_on=["rates", "prices"])
+        arming.wf.when(all_of("report", "approval")).then(b"canvas")
+        arming.wf.when(all_of(key("rates") > 1, at_least(2, "r_*"))).then(b"canvas")
+        arming.claim_and_park("r", "revenue")
+        mermaid, dot = arming.wf.graph(), arming.wf.graph("dot")
+        for text in (mermaid, dot):
+            for label in ("rates v1", "report v1", "prices", "approval", "2 of r_*", "revenue"):
+                assert label in text
+            assert "private_notes" not in text
+        assert mermaid.startswith("flowchart LR\n")
+        assert "odd #34;key#34; v1" in mermaid
+        assert dot.startswith("digraph workflow {")
+        assert 'odd \\"key\\" v1' in dot
+        assert mermaid.count("waiting ") == dot.count("waiting ") == 3
+        assert mermaid.count(" --> ") == 2
+        assert mermaid.count(" -.-> ") == dot.count("[style=dashed]") == 5
+        with pytest.raises(InvalidInput, match="one of mermaid, dot"):
+            arming.wf.graph("svg")
 
     def test_a_workflow_that_is_closed_calls_them_off(self, arming: Arming, wf: WorkflowHandle) -> None:
         arming.wf.when("a").then(b"canvas", timeout=60)

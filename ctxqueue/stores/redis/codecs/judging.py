@@ -40,6 +40,21 @@ def _decode_fire(_effect: fx.Fire, replies: list[Any]) -> fx.Fired:
     return fx.Fired(bool(fired), outgoing_of(flat))
 
 
+def _encode_load_parked(namespace: str, effect: fx.LoadParked) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.LOAD_PARKED, (keys.t,), (effect.cursor or "0", effect.limit))]
+
+
+def _decode_load_parked(_effect: fx.LoadParked, replies: list[Any]) -> tuple[list[fx.ParkedRun], str]:
+    cursor, *found = replies[0]
+    following = cursor.decode()
+    runs = [
+        fx.ParkedRun(run.decode(), tuple(dict.fromkeys(each.decode() for each in addresses)), judge)
+        for run, judge, *addresses in found
+    ]
+    return runs, "" if following == "0" else following
+
+
 def _encode_watch_afar(namespace: str, effect: fx.WatchAfar) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us, *effect.addresses)
@@ -60,6 +75,7 @@ def _encode_forget_afar(namespace: str, effect: fx.ForgetAfar) -> list[Request]:
 JUDGING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.Rewatch: Codec(_encode_rewatch, _decode_rewatch),
     fx.Rest: Codec(_encode_rest, truth),
+    fx.LoadParked: Codec(_encode_load_parked, _decode_load_parked),
     fx.WatchAfar: Codec(_encode_watch_afar, truth),
     fx.RestAfar: Codec(_encode_rest_afar, truth),
     fx.ForgetAfar: Codec(_encode_forget_afar, nothing),

@@ -1,0 +1,80 @@
+"""What depends on what in a workflow, and who waits for what, as one agent may see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctxqueue.effects import LoadParked, do
+from ctxqueue.flows import viewing
+from ctxqueue.flows.judging import judge_of
+from ctxqueue.models import Address
+from ctxqueue.rules.access import is_sensitive_name, may_read
+from ctxqueue.rules.conditions import leaves_of
+from ctxqueue.rules.drawing import Edge, drawn
+
+if TYPE_CHECKING:
+    from ctxqueue.effects import Flow, ParkedRun
+    from ctxqueue.flows.terms import Terms
+    from ctxqueue.models import Agent
+    from ctxqueue.rules.drawing import Kind
+
+MOST_WAITING = 500
+"""That are drawn: more could not be looked at."""
+PAGE = 500
+SHORT_ID = 8
+
+
+def graph(terms: Terms, workflow_id: str, agent: Agent, form: str) -> Flow[str]:
+    """Return the picture; raises InvalidInput, WorkflowNotFound."""
+    nodes: dict[str, tuple[Kind, str]] = {}
+    edges: list[Edge] = []
+    drawn(nodes, edges, form)  # a form that is none is told before anything is read
+    view = yield from viewing.view(terms, workflow_id, agent)
+    readable = view.readable()
+    for key, entry in readable.items():
+        nodes[key] = "entry", f"{key} v{entry.version}"
+    for key, entry in readable.items():
+        for needed in entry.dependencies:
+            if _may_be_named(agent, needed):
+                nodes.setdefault(needed, ("missing", needed))
+                edges.append(Edge(needed, key, waits=False))
+    for run in (yield from _parked(workflow_id)):
+        waits_for = _waits_for(agent, run, set(readable))
+        if waits_for:
+            name = f"\0{run.run_id}"
+            nodes[name] = "waiting", f"waiting {run.run_id[-SHORT_ID:]}"
+            for key, label in waits_for.items():
+                nodes.setdefault(key, ("missing", label))
+                edges.append(Edge(key, name, waits=True))
+    return drawn(nodes, edges, form)
+
+
+def _parked(workflow_id: str) -> Flow[list[ParkedRun]]:
+    found: dict[str, ParkedRun] = {}
+    cursor, more = "", True
+    while more and len(found) < MOST_WAITING:
+        page, cursor = yield from do(LoadParked(workflow_id, cursor, PAGE))
+        found.update((run.run_id, run) for run in page)
+        more = cursor != ""
+    return [found[run_id] for run_id in sorted(found)[:MOST_WAITING]]
+
+
+def _waits_for(agent: Agent, run: ParkedRun, there: set[str]) -> dict[str, str]:
+    """Return what a run waits for that the agent may see, by node, with its label."""
+    if run.judge:
+        leaves = leaves_of(judge_of(run.judge).condition)
+        return {
+            getattr(placed.leaf, "key", "") if getattr(placed.leaf, "key", "") in there else str(placed): str(placed)
+            for placed in leaves
+            if _may_be_named(agent, getattr(placed.leaf, "key", ""))
+        }
+    found: dict[str, str] = {}
+    for encoded in run.addresses:
+        address = Address.decode(encoded, of_global=False)
+        if may_read(agent, address, sensitive=is_sensitive_name(address.key)):
+            found[address.key] = address.key
+    return found
+
+
+def _may_be_named(agent: Agent, key: str) -> bool:
+    return may_read(agent, Address.decode(f"w\0\0{key}", of_global=False), sensitive=is_sensitive_name(key))
