@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
+    from ctxqueue.memories.aio import AsyncVectorMemoryManager as AsyncVectorMemoryManager
+    from ctxqueue.memories.embedders import CallableEmbedder as CallableEmbedder
+    from ctxqueue.memories.embedders import Embedder as Embedder
+    from ctxqueue.memories.http import OpenAIEmbedder as OpenAIEmbedder
+    from ctxqueue.memories.manager import VectorMemoryManager as VectorMemoryManager
+    from ctxqueue.memories.sentences import SentenceTransformerEmbedder as SentenceTransformerEmbedder
+    from ctxqueue.memories.static import StaticEmbedder as StaticEmbedder
+    from ctxqueue.memories.weights import Weights as Weights
     from ctxqueue.models import Agent as Agent
     from ctxqueue.models import Change as Change
     from ctxqueue.models import CommitResult as CommitResult
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
     from ctxqueue.models import WorkflowContext as WorkflowContext
     from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
     from ctxqueue.pending import PendingUpdate as PendingUpdate
+    from ctxqueue.remembered import MemoryEntry as MemoryEntry
+    from ctxqueue.remembered import Recalled as Recalled
     from ctxqueue.rules.dependencies import all_of as all_of
     from ctxqueue.rules.dependencies import any_of as any_of
     from ctxqueue.rules.dependencies import key as key
@@ -65,6 +75,14 @@ _HOMES = {
     "ctxqueue.integration.claims": ("claimed",),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
+    "ctxqueue.memories.aio": ("AsyncVectorMemoryManager",),
+    "ctxqueue.memories.embedders": ("CallableEmbedder", "Embedder"),
+    "ctxqueue.memories.http": ("OpenAIEmbedder",),
+    "ctxqueue.memories.manager": ("VectorMemoryManager",),
+    "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
+    "ctxqueue.memories.static": ("StaticEmbedder",),
+    "ctxqueue.memories.weights": ("Weights",),
+    "ctxqueue.remembered": ("MemoryEntry", "Recalled"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
@@ -131,6 +149,7 @@ _HOMES = {
             "StoreAuthError",
         ),
         *("StoreReadOnly", "UnsafeServer", "SchemaTooOld", "SchemaTooNew"),
+        *("MemoryFailure", "EmbedderError", "DimensionMismatch", "ModelMismatch"),
         *("UsageError", "ConfigurationError", "SyncInAsyncError"),
     ),
 }

@@ -17,7 +17,7 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "inbox", "merges", "views"),
+    *("endings", "eviction", "graph", "histories", "inbox", "memories", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
     *("updates", "values", "workflows"),
 )
@@ -38,6 +38,7 @@ from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
+from ctxqueue.testing.contract.memories import Memories  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
@@ -79,6 +80,7 @@ class StoreContract(
     Histories,
     Inbox,
     Draining,
+    Memories,
     Merges,
     Views,
 ):

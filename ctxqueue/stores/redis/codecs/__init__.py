@@ -8,6 +8,7 @@ from ctxqueue import effects as fx
 from ctxqueue.stores.redis.codecs.commits import COMMITS_CODECS
 from ctxqueue.stores.redis.codecs.due import DUE_CODECS
 from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
+from ctxqueue.stores.redis.codecs.memories import MEMORIES_CODECS
 from ctxqueue.stores.redis.codecs.reading import READING_CODECS
 from ctxqueue.stores.redis.codecs.runs import RUNS_CODECS
 from ctxqueue.stores.redis.requests import Codec, Request
@@ -32,4 +33,5 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **RUNS_CODECS,
     **DUE_CODECS,
     **INBOX_CODECS,
+    **MEMORIES_CODECS,
 }

@@ -1,0 +1,173 @@
+"""What the blocking and the async memory manager have in common: everything but how a flow is carried out."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ctxqueue.errors import ConfigurationError, InvalidInput
+from ctxqueue.flows import keeping, recalling, remembering
+from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
+from ctxqueue.handles import opened
+from ctxqueue.remembered import KINDS, Reader
+from ctxqueue.settings import MAX_PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.memory_terms import Library
+    from ctxqueue.memories import experiences
+    from ctxqueue.memories.weights import Weights
+    from ctxqueue.models import ContextScope, Page
+    from ctxqueue.remembered import MemoryEntry, Recalled
+
+S = TypeVar("S")
+
+WorthKeeping = "Callable[[str, str, Mapping[str, Any]], bool]"
+
+
+class MemoryBase:
+    """All memories of one namespace in one store."""
+
+    learning_enabled = True
+
+    def _set(
+        self,
+        storage: Any,
+        namespace: str | None,
+        open_by_url: Callable[[str, str], S],
+        embedder: Any,
+        weights: Weights | None,
+        supersede_above: float | None,
+        worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None,
+        cached: int,
+    ) -> S:
+        """Keep what a manager is made with; return its store."""
+        theirs = getattr(getattr(storage, "terms", None), "namespace", None)
+        if theirs is not None and namespace not in (None, theirs):
+            raise ConfigurationError(f"the storage has namespace {theirs!r}, the memories {namespace!r}: give one")
+        if supersede_above is not None and not 0 < supersede_above <= 1:
+            raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
+        self.namespace = namespace or theirs or "default"
+        self.embedder = embedder
+        self.weights = weights
+        self._cached = cached
+        self._library: Library | None = None
+        self._loading = threading.Lock()
+        self.memory_terms = MemoryTerms(self._loaded, supersede_above, worth_keeping)
+        if isinstance(storage, str):
+            return open_by_url(storage, self.namespace)
+        return opened(getattr(storage, "store", storage), self.namespace, open_by_url)
+
+    def _loaded(self) -> Library:
+        """Return what embeds and searches; made when first asked for: only then numpy and the model are loaded."""
+        with self._loading:
+            if self._library is None:
+                try:
+                    from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+                    from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
+                except ImportError as error:
+                    raise ConfigurationError(
+                        f"memories need numpy ({error}): pip install 'ctxqueue[memory]'"
+                    ) from error
+                made: Library = Made(resolved(self.embedder), self.weights, cached=self._cached)
+                self._library = made
+            return self._library
+
+    # Flows ---------------------------------------------------------------------------------------------------------
+
+    def _remember(self, content: str, memory_type: str, options: Mapping[str, Any]) -> Flow[str]:
+        item = remembering.checked(content, memory_type, **options)
+        (memory_id,) = yield from remembering.remember(self.memory_terms, [item])
+        return memory_id
+
+    def _remember_many(self, items: Iterable[Any]) -> Flow[list[str]]:
+        if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
+            raise InvalidInput(f"items is a {type(items).__name__}: give a list of texts, or of mappings")
+        checked = [remembering.checked_item(item) for item in items]
+        return (yield from remembering.remember(self.memory_terms, checked))
+
+    def _recall(
+        self,
+        query: str,
+        memory_types: Sequence[str] | str | None,
+        limit: int,
+        reader: Reader,
+        scope: str | ContextScope | None,
+        where: Mapping[str, Any] | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
+        min_score: float | str | None,
+        *,
+        explain: bool,
+    ) -> Flow[list[Recalled]]:
+        text = remembering.checked_text(query, "query")
+        wanted = _wanted(text, memory_types, limit, where, since, until)
+        wanted = wanted._replace(min_score=self._least(min_score))
+        return (yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain))
+
+    def _least(self, min_score: float | str | None) -> float | None:
+        if min_score == "default":
+            from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+
+            return float(getattr(resolved(self.embedder), "min_score", 0.0))
+        if min_score is None:
+            return None
+        if isinstance(min_score, bool) or not isinstance(min_score, int | float) or not math.isfinite(min_score):
+            raise InvalidInput(f"min_score is {min_score!r:.80}: give a cosine, or 'default'")
+        return float(min_score)
+
+    def _retrieve(self, query: str, memory_types: Sequence[str] | None, max_results: int) -> Flow[list[MemoryEntry]]:
+        found = yield from self._recall(
+            *(query, memory_types, max_results, Reader(None, None), None, None, None, None, None), explain=False
+        )
+        return [each.memory for each in found]
+
+    def _list(
+        self,
+        memory_types: Sequence[str] | str | None,
+        reader: Reader,
+        scope: str | ContextScope | None,
+        where: Mapping[str, Any] | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Flow[Page[MemoryEntry]]:
+        wanted = _wanted("", memory_types, limit, where, since, until)
+        return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor))
+
+    def _store(self, experience: experiences.Experience) -> Flow[str]:
+        return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})
+
+
+def _wanted(
+    text: str,
+    memory_types: Sequence[str] | str | None,
+    limit: int,
+    where: Mapping[str, Any] | None,
+    since: datetime | str | None,
+    until: datetime | str | None,
+) -> Wanted:
+    """Return what is looked for, checked; raises InvalidInput."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(f"limit is {limit!r:.80}: give a whole number from 1 to {MAX_PAGE}")
+    if where is not None and not isinstance(where, Mapping):
+        raise InvalidInput(f"where is a {type(where).__name__}: give a mapping of metadata")
+    kinds: tuple[str, ...] = KINDS
+    if memory_types is not None:
+        named = [memory_types] if isinstance(memory_types, str) else list(memory_types)
+        # A working memory is of no long-term type: asking for it too finds none, and is no mistake.
+        kinds = tuple(remembering.checked_kind(kind) for kind in named if kind != "working")
+    return Wanted(
+        text=text,
+        kinds=kinds,
+        limit=limit,
+        where=dict(where or {}),
+        since_us=None if since is None else remembering.checked_instant(since, "since"),
+        until_us=None if until is None else remembering.checked_instant(until, "until"),
+    )
