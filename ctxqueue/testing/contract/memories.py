@@ -118,7 +118,8 @@ class Memories(Contract):
 
     def test_what_a_reader_may_not_see_is_not_there_by_its_id_either(self, memory: VectorMemoryManager) -> None:
         secret = memory.remember("Ann's capital", agent_id=ANN)
-        for others in ({"agent_id": BOB}, {"user_id": "eve"}, {"agent_id": BOB, "user_id": ANN}):
+        strangers: list[dict[str, Any]] = [{"agent_id": BOB}, {"user_id": "eve"}, {"agent_id": BOB, "user_id": ANN}]
+        for others in strangers:
             assert memory.get(secret, **others) is None
             assert memory.forget(secret, **others) is False
             assert list(memory.list(**others)) == []
@@ -329,7 +330,7 @@ class Memories(Contract):
             ({"content": "x", "unknown": 1}, InvalidInput),
         ):
             with pytest.raises(error):
-                memory.remember_many(["good one", wrong])  # type: ignore[list-item]
+                memory.remember_many(["good one", wrong])
         assert len(memory.list()) == 0
         memory.remember("good one")
         for query in ("", " ", "x" * 1024 * 1024, 5):
