@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ctxqueue.errors import ConfigurationError
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@runtime_checkable
 class Embedder(Protocol):
     """Makes a vector of a text. ``name`` goes into each row: another model must have another name."""
 
@@ -32,7 +31,6 @@ class Embedder(Protocol):
         ...
 
 
-@runtime_checkable
 class PoolingEmbedder(Embedder, Protocol):
     """One that can say what tokens a vector is made of, so that rare ones can be given more weight.
 
@@ -83,10 +81,13 @@ def resolved(embedder: Any) -> Embedder:
         from ctxqueue.memories.static import default_embedder  # noqa: PLC0415 - only who uses it has the extra
 
         return default_embedder()
-    if isinstance(embedder, Embedder):
-        return embedder
-    if callable(embedder) and not isinstance(embedder, type):
-        return CallableEmbedder(embedder)
+    if not isinstance(embedder, type):  # a class has the methods too
+        # Not by isinstance: it would ask for the dimension, and some load their model for that.
+        if callable(getattr(embedder, "embed", None)) and hasattr(embedder, "name"):
+            made: Embedder = embedder
+            return made
+        if callable(embedder):
+            return CallableEmbedder(embedder)
     raise ConfigurationError(
         f"the embedder is a {type(embedder).__name__}: give an object with name, dimension and embed(texts),"
         " or a function from a list of texts to vectors"

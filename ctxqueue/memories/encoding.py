@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ctxqueue.errors import CtxqueueError, DimensionMismatch, EmbedderError
-from ctxqueue.memories.embedders import Embedder, PoolingEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from ctxqueue.memories.embedders import Embedder, PoolingEmbedder
 
 CACHED = 4_096
 """Texts whose vectors are kept by default."""
@@ -25,15 +27,28 @@ class Encoder:
 
     def __init__(self, embedder: Embedder, *, cached: int = CACHED) -> None:
         self.embedder = embedder
-        self.pools = isinstance(embedder, PoolingEmbedder)
+        self.pools = callable(getattr(embedder, "tokens", None)) and hasattr(type(embedder), "table")
+        self._model = ""
         self._most = cached
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._keeping = threading.Lock()
 
     @property
     def model(self) -> str:
-        """What rows say of the embedder that made their vectors: name and dimension."""
-        return f"{self.embedder.name}:{self.embedder.dimension}"
+        """What rows say of the embedder that made their vectors: name and dimension; raises EmbedderError."""
+        if not self._model:
+            with self._translated():
+                self._model = f"{self.embedder.name}:{self.embedder.dimension}"
+        return self._model
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except CtxqueueError:
+            raise
+        except Exception as error:
+            raise EmbedderError(f"embedder {self.embedder.name!r} failed: {type(error).__name__}: {error}") from error
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:
         """Return what rows keep of each text's vector; raises EmbedderError, DimensionMismatch."""
@@ -51,14 +66,11 @@ class Encoder:
         return [found[text] for text in texts]
 
     def _made(self, texts: list[str]) -> list[bytes]:
-        try:
-            if isinstance(self.embedder, PoolingEmbedder):
-                return [ids.astype("<u4").tobytes() for ids in self.embedder.tokens(texts)]
+        with self._translated():
+            if self.pools:
+                pooling = cast("PoolingEmbedder", self.embedder)
+                return [ids.astype("<u4").tobytes() for ids in pooling.tokens(texts)]
             vectors = np.asarray(self.embedder.embed(texts), dtype=np.float32)
-        except CtxqueueError:
-            raise
-        except Exception as error:
-            raise EmbedderError(f"embedder {self.embedder.name!r} failed: {type(error).__name__}: {error}") from error
         self._check(vectors, len(texts))
         return [row.tobytes() for row in unit(vectors).astype("<f4")]
 

@@ -103,8 +103,7 @@ class Library:
             if slot is None:
                 return []
             shelf.check_model()
-            matrix = shelf.vectors.matrix()
-            alike = (matrix @ matrix[slot] >= above) & shelf.column("live")
+            alike = (shelf.vectors.between(slot) >= above) & shelf.column("live")
             kind = shelf.column("kind") == shelf.column("kind")[slot]
             return [row for place in (alike & kind).nonzero()[0] if (row := shelf.rows[place]) is not None]
 

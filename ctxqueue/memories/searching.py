@@ -13,15 +13,16 @@ from ctxqueue.memories.words import plain_words, stems
 from ctxqueue.remembered import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from ctxqueue.memories.shelf import Shelf
+    from ctxqueue.memories.vectors import Compared
     from ctxqueue.memories.weights import Weights
 
-BEST_OF_SESSION = 3
-Floats = "NDArray[np.float64]"
+SHORTLIST, LONGEST_SHORTLIST = 100, 1_000
+"""Candidates whose tokens are compared one by one: as many of the best, or all where they are not more than that."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class _Pool(NamedTuple):
 
     shelf: Shelf
     slots: NDArray[np.int64] | None
+    within: NDArray[np.int64] | None = None
+    """The slots of the named set that they are some of; None: the set has no name."""
+    places: NDArray[np.int64] | None = None
+    """Where in that set they are; None: all of it."""
+    name: Hashable = None
 
     @property
     def size(self) -> int:
@@ -73,12 +79,15 @@ def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit
     if not pools:
         return []
     words = _standardised([_words(pool, pools, query.text) for pool in pools])
-    cosines = [_cosines(pool, query.vector) for pool in pools]
-    alike = _standardised(cosines)
+    compared = [_compared(pool, query.vector) for pool in pools]
+    alike = _standardised([each.cosines for each in compared])
     found: list[Hit] = []
-    for pool, by_words, cosine, by_cosine in zip(pools, words, cosines, alike, strict=True):
+    for pool, by_words, (cosine, best_matches), by_cosine in zip(pools, words, compared, alike, strict=True):
         parts = {"words": weights.words * by_words, "cosine": weights.cosine * by_cosine}
         score = parts["words"] + parts["cosine"]
+        if best_matches is not None and weights.tokens:
+            parts["tokens"] = weights.tokens * _by_tokens(pool, score, best_matches)
+            score = score + parts["tokens"]
         score = _with_signals(pool, query, weights, score, parts)
         if query.min_score is not None:
             score = np.where(cosine >= query.min_score, score, -np.inf)
@@ -93,18 +102,18 @@ def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit
 
 def candidates(shelf: Shelf, query: Query) -> _Pool:
     """Return what passes the filters."""
-    slots = _by_metadata(shelf, query.where)
+    within = _by_metadata(shelf, query.where)
     mask: NDArray[np.bool_] | None = None
 
     def also(condition: NDArray[np.bool_]) -> None:
         nonlocal mask
         mask = condition if mask is None else mask & condition
 
-    pool = _Pool(shelf, slots)
+    pool = _Pool(shelf, within, within, None, _name_of(query.where))
     if shelf.alive < len(shelf.rows):
         also(pool.column("live"))
-    expires = pool.column("expires_us")
-    if expires.any():
+    if shelf.expiring:
+        expires = pool.column("expires_us")
         also((expires == 0) | (expires > query.now_us))
     if set(query.kinds) != set(KINDS):
         also(np.isin(pool.column("kind"), [KINDS.index(kind) for kind in query.kinds]))
@@ -114,8 +123,15 @@ def candidates(shelf: Shelf, query: Query) -> _Pool:
         also(pool.column("at_us") < query.until_us)
     if mask is None or mask.all():
         return pool
-    passing = np.flatnonzero(mask)
-    return _Pool(shelf, passing if slots is None else slots[passing])
+    places = np.flatnonzero(mask)
+    return pool._replace(slots=places if within is None else within[places], places=places)
+
+
+def _name_of(where: Mapping[str, Any]) -> Hashable:
+    """Return a name for what a filter on plain metadata selects; None if there is none."""
+    if not where or not all(is_plain(value) for value in where.values()):
+        return None
+    return tuple(sorted((key, type(value).__name__, value) for key, value in where.items()))
 
 
 def _by_metadata(shelf: Shelf, where: Mapping[str, Any]) -> NDArray[np.int64] | None:
@@ -151,11 +167,24 @@ def _words(pool: _Pool, pools: Sequence[_Pool], text: str) -> NDArray[np.float64
     return everywhere if pool.slots is None else everywhere[pool.slots]
 
 
-def _cosines(pool: _Pool, vector: bytes) -> NDArray[np.float32]:
-    matrix = pool.shelf.vectors.matrix()
-    query = pool.shelf.vectors.query(vector)
-    cosines: NDArray[np.float32] = (matrix if pool.slots is None else matrix[pool.slots]) @ query
-    return cosines
+def _compared(pool: _Pool, vector: bytes) -> Compared:
+    live = pool.shelf.alive
+    if pool.within is None or pool.name is None:
+        return pool.shelf.vectors.compare(vector, pool.slots, live, None)
+    compared = pool.shelf.vectors.compare(vector, pool.within, live, pool.name)
+    return compared if pool.places is None else compared._replace(cosines=compared.cosines[pool.places])
+
+
+def _by_tokens(pool: _Pool, score: Any, best_matches: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> Any:
+    """Return the standardised matches of the shortlist's tokens; what is not on it gets the least of them."""
+    most = len(score) if len(score) <= LONGEST_SHORTLIST else SHORTLIST
+    places = np.arange(len(score)) if most == len(score) else np.argpartition(score, -most)[-most:]
+    (matches,) = _standardised([best_matches(places if pool.slots is None else pool.slots[places])])
+    if most == len(score):
+        return matches
+    part = np.full(len(score), matches.min())
+    part[places] = matches
+    return part
 
 
 def _standardised(parts: list[Any]) -> list[Any]:
@@ -177,15 +206,14 @@ def _with_signals(pool: _Pool, query: Query, weights: Weights, score: Any, parts
         parts[name] = part
         score = score + part
 
+    if pool.shelf.sequenced:
+        add("neighbours", _of_neighbours(pool, weights, score))
     if pool.shelf.speakers and weights.speaker:
         named = _named_speakers(pool.shelf, query.text)
         if named:
             add("speaker", weights.speaker * np.isin(pool.column("speaker"), named))
-    if pool.shelf.sequenced:
-        add("neighbours", _of_neighbours(pool, weights, score))
-    sessions = pool.column("session")
-    if weights.session and (sessions != NONE).any():
-        add("session", weights.session * _of_sessions(sessions, score))
+    if pool.shelf.in_sessions and weights.session:
+        add("session", weights.session * _of_sessions(pool.column("session"), score))
     importance = pool.column("importance")
     if weights.importance and (importance != 0.5).any():  # noqa: PLR2004 - what it is if nothing was said
         add("importance", weights.importance * (importance - 0.5))
@@ -204,30 +232,29 @@ def _named_speakers(shelf: Shelf, text: str) -> list[int]:
 
 
 def _of_neighbours(pool: _Pool, weights: Weights, score: Any) -> Any:
-    sessions, sequence = pool.column("session"), pool.column("sequence")
+    """Return what the two before and the two after in the same session add: no less than nothing."""
+    sessions, sequence, asks = pool.column("session"), pool.column("sequence"), pool.column("asks")
     order = np.lexsort((sequence, sessions))
-    before, after = order[:-1], order[1:]
-    together = (sessions[before] == sessions[after]) & (sessions[before] != NONE) & (sequence[before] != NONE)
-    before, after = before[together], after[together]
+    order = order[(sessions[order] != NONE) & (sequence[order] != NONE)]
+    good = np.maximum(score, 0)
     part = np.zeros(len(score))
-    part[after] += weights.asked_before * score[before] * pool.column("asks")[before]
-    part[before] += weights.said_after * score[after]
+    for distance, before, after in ((1, weights.before, weights.after), (2, weights.two_before, weights.two_after)):
+        first, second = order[:-distance], order[distance:]
+        together = sessions[first] == sessions[second]
+        first, second = first[together], second[together]
+        part[first] += after * good[second]
+        part[second] += before * good[first]
+        if distance == 1:
+            part[second] += weights.asked_before * good[first] * asks[first]
     return part
 
 
 def _of_sessions(sessions: NDArray[np.int32], score: Any) -> Any:
-    """Return the mean of the best three of each one's session."""
-    order = np.lexsort((-score, sessions))
-    coded = sessions[order]
-    first = np.flatnonzero(np.r_[True, coded[1:] != coded[:-1]])
-    lengths = np.diff(np.r_[first, len(coded)])
-    place = np.arange(len(coded)) - np.repeat(first, lengths)
-    counted = place < BEST_OF_SESSION
-    sums = np.add.reduceat(np.where(counted, score[order], 0), first)
-    means = sums / np.minimum(lengths, BEST_OF_SESSION)
-    part = np.zeros(len(score))
-    part[order] = np.repeat(np.where(coded[first] == NONE, 0, means), lengths)
-    return part
+    """Return the best score of each one's session."""
+    best = np.full(int(sessions.max()) + 2, -np.inf)  # the last one is that of those without a session
+    np.maximum.at(best, sessions, score)
+    best[NONE] = 0
+    return best[sessions]
 
 
 def _best(score: Any, limit: int) -> Any:

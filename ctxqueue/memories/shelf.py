@@ -72,7 +72,11 @@ class Shelf:
         self.foreign: dict[str, int] = {}
         """How many live rows have only a vector of another model."""
         self.sequenced = 0
-        """Rows with a session and a place in it."""
+        """Live rows with a session and a place in it."""
+        self.in_sessions = False
+        """Whether there was one with a session."""
+        self.expiring = False
+        """Whether there was one that expires."""
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one column, by slot."""
@@ -136,6 +140,8 @@ class Shelf:
         if said.speaker:
             self.speakers[speaker] = said.speaker
         self.sequenced += placed
+        self.in_sessions |= said.session is not None
+        self.expiring |= row.expires_us > 0
         for facet in facets(codec.unpack(said.metadata) if said.metadata else {}):
             self._facets.setdefault(facet, []).append(slot)
         self.alive += 1
@@ -148,7 +154,6 @@ class Shelf:
         if body is None:
             return
         self.words.remove(stems(indexed_text(body.said)))
-        self.vectors.remove(slot)
         self.sequenced -= int(body.said.session is not None and body.said.sequence is not None)
         if not self._columns["fits"][slot]:
             self.foreign[body.model] -= 1

@@ -1,4 +1,4 @@
-"""The words of a text as BM25 counts them: lower case, stems of Snowball's English."""
+"""The words of a text as BM25 counts them: lower case, without stopwords, stems of Snowball's English."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORD = re.compile(r"[^\W_]+", re.UNICODE)
+STOPWORDS = frozenset(
+    """
+    a about all am an and any are as at be been but by can d did do does for from had has have he her here his how i if
+    in is it its just ll m me my no not of on or our re s she so some t than that the their them then there these they
+    this those to too us ve very was we were what when where which who whom why will with you your
+    """.split()  # noqa: SIM905 - a list of seventy would take as many lines
+)
+"""They say nothing of what a text is about, and questions are full of them."""
+
 LONGEST = 40
 """Characters that count of a word: what is longer is an encoded something."""
 
@@ -47,5 +56,5 @@ def plain_words(text: str) -> list[str]:
 
 
 def stems(text: str) -> list[str]:
-    """Return the stems of a text's words, in order, with repeats."""
-    return [_stem(word[:LONGEST]) for word in plain_words(text)]
+    """Return the stems of a text's words but stopwords, in order, with repeats."""
+    return [_stem(word[:LONGEST]) for word in plain_words(text) if word not in STOPWORDS]

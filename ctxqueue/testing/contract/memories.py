@@ -370,7 +370,7 @@ class Memories(Contract):
         assert contents(memory) == {"the capital"}
 
     def test_what_is_not_worth_keeping_is_not_stored(self, manager: SharedContextManager) -> None:
-        memory = memories_of(manager, worth_keeping=lambda content, kind, metadata: len(content) > 5 or bool(metadata))
+        memory = memories_of(manager, worth_keeping=lambda content, _kind, metadata: len(content) > 5 or bool(metadata))
         assert memory.remember("hi") == ""
         assert memory.remember_many(["hi", "worth it", {"content": "hi", "metadata": {"a": 1}}])[0] == ""
         assert len(memory.list()) == 2
