@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from ctxqueue.memories.aio import AsyncVectorMemoryManager as AsyncVectorMemoryManager
     from ctxqueue.memories.embedders import CallableEmbedder as CallableEmbedder
     from ctxqueue.memories.embedders import Embedder as Embedder
+    from ctxqueue.memories.enhanced import MemoryEnhancedContextManager as MemoryEnhancedContextManager
+    from ctxqueue.memories.enhanced import UnifiedContextMemorySystem as UnifiedContextMemorySystem
+    from ctxqueue.memories.enhanced_aio import AsyncMemoryEnhancedContextManager as AsyncMemoryEnhancedContextManager
+    from ctxqueue.memories.enhanced_aio import AsyncUnifiedContextMemorySystem as AsyncUnifiedContextMemorySystem
     from ctxqueue.memories.http import OpenAIEmbedder as OpenAIEmbedder
+    from ctxqueue.memories.insights import render as render
     from ctxqueue.memories.manager import VectorMemoryManager as VectorMemoryManager
     from ctxqueue.memories.sentences import SentenceTransformerEmbedder as SentenceTransformerEmbedder
     from ctxqueue.memories.static import StaticEmbedder as StaticEmbedder
@@ -77,7 +82,10 @@ _HOMES = {
     "ctxqueue.integration.install": ("ContextQueue", "install"),
     "ctxqueue.memories.aio": ("AsyncVectorMemoryManager",),
     "ctxqueue.memories.embedders": ("CallableEmbedder", "Embedder"),
+    "ctxqueue.memories.enhanced": ("MemoryEnhancedContextManager", "UnifiedContextMemorySystem"),
+    "ctxqueue.memories.enhanced_aio": ("AsyncMemoryEnhancedContextManager", "AsyncUnifiedContextMemorySystem"),
     "ctxqueue.memories.http": ("OpenAIEmbedder",),
+    "ctxqueue.memories.insights": ("render",),
     "ctxqueue.memories.manager": ("VectorMemoryManager",),
     "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
     "ctxqueue.memories.static": ("StaticEmbedder",),

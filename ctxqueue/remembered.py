@@ -124,7 +124,7 @@ def _parsed(scope: str | ContextScope) -> ContextScope:
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
-    """What is remembered: never changes. New fields go to the end, with a default."""
+    """What is remembered; it changes only under a key. New fields go to the end, with a default."""
 
     content: str
     agent_id: str = ""
@@ -135,6 +135,8 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     session: str | int | None = None
     sequence: int | float | None = None
     speaker: str = ""
+    key: str = ""
+    """What tells it from others in its content's place: of a skill, whose words change with what is learned."""
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
@@ -174,7 +176,8 @@ def body_of(packed: bytes) -> Body:
 
 def memory_id_of(owner: Owner, kind: str, said: Said) -> str:
     """Return the id of what is said: the same in every process, for the same owner, kind, words and occasion."""
-    occasion = (kind, said.content, said.at_us, said.session, said.sequence, said.speaker)
+    words = ["key", said.key] if said.key else said.content
+    occasion = (kind, words, said.at_us, said.session, said.sequence, said.speaker)
     digest = hashlib.blake2b(codec.pack(list(occasion)), key=owner.digest.encode(), digest_size=16)
     return f"{owner.digest}-{digest.hexdigest()}"
 

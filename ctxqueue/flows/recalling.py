@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Flow, LoadMemories, TouchMemories, do, work
@@ -25,7 +26,7 @@ def recall(
     for owner in owners:
         now_us = max(now_us, (yield from refreshed(terms, owner)))
     library = terms.library()
-    found = yield from do(work(lambda: library.search(owners, wanted, now_us)))
+    found = yield from do(work(partial(library.search, owners, wanted, now_us)))
     uses: dict[str, tuple[int, int]] = {}
     touch_id = os.urandom(8)
     for owner in {each.owner: None for each in found}:
@@ -58,6 +59,6 @@ def refreshed(terms: MemoryTerms, owner: Owner) -> Flow[int]:
         incarnation, after = library.standing(owner)
         page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_PAGE))
         if page.rows or page.gone or page.anew or page.incarnation != incarnation or page.upto != after:
-            yield from do(work(lambda page=page, after=after: library.apply(owner, page, after)))  # type: ignore[misc]
+            yield from do(work(partial(library.apply, owner, page, after)))
         if not page.more:
             return page.now_us

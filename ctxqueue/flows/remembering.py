@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxqueue import codec
@@ -160,7 +161,7 @@ def remember(terms: MemoryTerms, items: Sequence[Item]) -> Flow[list[str]]:
     kept = [item for item in items if _is_worth(terms, item)]
     if kept:
         library = terms.library()
-        vectors = yield from do(work(lambda: library.encode([item.said for item in kept])))
+        vectors = yield from do(work(partial(library.encode, [item.said for item in kept])))
         by_owner: dict[Owner, list[tuple[NewMemory, Item]]] = {}
         for item, vector in zip(kept, vectors, strict=True):
             body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, library.model, vector)
@@ -171,12 +172,12 @@ def remember(terms: MemoryTerms, items: Sequence[Item]) -> Flow[list[str]]:
                 yield from _stored(owner, (), library.model)
         for owner, rows in by_owner.items():
             yield from terms.registered(owner)
-            made: list[str] = []
+            new: list[str] = []
             for batch in _batches(row for row, _ in rows):
                 outcome = yield from _stored(owner, batch, library.model)
-                made += [row.memory_id for row, is_new in zip(batch, outcome, strict=True) if is_new]
+                new += [row.memory_id for row, is_new in zip(batch, outcome, strict=True) if is_new]
             if terms.supersede_above is not None:
-                yield from _supersede(terms, owner, made)
+                yield from _supersede(terms, owner, new)
     ids = {id(item): item.memory_id for item in kept}
     return [ids.get(id(item), "") for item in items]
 
@@ -201,6 +202,17 @@ def _batches(rows: Iterable[NewMemory]) -> Iterator[tuple[NewMemory, ...]]:
         yield tuple(batch)
 
 
+def made(terms: MemoryTerms, item: Item) -> Flow[bool]:
+    """Store one memory; False if it is there. Raises EmbedderError, DimensionMismatch, ModelMismatch."""
+    library = terms.library()
+    (vector,) = yield from do(work(partial(library.encode, [item.said])))
+    yield from terms.registered(item.owner)
+    body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, library.model, vector)
+    row = NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
+    (is_new,) = yield from _stored(item.owner, (row,), library.model)
+    return is_new
+
+
 def _stored(owner: Owner, rows: tuple[NewMemory, ...], model: str) -> Flow[tuple[bool, ...]]:
     reply = yield from do(StoreMemories(owner.digest, uuid.uuid4().hex, rows, model))
     if reply.model:
@@ -211,18 +223,18 @@ def _stored(owner: Owner, rows: tuple[NewMemory, ...], model: str) -> Flow[tuple
     return reply.made
 
 
-def _supersede(terms: MemoryTerms, owner: Owner, made: Sequence[str]) -> Flow[None]:
+def _supersede(terms: MemoryTerms, owner: Owner, new: Sequence[str]) -> Flow[None]:
     """Let a memory take the place of others that say the same, the newer that of the older.
 
     Whoever stores at the same time sees both, and comes to the same end.
     """
     above = terms.supersede_above
-    if above is None or not made:
+    if above is None or not new:
         return
     library = terms.library()
     yield from refreshed(terms, owner)
-    for memory_id in made:
-        alike = yield from do(work(lambda each=memory_id: library.near(owner, each, above)))  # type: ignore[misc]
+    for memory_id in new:
+        alike = yield from do(work(partial(library.near, owner, memory_id, above)))
         newest = max(alike, key=lambda row: row.born, default=None)
         for row in alike:
             if newest is not None and row.memory_id != newest.memory_id:

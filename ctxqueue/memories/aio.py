@@ -125,7 +125,11 @@ class AsyncVectorMemoryManager(MemoryBase):
         return await self.driver.arun(flow)
 
     async def get(
-        self, memory_id: str, *, agent_id: str | None = None, user_id: str | None = None
+        self,
+        memory_id: str,
+        *,
+        agent_id: str | None = None,
+        user_id: str | None = None,
     ) -> MemoryEntry | None:
         """Return a memory by its id, None if there is none that the reader may see; it does not count as used."""
         return await self.driver.arun(keeping.get(Reader.checked(agent_id, user_id), memory_id))
@@ -183,9 +187,8 @@ class AsyncVectorMemoryManager(MemoryBase):
         self, concept: str, definition: str, related_concepts: Sequence[str] | None = None
     ) -> str:
         """Store what a concept means, and which others it is related to."""
-        return await self.driver.arun(
-            self._store(experiences.semantic_knowledge(concept, definition, related_concepts))
-        )
+        knowledge = experiences.semantic_knowledge(concept, definition, related_concepts)
+        return await self.driver.arun(self._store(knowledge))
 
     async def store_workflow_experience(
         self,
@@ -194,18 +197,34 @@ class AsyncVectorMemoryManager(MemoryBase):
         success: bool,  # noqa: FBT001 - as the reference document has it
         execution_time: float,
         insights: str,
+        *,
+        task: str = "",
     ) -> str:
-        """Store how a workflow went; ``execution_time`` is in seconds."""
-        experience = experiences.workflow_experience(workflow_id, agents_used, success, execution_time, insights)
+        """Store how a workflow went, and at what task; ``execution_time`` is in seconds."""
+        experience = experiences.workflow_experience(workflow_id, agents_used, success, execution_time, insights, task)
         return await self.driver.arun(self._store(experience))
 
     async def store_procedural_skill(
         self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]
     ) -> str:
-        """Store how something is done, and where."""
-        return await self.driver.arun(
-            self._store(experiences.procedural_skill(skill_name, steps, success_rate, contexts))
-        )
+        """Store how something is done, where, and how often that is said to succeed: executions then outweigh it."""
+        return await self.driver.arun(self._skill(skill_name, steps, success_rate, contexts))
+
+    async def practise_skill(
+        self,
+        skill_name: str,
+        success: bool,  # noqa: FBT001 - an outcome, said first of all
+        *,
+        steps: Sequence[str] = (),
+        contexts: Sequence[str] = (),
+        create: bool = True,
+    ) -> MemoryEntry | None:
+        """Count an execution of a skill; return it, with ``attempts``, ``successes`` and the rate in its metadata.
+
+        ``success_rate`` is an estimate, between ``success_rate_low`` and ``_high`` nineteen times in twenty. None if
+        there is no such skill, and none is to be created.
+        """
+        return await self.driver.arun(self._practise(skill_name, success, steps, contexts, create=create))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -24,15 +24,17 @@ def workflow_experience(
     success: bool,  # noqa: FBT001 - as the reference document has it
     execution_time: float,
     insights: str,
+    task: str = "",
 ) -> Experience:
     """Put one run of a workflow into words."""
-    agents = _names(agents_used, "agents_used")
+    agents = names(agents_used, "agents_used")
     if isinstance(execution_time, bool) or not isinstance(execution_time, int | float) or execution_time < 0:
         raise InvalidInput(f"execution_time is {execution_time!r:.80}: give seconds")
     content = "\n".join(
         [
             "Workflow Execution Experience:",
             f"- Workflow: {workflow_id}",
+            *([f"- Task: {task}"] if task else []),
             f"- Agents: {', '.join(agents)}",
             f"- Success: {bool(success)}",
             f"- Duration: {execution_time:.2f}s",
@@ -46,13 +48,14 @@ def workflow_experience(
         "execution_time": execution_time,
         "insights": insights,
         "pattern_type": "workflow_execution",
+        **({"task": task} if task else {}),
     }
     return Experience(content, "episodic", metadata)
 
 
 def semantic_knowledge(concept: str, definition: str, related_concepts: Sequence[str] | None = None) -> Experience:
     """Put a concept into words."""
-    related = _names(related_concepts or [], "related_concepts")
+    related = names(related_concepts or [], "related_concepts")
     lines = [f"Concept: {concept}", f"Definition: {definition}"]
     if related:
         lines.append(f"Related: {', '.join(related)}")
@@ -65,23 +68,8 @@ def semantic_knowledge(concept: str, definition: str, related_concepts: Sequence
     return Experience("\n".join(lines), "semantic", metadata)
 
 
-def procedural_skill(skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Experience:
-    """Put a skill into words; the rate is not among them, as it moves."""
-    done, used_in = _names(steps, "steps"), _names(contexts, "contexts")
-    if isinstance(success_rate, bool) or not isinstance(success_rate, int | float) or not 0 <= success_rate <= 1:
-        raise InvalidInput(f"success_rate is {success_rate!r:.80}: give a number from 0 to 1")
-    lines = [f"Skill: {skill_name}", f"Steps: {' → '.join(done)}", f"Contexts: {', '.join(used_in)}"]
-    metadata = {
-        "skill_name": skill_name,
-        "steps": done,
-        "success_rate": success_rate,
-        "applicable_contexts": used_in,
-        "skill_type": "learned_procedure",
-    }
-    return Experience("\n".join(lines), "procedural", metadata)
-
-
-def _names(names: Sequence[str], what: str) -> list[str]:
-    if isinstance(names, str):
+def names(given: Sequence[str], what: str) -> list[str]:
+    """Return names as texts; raises InvalidInput for one text in the place of a list."""
+    if isinstance(given, str):
         raise InvalidInput(f"{what} is a text: give a list of texts")
-    return [str(name) for name in names]
+    return [str(name) for name in given]

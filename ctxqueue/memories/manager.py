@@ -127,7 +127,13 @@ class VectorMemoryManager(MemoryBase):
         )
         return self.driver.run(flow)
 
-    def get(self, memory_id: str, *, agent_id: str | None = None, user_id: str | None = None) -> MemoryEntry | None:
+    def get(
+        self,
+        memory_id: str,
+        *,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+    ) -> MemoryEntry | None:
         """Return a memory by its id, None if there is none that the reader may see; it does not count as used."""
         return self.driver.run(keeping.get(Reader.checked(agent_id, user_id), memory_id))
 
@@ -184,7 +190,8 @@ class VectorMemoryManager(MemoryBase):
         self, concept: str, definition: str, related_concepts: Sequence[str] | None = None
     ) -> str:
         """Store what a concept means, and which others it is related to."""
-        return self.driver.run(self._store(experiences.semantic_knowledge(concept, definition, related_concepts)))
+        knowledge = experiences.semantic_knowledge(concept, definition, related_concepts)
+        return self.driver.run(self._store(knowledge))
 
     def store_workflow_experience(
         self,
@@ -193,16 +200,34 @@ class VectorMemoryManager(MemoryBase):
         success: bool,  # noqa: FBT001 - as the reference document has it
         execution_time: float,
         insights: str,
+        *,
+        task: str = "",
     ) -> str:
-        """Store how a workflow went; ``execution_time`` is in seconds."""
-        experience = experiences.workflow_experience(workflow_id, agents_used, success, execution_time, insights)
+        """Store how a workflow went, and at what task; ``execution_time`` is in seconds."""
+        experience = experiences.workflow_experience(workflow_id, agents_used, success, execution_time, insights, task)
         return self.driver.run(self._store(experience))
 
     def store_procedural_skill(
         self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]
     ) -> str:
-        """Store how something is done, and where."""
-        return self.driver.run(self._store(experiences.procedural_skill(skill_name, steps, success_rate, contexts)))
+        """Store how something is done, where, and how often that is said to succeed: executions then outweigh it."""
+        return self.driver.run(self._skill(skill_name, steps, success_rate, contexts))
+
+    def practise_skill(
+        self,
+        skill_name: str,
+        success: bool,  # noqa: FBT001 - an outcome, said first of all
+        *,
+        steps: Sequence[str] = (),
+        contexts: Sequence[str] = (),
+        create: bool = True,
+    ) -> MemoryEntry | None:
+        """Count an execution of a skill; return it, with ``attempts``, ``successes`` and the rate in its metadata.
+
+        ``success_rate`` is an estimate, between ``success_rate_low`` and ``_high`` nineteen times in twenty. None if
+        there is no such skill, and none is to be created.
+        """
+        return self.driver.run(self._practise(skill_name, success, steps, contexts, create=create))
 
     def close(self) -> None:
         """Close the connections."""

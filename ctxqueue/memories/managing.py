@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import ConfigurationError, InvalidInput
-from ctxqueue.flows import keeping, recalling, remembering
+from ctxqueue.flows import keeping, practising, recalling, remembering
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
 from ctxqueue.handles import opened
+from ctxqueue.memories import experiences
 from ctxqueue.remembered import KINDS, Reader
 from ctxqueue.settings import MAX_PAGE
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.flows.memory_terms import Library
-    from ctxqueue.memories import experiences
     from ctxqueue.memories.weights import Weights
     from ctxqueue.models import ContextScope, Page
     from ctxqueue.remembered import MemoryEntry, Recalled
@@ -140,6 +140,28 @@ class MemoryBase:
     ) -> Flow[Page[MemoryEntry]]:
         wanted = _wanted("", memory_types, limit, where, since, until)
         return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor))
+
+    def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:
+        rate = practising.checked_rate(success_rate)
+        done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
+        entry = yield from practising.practise(self.memory_terms, skill_name, done, used_in, success=None, stated=rate)
+        return entry.id if entry else ""
+
+    def _practise(
+        self,
+        skill_name: str,
+        success: bool,  # noqa: FBT001 - as its public call
+        steps: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        create: bool,
+    ) -> Flow[MemoryEntry | None]:
+        done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
+        return (
+            yield from practising.practise(
+                self.memory_terms, skill_name, done, used_in, success=bool(success), create=create
+            )
+        )
 
     def _store(self, experience: experiences.Experience) -> Flow[str]:
         return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})

@@ -17,7 +17,7 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "inbox", "memories", "merges", "views"),
+    *("endings", "eviction", "graph", "histories", "inbox", "learning", "memories", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
     *("updates", "values", "workflows"),
 )
@@ -37,6 +37,7 @@ from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
+from ctxqueue.testing.contract.learning import Learning  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.memories import Memories  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
@@ -81,6 +82,7 @@ class StoreContract(
     Inbox,
     Draining,
     Memories,
+    Learning,
     Merges,
     Views,
 ):
