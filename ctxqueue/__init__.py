@@ -54,10 +54,12 @@ if TYPE_CHECKING:
     from ctxqueue.pending import PendingUpdate as PendingUpdate
     from ctxqueue.remembered import MemoryEntry as MemoryEntry
     from ctxqueue.remembered import Recalled as Recalled
+    from ctxqueue.remembered import RetentionReport as RetentionReport
     from ctxqueue.rules.dependencies import all_of as all_of
     from ctxqueue.rules.dependencies import any_of as any_of
     from ctxqueue.rules.dependencies import key as key
     from ctxqueue.rules.merging import register_reducer as register_reducer
+    from ctxqueue.rules.retention import Retention as Retention
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
     from ctxqueue.storages import AsyncContextStorage as AsyncContextStorage
@@ -90,7 +92,7 @@ _HOMES = {
     "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
     "ctxqueue.memories.static": ("StaticEmbedder",),
     "ctxqueue.memories.weights": ("Weights",),
-    "ctxqueue.remembered": ("MemoryEntry", "Recalled"),
+    "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
@@ -98,6 +100,7 @@ _HOMES = {
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.dependencies": ("all_of", "any_of", "key"),
     "ctxqueue.rules.merging": ("register_reducer",),
+    "ctxqueue.rules.retention": ("Retention",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),
     "ctxqueue.storages": (

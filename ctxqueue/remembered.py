@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -231,7 +231,24 @@ class Recalled:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
-RetentionReason = Literal["expired", "aged", "surplus"]
+@dataclass(frozen=True)
+class RetentionReport:
+    """What retention removed of how many owners, or (``dry_run``) would: by type, and why."""
+
+    owners: int
+    removed: Mapping[str, Mapping[str, int]]
+    """Type -> {"expired": a time to live has ended, "aged": over its type's age, "surplus": over its number}."""
+    dry_run: bool
+    complete: bool = True
+    """False: the limit was reached, and there may be more."""
+    archive: str | None = None
+    """The file that has them."""
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """How many in all."""
+        return sum(sum(counts.values()) for counts in self.removed.values())
 
 
 def entry_of(

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+    from os import PathLike
 
     from ctxqueue.context import SharedContextManager
     from ctxqueue.memories.weights import Weights
     from ctxqueue.models import ContextScope, Page
-    from ctxqueue.remembered import MemoryEntry, Recalled
+    from ctxqueue.remembered import MemoryEntry, Recalled, RetentionReport
     from ctxqueue.stores.base import Store
 
 
@@ -42,16 +43,18 @@ class VectorMemoryManager(MemoryBase):
         supersede_above: float | None = None,
         worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None = None,
         cached: int = 4_096,
+        retention: Mapping[str, Any] | None = None,
     ) -> None:
         """Take a URL, an open store, or a manager whose store is shared.
 
         ``embedder``: an `Embedder`, a function from texts to vectors, or None for the offline one. ``supersede_above``:
         a cosine from which on a new memory takes the place of an older one of the same owner and type.
         ``worth_keeping(content, memory_type, metadata)`` says what is stored at all. ``cached``: texts whose vectors
-        are kept. Raises ConfigurationError, InvalidName.
+        are kept. ``retention`` has a `Retention` for each memory type that is not to be kept as by default. Raises
+        ConfigurationError, InvalidName.
         """
         self.store: Store = self._set(
-            storage, namespace, open_store, embedder, weights, supersede_above, worth_keeping, cached
+            storage, namespace, open_store, embedder, weights, supersede_above, worth_keeping, cached, retention
         )
         self.driver = Driver(self.store)
 
@@ -173,6 +176,18 @@ class VectorMemoryManager(MemoryBase):
     def supersede(self, old: str, new: str, *, agent_id: str | None = None, user_id: str | None = None) -> None:
         """Let one memory take another's place: the old one is kept, and found no more. Raises EntryNotFound."""
         self.driver.run(keeping.supersede(Reader.checked(agent_id, user_id), old, new))
+
+    def apply_retention(
+        self, *, dry_run: bool = False, limit: int = 10_000, archive: str | PathLike[str] | None = None
+    ) -> RetentionReport:
+        """Remove what has expired, is too old for its type, or is over an owner's number: least used and oldest first.
+
+        Pinned memories stay. At most ``limit`` go, in small batches; call again until the report is ``complete``.
+        ``archive`` is a folder that gets a file with what goes, before it does. A dry run counts all of it, and
+        removes nothing. Beat does it by itself; see `ctxqueue.memory_retention`. Raises InvalidInput.
+        """
+        with self._archive(archive, dry_run=dry_run) as file:
+            return self.driver.run(self._retire(limit, file, dry_run=dry_run))
 
     # As the reference document names them ----------------------------------------------------------------------------
 

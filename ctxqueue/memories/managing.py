@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import ConfigurationError, InvalidInput
-from ctxqueue.flows import keeping, practising, recalling, remembering
+from ctxqueue.flows import keeping, practising, recalling, remembering, retiring
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
 from ctxqueue.handles import opened
 from ctxqueue.memories import experiences
-from ctxqueue.remembered import KINDS, Reader
+from ctxqueue.memories.archives import Archive
+from ctxqueue.remembered import KINDS, Reader, RetentionReport
+from ctxqueue.rules.retention import retention_of
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
+    from os import PathLike
 
     from ctxqueue.effects import Flow
     from ctxqueue.flows.memory_terms import Library
@@ -45,6 +51,7 @@ class MemoryBase:
         supersede_above: float | None,
         worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None,
         cached: int,
+        retention: Mapping[str, Any] | None,
     ) -> S:
         """Keep what a manager is made with; return its store."""
         theirs = getattr(getattr(storage, "terms", None), "namespace", None)
@@ -52,6 +59,7 @@ class MemoryBase:
             raise ConfigurationError(f"the storage has namespace {theirs!r}, the memories {namespace!r}: give one")
         if supersede_above is not None and not 0 < supersede_above <= 1:
             raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
+        self.retention = retention_of(retention)
         self.namespace = namespace or theirs or "default"
         self.embedder = embedder
         self.weights = weights
@@ -140,6 +148,25 @@ class MemoryBase:
     ) -> Flow[Page[MemoryEntry]]:
         wanted = _wanted("", memory_types, limit, where, since, until)
         return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor))
+
+    def _retire(self, limit: int, archive: Archive | None, *, dry_run: bool) -> Flow[RetentionReport]:
+        begun = time.monotonic()
+        rules = retiring.Retiring(self.retention, limit, archive.write if archive else None)
+        outcome = yield from retiring.retire(rules, dry_run=dry_run)
+        removed = {
+            kind: {why: outcome.counts.get((kind, why), 0) for why in ("expired", "aged", "surplus")} for kind in KINDS
+        }
+        return RetentionReport(
+            owners=outcome.owners,
+            removed=removed,
+            dry_run=dry_run,
+            complete=outcome.complete,
+            archive=str(archive.path) if archive and archive.path.exists() else None,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _archive(self, folder: str | PathLike[str] | None, *, dry_run: bool) -> AbstractContextManager[Archive | None]:
+        return nullcontext() if folder is None or dry_run else Archive(str(folder), self.namespace)
 
     def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:
         rate = practising.checked_rate(success_rate)

@@ -18,7 +18,7 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "learning", "memories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions"),
+    *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "transactions"),
     *("updates", "values", "workflows"),
 )
 
@@ -45,6 +45,7 @@ from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
+from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
@@ -83,6 +84,7 @@ class StoreContract(
     Draining,
     Memories,
     Learning,
+    RetentionOfMemories,
     Merges,
     Views,
 ):
