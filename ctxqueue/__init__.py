@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ctxqueue.memories.sentences import SentenceTransformerEmbedder as SentenceTransformerEmbedder
     from ctxqueue.memories.static import StaticEmbedder as StaticEmbedder
     from ctxqueue.memories.weights import Weights as Weights
+    from ctxqueue.memories.working import AsyncWorkingMemory as AsyncWorkingMemory
+    from ctxqueue.memories.working import WorkingMemory as WorkingMemory
     from ctxqueue.models import Agent as Agent
     from ctxqueue.models import Change as Change
     from ctxqueue.models import CommitResult as CommitResult
@@ -92,6 +94,7 @@ _HOMES = {
     "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
     "ctxqueue.memories.static": ("StaticEmbedder",),
     "ctxqueue.memories.weights": ("Weights",),
+    "ctxqueue.memories.working": ("AsyncWorkingMemory", "WorkingMemory"),
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),

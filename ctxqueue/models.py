@@ -33,6 +33,9 @@ GLOBAL_WORKFLOW = "\x1fglobal"
 AGENT_STATE = "\x1fstate"
 """The key, in an agent's private scope, of what `set_agent_state` keeps."""
 
+WORKING_MEMORY = "\x1fworking"
+"""The key, in an agent's private scope, of its working memory."""
+
 
 def is_reserved(key: str) -> bool:
     """Whether a key is one of ours, which no path shows as an entry."""

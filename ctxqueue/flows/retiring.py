@@ -33,7 +33,7 @@ IDLE_OWNER = 3_600.0
 class Retiring(NamedTuple):
     """What a run goes by."""
 
-    policies: Mapping[MemoryKind, Retention]
+    policies: Mapping[str, Retention]
     limit: int
     archive: Callable[[Owner, Sequence[StoredMemory]], None] | None
     """Writes rows where they last; called, and done, before they are removed."""

@@ -8,6 +8,7 @@ from ctxqueue.drivers import Driver
 from ctxqueue.flows import keeping
 from ctxqueue.memories import experiences
 from ctxqueue.memories.managing import MemoryBase
+from ctxqueue.memories.working import MAX_BYTES, MAX_ITEMS, WorkingMemory
 from ctxqueue.remembered import Reader
 from ctxqueue.stores.base import open_store
 
@@ -188,6 +189,45 @@ class VectorMemoryManager(MemoryBase):
         """
         with self._archive(archive, dry_run=dry_run) as file:
             return self.driver.run(self._retire(limit, file, dry_run=dry_run))
+
+    def working(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        *,
+        max_items: int = MAX_ITEMS,
+        max_bytes: int = MAX_BYTES,
+        ttl: float | timedelta | None = None,
+    ) -> WorkingMemory:
+        """Return an agent's working memory in a workflow of the same store, without I/O. Raises InvalidInput."""
+        made = WorkingMemory(self.context_terms, workflow_id, agent_id, max_items, max_bytes, ttl)
+        made._run = self.driver.run  # noqa: SLF001 - its own
+        return made
+
+    def consolidate(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        summariser: Callable[[builtins.list[str]], str | Sequence[str]] | None = None,
+        *,
+        memory_type: str = "episodic",
+    ) -> builtins.list[str]:
+        """Turn what is worth keeping of a working memory into the agent's long-term memories; return their ids.
+
+        ``summariser`` gets the items' texts and returns what to remember; without one the texts are kept that say most
+        of the others. The items leave working memory. Raises WorkflowNotFound, InvalidInput, and what `remember` does.
+        """
+        working = self.working(workflow_id, agent_id)
+        return self.driver.run(self._consolidate(working, summariser, memory_type))
+
+    def reembed(self, embedder: Any) -> int:
+        """Move all memories to another model, and go on with that one; return how many were moved.
+
+        One that is cut off is called again, and goes on. Meanwhile processes with the former model recall what is
+        moved as before, but get ModelMismatch when they remember: start them anew with the new one. Raises
+        EmbedderError, DimensionMismatch.
+        """
+        return self.driver.run(self._reembed(embedder))
 
     # As the reference document names them ----------------------------------------------------------------------------
 

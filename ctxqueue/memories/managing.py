@@ -10,11 +10,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import ConfigurationError, InvalidInput
-from ctxqueue.flows import keeping, practising, recalling, remembering, retiring
+from ctxqueue.flows import consolidating, keeping, practising, recalling, reembedding, remembering, retiring
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
+from ctxqueue.flows.terms import Terms
 from ctxqueue.handles import opened
 from ctxqueue.memories import experiences
 from ctxqueue.memories.archives import Archive
+from ctxqueue.memories.extracting import extract
 from ctxqueue.remembered import KINDS, Reader, RetentionReport
 from ctxqueue.rules.retention import retention_of
 from ctxqueue.settings import MAX_PAGE
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Flow
     from ctxqueue.flows.memory_terms import Library
     from ctxqueue.memories.weights import Weights
+    from ctxqueue.memories.working import _Working
     from ctxqueue.models import ContextScope, Page
     from ctxqueue.remembered import MemoryEntry, Recalled
+    from ctxqueue.rules.retention import Retention
 
 S = TypeVar("S")
 
@@ -59,7 +63,7 @@ class MemoryBase:
             raise ConfigurationError(f"the storage has namespace {theirs!r}, the memories {namespace!r}: give one")
         if supersede_above is not None and not 0 < supersede_above <= 1:
             raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
-        self.retention = retention_of(retention)
+        self.retention: dict[str, Retention] = dict(retention_of(retention).items())
         self.namespace = namespace or theirs or "default"
         self.embedder = embedder
         self.weights = weights
@@ -68,8 +72,13 @@ class MemoryBase:
         self._loading = threading.Lock()
         self.memory_terms = MemoryTerms(self._loaded, supersede_above, worth_keeping)
         if isinstance(storage, str):
-            return open_by_url(storage, self.namespace)
-        return opened(getattr(storage, "store", storage), self.namespace, open_by_url)
+            store: Any = open_by_url(storage, self.namespace)
+        else:
+            store = opened(getattr(storage, "store", storage), self.namespace, open_by_url)
+        given = getattr(storage, "terms", None)
+        self.context_terms = given if given is not None else Terms(self.namespace, store.shards, store.shard_of)
+        made: S = store
+        return made
 
     def _loaded(self) -> Library:
         """Return what embeds and searches; made when first asked for: only then numpy and the model are loaded."""
@@ -167,6 +176,30 @@ class MemoryBase:
 
     def _archive(self, folder: str | PathLike[str] | None, *, dry_run: bool) -> AbstractContextManager[Archive | None]:
         return nullcontext() if folder is None or dry_run else Archive(str(folder), self.namespace)
+
+    def _consolidate(
+        self, working: _Working, summariser: Callable[[list[str]], Any] | None, memory_type: str
+    ) -> Flow[list[str]]:
+        summarise = extract if summariser is None else summariser
+        if not callable(summarise):
+            raise InvalidInput(f"the summariser is a {type(summarise).__name__}: give a function of a list of texts")
+        kind = remembering.checked_kind(memory_type)
+        return (
+            yield from consolidating.consolidate(
+                *(self.context_terms, self.memory_terms, working.workflow_id, working.agent, working.bounds),
+                *(summarise, kind),
+            )
+        )
+
+    def _reembed(self, embedder: Any) -> Flow[int]:
+        from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+        from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
+
+        library = Made(resolved(embedder), self.weights, cached=self._cached)
+        moved = yield from reembedding.reembed(library)
+        with self._loading:
+            self.embedder, self._library = embedder, library
+        return moved
 
     def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:
         rate = practising.checked_rate(success_rate)

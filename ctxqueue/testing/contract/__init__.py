@@ -19,7 +19,7 @@ PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "learning", "memories", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "transactions"),
-    *("updates", "values", "workflows"),
+    *("updates", "values", "workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -53,6 +53,7 @@ from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
+from ctxqueue.testing.contract.working import WorkingMemories  # noqa: E402
 
 __all__ = ["StoreContract"]
 
@@ -85,6 +86,7 @@ class StoreContract(
     Memories,
     Learning,
     RetentionOfMemories,
+    WorkingMemories,
     Merges,
     Views,
 ):
