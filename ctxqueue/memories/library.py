@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ctxqueue.flows.memory_terms import Found, Wanted
 from ctxqueue.memories.blas import one_thread
 from ctxqueue.memories.encoding import CACHED, Encoder
-from ctxqueue.memories.searching import Query, search
+from ctxqueue.memories.filtering import Query
+from ctxqueue.memories.searching import search
 from ctxqueue.memories.shelf import Shelf, indexed_text
 from ctxqueue.memories.weights import Weights
 

@@ -27,7 +27,7 @@ class Postings:
         self._slots: dict[str, array[int]] = {}
         self._times: dict[str, array[int]] = {}
         self._rows_with: Counter[str] = Counter()
-        self._lengths: array[int] = array("q")
+        self._lengths: array[int] = array("i")
         self.rows = 0
         self.total = 0
         """Terms of all rows."""
@@ -36,7 +36,7 @@ class Postings:
         """Enter a row; slots rise by one each."""
         for term, times in Counter(terms).items():
             if term not in self._slots:
-                self._slots[term], self._times[term] = array("q"), array("q")
+                self._slots[term], self._times[term] = array("i"), array("i")
             self._slots[term].append(slot)
             self._times[term].append(times)
             self._rows_with[term] += 1
@@ -54,24 +54,18 @@ class Postings:
         """Return how many rows have a term."""
         return self._rows_with[term]
 
-    def scores(
-        self, weights: Iterable[tuple[str, float]], average: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the slots that have one of the terms, sorted, and their sums; gone ones too."""
-        lengths = np.frombuffer(self._lengths, dtype=np.int64) if self._lengths else np.zeros(0, dtype=np.int64)
-        found, parts = [], []
+    def scores(self, weights: Iterable[tuple[str, float]], average: float) -> NDArray[np.float32]:
+        """Return the sums of all slots; gone ones have some too."""
+        lengths = np.frombuffer(self._lengths, dtype=np.int32) if self._lengths else np.zeros(0, dtype=np.int32)
+        sums = np.zeros(len(lengths), dtype=np.float32)
         for term, weight in weights:
-            if term not in self._slots:
-                continue
-            slots = np.frombuffer(self._slots[term], dtype=np.int64)
-            times = np.frombuffer(self._times[term], dtype=np.int64)
-            norm = K1 * (1 - B + B * lengths[slots] / average)
-            found.append(slots)
-            parts.append(weight * times * (K1 + 1) / (times + norm))
-        if not found:
-            return np.zeros(0, dtype=np.int64), np.zeros(0)
-        everywhere, place = np.unique(np.concatenate(found), return_inverse=True)
-        sums: NDArray[np.float64] = np.bincount(place, weights=np.concatenate(parts), minlength=len(everywhere)).astype(
-            np.float64, copy=False
-        )
-        return everywhere, sums
+            if term in self._slots:
+                slots = np.frombuffer(self._slots[term], dtype=np.int32)
+                times = np.frombuffer(self._times[term], dtype=np.int32).astype(np.float32)
+                norm = lengths[slots] * np.float32(K1 * B / average)
+                norm += times
+                norm += np.float32(K1 * (1 - B))
+                times /= norm
+                times *= np.float32(weight * (K1 + 1))
+                sums[slots] += times
+        return sums

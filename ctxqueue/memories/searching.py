@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ctxqueue.memories.shelf import NONE, is_plain
-from ctxqueue.memories.words import plain_words, stems
-from ctxqueue.remembered import KINDS
+from ctxqueue.memories import signals
+from ctxqueue.memories.filtering import candidates
+from ctxqueue.memories.words import stems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from ctxqueue.memories.filtering import Pool, Query
     from ctxqueue.memories.shelf import Shelf
     from ctxqueue.memories.vectors import Compared
     from ctxqueue.memories.weights import Weights
 
-SHORTLIST, LONGEST_SHORTLIST = 100, 1_000
-"""Candidates whose tokens are compared one by one: as many of the best, or all where they are not more than that."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is looked for, and among which memories."""
-
-    text: str
-    vector: bytes
-    now_us: int
-    limit: int = 5
-    kinds: tuple[str, ...] = KINDS
-    where: Mapping[str, Any] = field(default_factory=dict)
-    since_us: int | None = None
-    until_us: int | None = None
-    min_score: float | None = None
-    """Of the cosine."""
+SHORTLIST, SHORTLIST_OF_MANY, MANY = 1_000, 30, 2_000
+"""Of the best candidates, how many have their tokens compared one by one; fewer where there are many: it costs as much
+as a third of the rest."""
 
 
 class Hit(NamedTuple):
@@ -51,24 +36,15 @@ class Hit(NamedTuple):
     parts: dict[str, float]
 
 
-class _Pool(NamedTuple):
-    """A shelf's candidates: all its slots (None), or some."""
+class _Part(NamedTuple):
+    """What one measure adds to the scores: how far its values are from their mean, times a factor."""
 
-    shelf: Shelf
-    slots: NDArray[np.int64] | None
-    within: NDArray[np.int64] | None = None
-    """The slots of the named set that they are some of; None: the set has no name."""
-    places: NDArray[np.int64] | None = None
-    """Where in that set they are; None: all of it."""
-    name: Hashable = None
+    values: NDArray[np.float32]
+    mean: float
+    factor: float
 
-    @property
-    def size(self) -> int:
-        return len(self.shelf.rows) if self.slots is None else len(self.slots)
-
-    def column(self, name: str) -> NDArray[Any]:
-        values = self.shelf.column(name)
-        return values if self.slots is None else values[self.slots]
+    def of(self, place: int) -> float:
+        return (float(self.values[place]) - self.mean) * self.factor
 
 
 def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit]:
@@ -78,82 +54,54 @@ def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit
         pool.shelf.check_model()
     if not pools:
         return []
-    words = _standardised([_words(pool, pools, query.text) for pool in pools])
     compared = [_compared(pool, query.vector) for pool in pools]
-    alike = _standardised([each.cosines for each in compared])
-    found: list[Hit] = []
-    for pool, by_words, (cosine, best_matches), by_cosine in zip(pools, words, compared, alike, strict=True):
-        parts = {"words": weights.words * by_words, "cosine": weights.cosine * by_cosine}
-        score = parts["words"] + parts["cosine"]
-        if best_matches is not None and weights.tokens:
-            parts["tokens"] = weights.tokens * _by_tokens(pool, score, best_matches)
-            score = score + parts["tokens"]
-        score = _with_signals(pool, query, weights, score, parts)
-        if query.min_score is not None:
-            score = np.where(cosine >= query.min_score, score, -np.inf)
-        for place in _best(score, query.limit):
-            if score[place] > -np.inf:
-                slot = int(place if pool.slots is None else pool.slots[place])
-                made_of = {name: float(part[place]) for name, part in parts.items()}
-                found.append(Hit(pool.shelf, slot, float(score[place]), float(cosine[place]), made_of))
+    words = _standardised([_words(pool, pools, query.text) for pool in pools], weights.words)
+    cosines = _standardised([each.cosines for each in compared], weights.cosine)
+    found = [
+        hit
+        for pool, matching, *measured in zip(pools, compared, words, cosines, strict=True)
+        for hit in _ranked(pool, query, weights, matching, {"words": measured[0], "cosine": measured[1]})
+    ]
     found.sort(key=lambda hit: (-hit.score, -hit.slot))
     return found[: query.limit]
 
 
-def candidates(shelf: Shelf, query: Query) -> _Pool:
-    """Return what passes the filters."""
-    within = _by_metadata(shelf, query.where)
-    mask: NDArray[np.bool_] | None = None
-
-    def also(condition: NDArray[np.bool_]) -> None:
-        nonlocal mask
-        mask = condition if mask is None else mask & condition
-
-    pool = _Pool(shelf, within, within, None, _name_of(query.where))
-    if shelf.alive < len(shelf.rows):
-        also(pool.column("live"))
-    if shelf.expiring:
-        expires = pool.column("expires_us")
-        also((expires == 0) | (expires > query.now_us))
-    if set(query.kinds) != set(KINDS):
-        also(np.isin(pool.column("kind"), [KINDS.index(kind) for kind in query.kinds]))
-    if query.since_us is not None:
-        also(pool.column("at_us") >= query.since_us)
-    if query.until_us is not None:
-        also(pool.column("at_us") < query.until_us)
-    if mask is None or mask.all():
-        return pool
-    places = np.flatnonzero(mask)
-    return pool._replace(slots=places if within is None else within[places], places=places)
-
-
-def _name_of(where: Mapping[str, Any]) -> Hashable:
-    """Return a name for what a filter on plain metadata selects; None if there is none."""
-    if not where or not all(is_plain(value) for value in where.values()):
-        return None
-    return tuple(sorted((key, type(value).__name__, value) for key, value in where.items()))
+def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, measured: dict[str, _Part]) -> list[Hit]:
+    """Return the best of one shelf."""
+    score = _sum(list(measured.values()))
+    parts: dict[str, Any] = {}
+    if compared.best_matches is not None and weights.tokens:
+        parts["tokens"] = weights.tokens * _by_tokens(pool, query, score, compared.best_matches)
+        score += parts["tokens"]
+    for name, part in signals.of_conversation(pool, query, weights, score):
+        parts[name] = part
+        score = score + part
+    if query.min_score is not None:
+        score = np.where(compared.cosines >= query.min_score, score, -np.inf)
+    places = _within_reach(score, query.limit, signals.most_of_itself(pool, weights))
+    own = dict(signals.of_itself(pool, query, weights, places))
+    total = score[places] + sum(own.values())
+    hits = []
+    for nth in _best(total, query.limit):
+        place = int(places[nth])
+        made_of = {name: part.of(place) for name, part in measured.items()}
+        made_of |= {name: float(part[place]) for name, part in parts.items()}
+        made_of |= {name: float(part[nth]) for name, part in own.items()}
+        slot = int(pool.at(places[nth : nth + 1])[0])
+        hits.append(Hit(pool.shelf, slot, float(total[nth]), float(compared.cosines[place]), made_of))
+    return hits
 
 
-def _by_metadata(shelf: Shelf, where: Mapping[str, Any]) -> NDArray[np.int64] | None:
-    if not where:
-        return None
-    plain = [(key, value) for key, value in where.items() if is_plain(value)]
-    slots: set[int] | None = None
-    for facet in plain:
-        having = shelf.having(facet)
-        slots = set(having) if slots is None else slots.intersection(having)
-    others = {key: value for key, value in where.items() if not is_plain(value)}
-    if others:
-        looked_at = range(len(shelf.rows)) if slots is None else slots
-        slots = {slot for slot in looked_at if _has(shelf.metadata_of(slot), others)}
-    return np.array(sorted(slots or ()), dtype=np.int64)
+def _sum(parts: list[_Part]) -> NDArray[np.float32]:
+    """Return the scores, in as few passes as there are parts."""
+    score = parts[0].values * np.float32(parts[0].factor)
+    for part in parts[1:]:
+        score += part.values * np.float32(part.factor)
+    score -= np.float32(sum(part.mean * part.factor for part in parts))
+    return score
 
 
-def _has(metadata: Mapping[str, Any], items: Mapping[str, Any]) -> bool:
-    return all(key in metadata and metadata[key] == value for key, value in items.items())
-
-
-def _words(pool: _Pool, pools: Sequence[_Pool], text: str) -> NDArray[np.float64]:
+def _words(pool: Pool, pools: Sequence[Pool], text: str) -> NDArray[np.float32]:
     """Return BM25 of a pool's candidates; what is rare is so among all that is looked at."""
     rows = sum(each.shelf.words.rows for each in pools)
     average = sum(each.shelf.words.total for each in pools) / rows or 1.0
@@ -161,13 +109,11 @@ def _words(pool: _Pool, pools: Sequence[_Pool], text: str) -> NDArray[np.float64
     for term in sorted(set(stems(text))):
         rows_with = sum(each.shelf.words.rows_with(term) for each in pools)
         weights.append((term, math.log1p((rows - rows_with + 0.5) / (rows_with + 0.5))))
-    slots, scores = pool.shelf.words.scores(weights, average)
-    everywhere = np.zeros(len(pool.shelf.rows))
-    everywhere[slots] = scores
-    return everywhere if pool.slots is None else everywhere[pool.slots]
+    scores = pool.shelf.words.scores(weights, average)
+    return scores if pool.slots is None else scores[pool.slots]
 
 
-def _compared(pool: _Pool, vector: bytes) -> Compared:
+def _compared(pool: Pool, vector: bytes) -> Compared:
     live = pool.shelf.alive
     if pool.within is None or pool.name is None:
         return pool.shelf.vectors.compare(vector, pool.slots, live, None)
@@ -175,86 +121,39 @@ def _compared(pool: _Pool, vector: bytes) -> Compared:
     return compared if pool.places is None else compared._replace(cosines=compared.cosines[pool.places])
 
 
-def _by_tokens(pool: _Pool, score: Any, best_matches: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> Any:
+def _by_tokens(
+    pool: Pool, query: Query, score: Any, best_matches: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
     """Return the standardised matches of the shortlist's tokens; what is not on it gets the least of them."""
-    most = len(score) if len(score) <= LONGEST_SHORTLIST else SHORTLIST
-    places = np.arange(len(score)) if most == len(score) else np.argpartition(score, -most)[-most:]
-    (matches,) = _standardised([best_matches(places if pool.slots is None else pool.slots[places])])
-    if most == len(score):
+    size = len(score)
+    most = min(size, max(SHORTLIST if size <= MANY else SHORTLIST_OF_MANY, query.limit))
+    places = np.arange(size) if most == size else np.argpartition(score, -most)[-most:]
+    (part,) = _standardised([best_matches(pool.at(places))], 1.0)
+    matches = _sum([part])
+    if most == size:
         return matches
-    part = np.full(len(score), matches.min())
-    part[places] = matches
-    return part
+    everywhere = np.full(size, matches.min(), dtype=np.float32)
+    everywhere[places] = matches
+    return everywhere
 
 
-def _standardised(parts: list[Any]) -> list[Any]:
-    """Return how many standard deviations each value is from the mean of all."""
-    size = sum(len(part) for part in parts)
-    mean = sum(float(part.sum()) for part in parts) / size
-    variance = sum(float(np.square(part - mean).sum()) for part in parts) / size
-    deviation = math.sqrt(variance)
-    if deviation < 1e-9:  # noqa: PLR2004 - all alike, but for rounding
-        return [np.zeros(len(part)) for part in parts]
-    return [(part - mean) / deviation for part in parts]
+def _standardised(measured: list[NDArray[np.float32]], weight: float) -> list[_Part]:
+    """Return each as so many standard deviations from the mean of all, by weight."""
+    size = sum(len(values) for values in measured)
+    mean = sum(float(values.sum(dtype=np.float64)) for values in measured) / size
+    squares = sum(float(np.dot(values, values)) for values in measured) / size
+    variance = squares - mean * mean
+    alike = variance <= 1e-6 * squares or variance <= 0  # but for rounding
+    factor = 0.0 if alike else weight / math.sqrt(variance)
+    return [_Part(values, mean, factor) for values in measured]
 
 
-def _with_signals(pool: _Pool, query: Query, weights: Weights, score: Any, parts: dict[str, Any]) -> Any:
-    """Add what depends on a row's neighbours and on the row itself."""
-
-    def add(name: str, part: Any) -> None:
-        nonlocal score
-        parts[name] = part
-        score = score + part
-
-    if pool.shelf.sequenced:
-        add("neighbours", _of_neighbours(pool, weights, score))
-    if pool.shelf.speakers and weights.speaker:
-        named = _named_speakers(pool.shelf, query.text)
-        if named:
-            add("speaker", weights.speaker * np.isin(pool.column("speaker"), named))
-    if pool.shelf.in_sessions and weights.session:
-        add("session", weights.session * _of_sessions(pool.column("session"), score))
-    importance = pool.column("importance")
-    if weights.importance and (importance != 0.5).any():  # noqa: PLR2004 - what it is if nothing was said
-        add("importance", weights.importance * (importance - 0.5))
-    if weights.recency:
-        age = np.maximum(query.now_us - pool.column("at_us"), 0) / (weights.half_life * 1e6)
-        add("recency", weights.recency * np.exp2(-age))
-    accesses = pool.column("accesses")
-    if weights.access and accesses.any():
-        add("access", weights.access * np.log1p(accesses))
-    return score
-
-
-def _named_speakers(shelf: Shelf, text: str) -> list[int]:
-    words = set(plain_words(text))
-    return [code for code, name in shelf.speakers.items() if (own := set(plain_words(name))) and own <= words]
-
-
-def _of_neighbours(pool: _Pool, weights: Weights, score: Any) -> Any:
-    """Return what the two before and the two after in the same session add: no less than nothing."""
-    sessions, sequence, asks = pool.column("session"), pool.column("sequence"), pool.column("asks")
-    order = np.lexsort((sequence, sessions))
-    order = order[(sessions[order] != NONE) & (sequence[order] != NONE)]
-    good = np.maximum(score, 0)
-    part = np.zeros(len(score))
-    for distance, before, after in ((1, weights.before, weights.after), (2, weights.two_before, weights.two_after)):
-        first, second = order[:-distance], order[distance:]
-        together = sessions[first] == sessions[second]
-        first, second = first[together], second[together]
-        part[first] += after * good[second]
-        part[second] += before * good[first]
-        if distance == 1:
-            part[second] += weights.asked_before * good[first] * asks[first]
-    return part
-
-
-def _of_sessions(sessions: NDArray[np.int32], score: Any) -> Any:
-    """Return the best score of each one's session."""
-    best = np.full(int(sessions.max()) + 2, -np.inf)  # the last one is that of those without a session
-    np.maximum.at(best, sessions, score)
-    best[NONE] = 0
-    return best[sessions]
+def _within_reach(score: Any, limit: int, apart: float) -> NDArray[np.int64]:
+    """Return the places of those that can still be among the best, if up to so much is added to some."""
+    if limit >= len(score):
+        return np.flatnonzero(score > -np.inf)
+    threshold = np.partition(score, len(score) - limit)[len(score) - limit]
+    return np.flatnonzero((score >= threshold - apart) & (score > -np.inf))
 
 
 def _best(score: Any, limit: int) -> Any:

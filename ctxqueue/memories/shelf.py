@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -130,7 +131,7 @@ class Shelf:
             "importance": body.importance,
             "accesses": row.accesses,
             "session": NONE if said.session is None else self._code("session", said.session),
-            "sequence": said.sequence if placed else NONE,
+            "sequence": said.sequence if placed else math.nan,
             "speaker": speaker,
             "asks": "?" in said.content,
             "fits": vector is not None,

@@ -77,6 +77,7 @@ class PooledVectors:
     def __init__(self, table: NDArray[np.float32]) -> None:
         self._tokens = Tokens(table)
         self._all = Pooled(self._tokens)
+        self._every: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._sets: OrderedDict[Hashable, Pooled] = OrderedDict()
 
     def add(self, vector: bytes) -> None:
@@ -85,9 +86,8 @@ class PooledVectors:
 
     def compare(self, query: bytes, slots: NDArray[np.int64] | None, live: int, name: Hashable) -> Compared:
         """Compare a query with all rows, or some; small sets that are asked for by name have weights of their own."""
-        everything = np.arange(len(self._tokens.rows))
         if slots is None:
-            pooled, matrix = self._all, self._all.matrix(everything, live)
+            pooled, matrix = self._all, self._all.matrix(self._every_slot(), live)
         elif name is not None and len(slots) <= LARGEST_SET:
             pooled = self._sets.setdefault(name, Pooled(self._tokens))
             self._sets.move_to_end(name)
@@ -95,13 +95,18 @@ class PooledVectors:
                 self._sets.popitem(last=False)
             matrix = pooled.matrix(slots)
         else:
-            pooled, matrix = self._all, self._all.matrix(everything, live)[slots]
+            pooled, matrix = self._all, self._all.matrix(self._every_slot(), live)[slots]
         tokens = np.frombuffer(query, dtype="<u4")
         return Compared(matrix @ pooled.query(query), lambda rows: pooled.best_matches(rows, tokens))
 
+    def _every_slot(self) -> NDArray[np.int64]:
+        if len(self._every) != len(self._tokens.rows):
+            self._every = np.arange(len(self._tokens.rows))
+        return self._every
+
     def between(self, slot: int) -> NDArray[np.float32]:
         """Compare one row with all."""
-        matrix = self._all.matrix(np.arange(len(self._tokens.rows)))
+        matrix = self._all.matrix(self._every_slot())
         alike: NDArray[np.float32] = matrix @ matrix[slot]
         return alike
 
@@ -193,7 +198,7 @@ class Pooled:
         """Return the vectors of these rows, pooled anew where that is due; ``counted`` of them are live."""
         rows = len(slots) if counted is None else counted
         known = len(self._slots)
-        same = known <= len(slots) and np.array_equal(slots[:known], self._slots)
+        same = slots is self._slots or (known <= len(slots) and np.array_equal(slots[:known], self._slots))
         if not same or not self._weighed_at / GROWTH < rows < self._weighed_at * GROWTH:
             self.weights = rarity(len(slots), self._tokens.rows_with(slots.tolist()))
             self._weighed_at = rows
