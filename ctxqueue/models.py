@@ -389,11 +389,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class EraseReport:
-    """What ``erase`` removed: entries, and earlier values of others, in so many workflows that it went through."""
+    """What ``erase`` removed: memories, entries and earlier values of others, in so many workflows as it went through."""
 
     workflows: int
     entries: int
     values: int
+    memories: int = 0
 
 
 @dataclass(frozen=True, slots=True)

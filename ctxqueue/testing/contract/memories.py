@@ -374,3 +374,21 @@ class Memories(Contract):
         assert memory.remember("hi") == ""
         assert memory.remember_many(["hi", "worth it", {"content": "hi", "metadata": {"a": 1}}])[0] == ""
         assert len(memory.list()) == 2
+
+    def test_what_is_an_agents_or_about_a_user_is_erased(
+        self, memory: VectorMemoryManager, manager: SharedContextManager
+    ) -> None:
+        memory.remember("of nobody")
+        memory.remember_many([{"content": f"Ann's {number}", "agent_id": ANN} for number in range(70)])
+        memory.remember("told by Ann", agent_id=ANN, scope="global")
+        memory.remember("of Ann and Eve", agent_id=ANN, user_id="eve")
+        memory.remember("of Eve", user_id="eve")
+        memory.remember("about Eve", metadata={"user_id": "eve"})
+        memory.remember("Bob's", agent_id=BOB)
+        reader = memories_of(manager)
+        assert len(contents(reader)) == 76
+        assert manager.erase(agent_id=ANN).memories == 72
+        assert contents(reader) == {"of nobody", "of Eve", "about Eve", "Bob's"}
+        assert manager.erase(user_id="eve").memories == 2
+        assert contents(reader) == {"of nobody", "Bob's"}
+        assert manager.erase(user_id="eve").memories == 0
