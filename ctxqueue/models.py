@@ -389,7 +389,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class EraseReport:
-    """What ``erase`` removed: memories, entries and earlier values of others, in so many workflows as it went through."""
+    """What ``erase`` removed: memories, entries and earlier values of others, in as many workflows as there are."""
 
     workflows: int
     entries: int

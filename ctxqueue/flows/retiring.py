@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import MemoryKind, Retirable, Retirement, StoredMemory
     from ctxqueue.rules.retention import Retention
 
-ROWS_A_BATCH = 50
+ROWS_A_BATCH = 25
 ROWS_A_LOOK = 1_000
 """Expired ones that a dry run looks at in one call."""
 TRIES = 3
