@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
+    from ctxqueue.memories.aio import AsyncVectorMemoryManager as AsyncVectorMemoryManager
+    from ctxqueue.memories.embedders import CallableEmbedder as CallableEmbedder
+    from ctxqueue.memories.embedders import Embedder as Embedder
+    from ctxqueue.memories.enhanced import MemoryEnhancedContextManager as MemoryEnhancedContextManager
+    from ctxqueue.memories.enhanced import UnifiedContextMemorySystem as UnifiedContextMemorySystem
+    from ctxqueue.memories.enhanced_aio import AsyncMemoryEnhancedContextManager as AsyncMemoryEnhancedContextManager
+    from ctxqueue.memories.enhanced_aio import AsyncUnifiedContextMemorySystem as AsyncUnifiedContextMemorySystem
+    from ctxqueue.memories.http import OpenAIEmbedder as OpenAIEmbedder
+    from ctxqueue.memories.insights import render as render
+    from ctxqueue.memories.manager import VectorMemoryManager as VectorMemoryManager
+    from ctxqueue.memories.sentences import SentenceTransformerEmbedder as SentenceTransformerEmbedder
+    from ctxqueue.memories.static import StaticEmbedder as StaticEmbedder
+    from ctxqueue.memories.weights import Weights as Weights
+    from ctxqueue.memories.working import AsyncWorkingMemory as AsyncWorkingMemory
+    from ctxqueue.memories.working import WorkingMemory as WorkingMemory
     from ctxqueue.models import Agent as Agent
     from ctxqueue.models import Change as Change
     from ctxqueue.models import CommitResult as CommitResult
@@ -39,6 +54,9 @@ if TYPE_CHECKING:
     from ctxqueue.models import WorkflowContext as WorkflowContext
     from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
     from ctxqueue.pending import PendingUpdate as PendingUpdate
+    from ctxqueue.remembered import MemoryEntry as MemoryEntry
+    from ctxqueue.remembered import Recalled as Recalled
+    from ctxqueue.remembered import RetentionReport as RetentionReport
     from ctxqueue.rules.conditions import all_of as all_of
     from ctxqueue.rules.conditions import any_of as any_of
     from ctxqueue.rules.conditions import at_least as at_least
@@ -46,6 +64,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.conditions import key as key
     from ctxqueue.rules.conditions import stale as stale
     from ctxqueue.rules.merging import register_reducer as register_reducer
+    from ctxqueue.rules.retention import Retention as Retention
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
     from ctxqueue.settings import Settings as Settings
     from ctxqueue.storages import AsyncContextStorage as AsyncContextStorage
@@ -68,6 +87,18 @@ _HOMES = {
     "ctxqueue.integration.claims": ("claimed",),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
+    "ctxqueue.memories.aio": ("AsyncVectorMemoryManager",),
+    "ctxqueue.memories.embedders": ("CallableEmbedder", "Embedder"),
+    "ctxqueue.memories.enhanced": ("MemoryEnhancedContextManager", "UnifiedContextMemorySystem"),
+    "ctxqueue.memories.enhanced_aio": ("AsyncMemoryEnhancedContextManager", "AsyncUnifiedContextMemorySystem"),
+    "ctxqueue.memories.http": ("OpenAIEmbedder",),
+    "ctxqueue.memories.insights": ("render",),
+    "ctxqueue.memories.manager": ("VectorMemoryManager",),
+    "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
+    "ctxqueue.memories.static": ("StaticEmbedder",),
+    "ctxqueue.memories.weights": ("Weights",),
+    "ctxqueue.memories.working": ("AsyncWorkingMemory", "WorkingMemory"),
+    "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
@@ -75,6 +106,7 @@ _HOMES = {
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),
     "ctxqueue.rules.merging": ("register_reducer",),
+    "ctxqueue.rules.retention": ("Retention",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
     "ctxqueue.settings": ("Settings",),
     "ctxqueue.storages": (
@@ -134,6 +166,7 @@ _HOMES = {
             "StoreAuthError",
         ),
         *("StoreReadOnly", "UnsafeServer", "SchemaTooOld", "SchemaTooNew"),
+        *("MemoryFailure", "EmbedderError", "DimensionMismatch", "ModelMismatch"),
         *("UsageError", "ConfigurationError", "SyncInAsyncError"),
     ),
 }

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from ctxqueue.effects import Effect, Flow, Publish, Wait
+from ctxqueue.effects import Effect, Flow, Publish, Wait, Work
 from ctxqueue.errors import SyncInAsyncError
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Driver:
                         reply = None
                     elif isinstance(effect, Publish):
                         reply = self.publisher(effect.items)
+                    elif isinstance(effect, Work):
+                        reply = effect.call()
                     else:
                         reply = perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend
@@ -147,6 +149,8 @@ class AsyncDriver:
                         reply = None
                     elif isinstance(effect, Publish):
                         reply = await asyncio.to_thread(self.publisher, effect.items)
+                    elif isinstance(effect, Work):
+                        reply = await asyncio.to_thread(effect.call)
                     else:
                         reply = await self.store.perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend

@@ -18,6 +18,8 @@
     │   └── RevisionTrimmed  HistoryDiverged  RecordTooNew
     ├── AccessError
     │   └── AccessDenied  IdentityMismatch
+    ├── MemoryFailure                    what embeds memories; nothing was stored
+    │   └── EmbedderError  DimensionMismatch  ModelMismatch
     ├── StoreError                       the server
     │   └── StoreUnavailable  StoreAuthError  StoreReadOnly  UnsafeServer  SchemaTooOld  SchemaTooNew
     └── UsageError
@@ -200,6 +202,22 @@ class AccessDenied(AccessError):
 
 class IdentityMismatch(AccessError):
     """A task named another agent than the one it was declared for."""
+
+
+class MemoryFailure(CtxqueueError):
+    """What embeds memories does not serve; nothing was stored."""
+
+
+class EmbedderError(MemoryFailure):
+    """The embedder failed, or what it returned are no vectors: too few, too many, or not finite."""
+
+
+class DimensionMismatch(MemoryFailure):
+    """A vector has another dimension than its embedder says."""
+
+
+class ModelMismatch(MemoryFailure):
+    """Memories that are searched have vectors of another model than the query's: ``reembed`` moves them."""
 
 
 class StoreError(CtxqueueError):

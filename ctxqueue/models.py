@@ -33,6 +33,9 @@ GLOBAL_WORKFLOW = "\x1fglobal"
 AGENT_STATE = "\x1fstate"
 """The key, in an agent's private scope, of what `set_agent_state` keeps."""
 
+WORKING_MEMORY = "\x1fworking"
+"""The key, in an agent's private scope, of its working memory."""
+
 
 def is_reserved(key: str) -> bool:
     """Whether a key is one of ours, which no path shows as an entry."""
@@ -386,11 +389,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class EraseReport:
-    """What ``erase`` removed: entries, and earlier values of others, in so many workflows that it went through."""
+    """What ``erase`` removed: memories, entries and earlier values of others, in as many workflows as there are."""
 
     workflows: int
     entries: int
     values: int
+    memories: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     sweep_interval: float = 10.0
     """Between two runs of the cleanup sweep and of the dependency callbacks."""
+    retention_interval: float = 3_600.0
+    """Between two runs of the retention of memories."""
     lease: float = 30.0
     """How long an attempt or a message under way is left alone without a sign of life."""
     horizon: float = 24 * 3600.0

@@ -19,6 +19,9 @@ from ctxqueue.stores.sql.schema import (
     guards,
     history,
     log,
+    memories,
+    memories_removed,
+    memory_owners,
     metadata,
     parked,
     ready,
@@ -190,4 +193,32 @@ def _of_inboxes(connection: Connection) -> Iterator[str]:
             yield f"{place}: the first stored update is not due in time"
 
 
-CHECKS = (_of_inboxes, _of_workflows, _of_parked, _of_ready, _of_histories, _of_due, _of_calls)
+def _of_memories(connection: Connection) -> Iterator[str]:
+    there = {(row.namespace, row.owner): row for row in connection.execute(select(memory_owners))}
+    rows = list(connection.execute(select(memories)))
+    removed = list(connection.execute(select(memories_removed)))
+    for row in (*rows, *removed):
+        owner = there.get((row.namespace, row.owner))
+        if owner is None:
+            yield f"memory {row.memory_id!r} of an owner who is not there"
+        elif row.number > owner.number:
+            yield f"memory {row.memory_id!r} is numbered above its owner's newest change"
+    numbers = [(row.namespace, row.owner, row.number) for row in (*rows, *removed)]
+    if len(numbers) != len(set(numbers)):
+        yield "two changes of an owner have one number"
+    if {(row.owner, row.memory_id) for row in rows} & {(row.owner, row.memory_id) for row in removed}:
+        yield "a memory is there and removed"
+    for namespace, owner in there.keys() - {(row.namespace, row.owner) for row in rows}:
+        yield f"owner {owner!r} of {namespace} has no memory"
+
+
+CHECKS = (
+    _of_memories,
+    _of_inboxes,
+    _of_workflows,
+    _of_parked,
+    _of_ready,
+    _of_histories,
+    _of_due,
+    _of_calls,
+)

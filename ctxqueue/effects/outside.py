@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from ctxqueue.effects.base import Effect, Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
 
 
 class Wait(Effect[None], frozen=True):
@@ -15,3 +22,15 @@ class Publish(Effect[tuple[str, ...]], frozen=True):
     """Hand items to the broker. Reply: the ids of those that it took."""
 
     items: tuple[Outgoing, ...]
+
+
+class Work(Effect[R], frozen=True):
+    """Do what takes long and knows no event loop: embed texts, rank memories. An async driver does it in a thread."""
+
+    call: Callable[[], R]
+
+
+def work(call: Callable[[], R]) -> Work[R]:
+    """Return it with the exact type of what the call returns."""
+    made: Work[Any] = Work(call)
+    return made

@@ -5,18 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctxqueue.codec import unpack
-from ctxqueue.effects import Batch, Flow, Forget, Load, LoadCatalogue, LoadHistory, LoadHistoryAddresses, LoadPage, do
+from ctxqueue.effects import (
+    Batch,
+    Doomed,
+    DropMemories,
+    Flow,
+    Forget,
+    Load,
+    LoadCatalogue,
+    LoadHistory,
+    LoadHistoryAddresses,
+    LoadMemories,
+    LoadOwners,
+    LoadPage,
+    do,
+)
 from ctxqueue.errors import InvalidInput, VersionConflict, WorkflowNotFound
 from ctxqueue.flows.writing import delete
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
 from ctxqueue.records import HEADER, decode_header, meta_of
+from ctxqueue.remembered import Owner, body_of
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.remembered import Said
 
 
 SHARDS_A_BATCH = 256
+MEMORIES_A_STEP = 50
 
 
 class Subject:
@@ -40,6 +57,14 @@ class Subject:
         metadata = unpack(meta.metadata) if meta.metadata else {}
         return metadata.get("user_id") == self.user_id
 
+    def remembers(self, owner: Owner, said: Said) -> bool:
+        """Whether a memory is one of theirs."""
+        if self.agent_id is not None:
+            own = owner.scope is ContextScope.PRIVATE and owner.agent == self.agent_id
+            return own or said.agent_id == self.agent_id
+        metadata = unpack(said.metadata) if said.metadata else {}
+        return self.user_id in (owner.user, said.user_id, metadata.get("user_id"))
+
 
 def erase(terms: Terms, subject: Subject) -> Flow[EraseReport]:
     """Go through all workflows of the namespace and the global context. A call that was cut off is made again."""
@@ -54,7 +79,24 @@ def erase(terms: Terms, subject: Subject) -> Flow[EraseReport]:
             ends = zip(places, pages, strict=True)
             places = [(shard, page[-1]) for (shard, _), page in ends if len(page) == MAX_PAGE]
     removed, forgotten = yield from _of_workflow(terms, GLOBAL_WORKFLOW, subject)
-    return EraseReport(workflows, entries + removed, values + forgotten)
+    memories = yield from _of_memories(subject)
+    return EraseReport(workflows, entries + removed, values + forgotten, memories)
+
+
+def _of_memories(subject: Subject) -> Flow[int]:
+    """Remove memories that are the agent's or user's own, of its making or about the user; archives are files."""
+    removed = 0
+    names, _now = yield from do(LoadOwners(0))
+    for owner in (Owner.parse(name) for name in names):
+        incarnation, after, more = "", 0, True
+        while more:
+            page = yield from do(LoadMemories(owner.digest, incarnation, after, MEMORIES_A_STEP))
+            incarnation, after, more = page.incarnation, page.upto, page.more
+            doomed = tuple(
+                Doomed(row.memory_id) for row in page.rows if subject.remembers(owner, body_of(row.body).said)
+            )
+            removed += (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
+    return removed
 
 
 def _of_workflow(terms: Terms, workflow_id: str, subject: Subject) -> Flow[tuple[int, int]]:

@@ -18,6 +18,7 @@ from ctxqueue.models import (
     AGENT_STATE,
     OPERATOR,
     OPERATOR_ID,
+    WORKING_MEMORY,
     Address,
     Agent,
     ContextEntry,
@@ -65,7 +66,9 @@ def _fresh(snapshot: Snapshot) -> list[tuple[Address, bytes]]:
     for encoded, record in snapshot.records.items():
         expires_us = decode_header(record).expires_us
         if not expires_us or expires_us > snapshot.head.now_us:
-            found.append((Address.decode(encoded, of_global=False), record))
+            address = Address.decode(encoded, of_global=False)
+            if address.key != WORKING_MEMORY:  # no part of a context: it is neither read nor removed with one
+                found.append((address, record))
     return found
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.memories.aio import AsyncVectorMemoryManager
     from ctxqueue.models import Agent
     from ctxqueue.pending import AsyncPendingUpdate
 
@@ -37,6 +38,18 @@ class AsyncContextQueue(AsyncSharedContextManager):
         self.terms = manager.terms
         self.driver = AsyncDriver(self.store, partial(publish, queue.app))
         self._queue = queue
+        self._memory: AsyncVectorMemoryManager | None = None
+
+    @property
+    def memory(self) -> AsyncVectorMemoryManager:
+        """The app's memories for event loops; what is embedded and read is shared with `ContextQueue.memory`."""
+        if self._memory is None:
+            from ctxqueue.memories.aio import AsyncVectorMemoryManager  # noqa: PLC0415 - only who remembers needs it
+
+            blocking = self._queue.memory
+            self._memory = AsyncVectorMemoryManager(self, retention={**blocking.retention})
+            self._memory.memory_terms = blocking.memory_terms
+        return self._memory
 
     def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:
         """Return the hold of an agent that is known already."""

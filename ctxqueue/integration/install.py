@@ -30,7 +30,14 @@ from ctxqueue.models import checked_name
 from ctxqueue.rules.conditions import as_condition
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
-from ctxqueue.tasks import canvas_launches, cleanup_sweeps, context_updates, dependency_callbacks, inbox_drains
+from ctxqueue.tasks import (
+    canvas_launches,
+    cleanup_sweeps,
+    context_updates,
+    dependency_callbacks,
+    inbox_drains,
+    memory_retention,
+)
 from ctxqueue.tasks.context_updates import UpdateSignatures
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
+    from ctxqueue.memories.manager import VectorMemoryManager
     from ctxqueue.models import Agent, DeadLetter, Page
     from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
@@ -88,6 +96,7 @@ class ContextQueue:
         os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
         self._aio: AsyncContextQueue | None = None
+        self._memory: VectorMemoryManager | None = None
         self.watcher: Watcher | None = None
         """Told of eager tasks with ``needs``."""
 
@@ -115,7 +124,11 @@ class ContextQueue:
         return bool(self.app.finalized)  # type: ignore[attr-defined]  # celery-types leaves it out
 
     def _register(self, **_signal: object) -> None:
-        for module in (context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks, canvas_launches):
+        modules = (
+            *(context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks),
+            *(canvas_launches, memory_retention),
+        )
+        for module in modules:
             module.register(self)
         schedule.add_entries(self.app)
 
@@ -125,7 +138,7 @@ class ContextQueue:
         with self._opening:
             if self._manager is None or self._manager[0] != os.getpid():
                 self._manager = (os.getpid(), self._managing())
-                self._aio = None
+                self._aio = self._memory = None
             return self._manager[1]
 
     @property
@@ -139,17 +152,29 @@ class ContextQueue:
                 self._aio = AsyncContextQueue(self)
             return self._aio
 
+    @property
+    def memory(self) -> VectorMemoryManager:
+        """This process's memories, over the same store; made when first used, again after a fork."""
+        with self._opening:
+            _ = self.manager  # after a fork both are new
+            if self._memory is None:
+                from ctxqueue.integration.memories import memory_of  # noqa: PLC0415 - only who remembers needs it
+
+                self._memory = memory_of(self)
+            return self._memory
+
     @contextmanager
     def on_store(self, store: Store, watcher: Watcher | None = None) -> Iterator[None]:
         """Let this process use another store for a while, and tell ``watcher`` of eager tasks: for tests."""
         with self._opening:
-            kept = self._manager, self._aio, self.watcher
-            self._manager, self._aio, self.watcher = (os.getpid(), self._managing(store)), None, watcher
+            kept = self._manager, self._aio, self._memory, self.watcher
+            self._manager, self._aio, self._memory = (os.getpid(), self._managing(store)), None, None
+            self.watcher = watcher
         try:
             yield
         finally:
             with self._opening:
-                self._manager, self._aio, self.watcher = kept
+                self._manager, self._aio, self._memory, self.watcher = kept
 
     def _managing(self, store: Store | None = None) -> SharedContextManager:
         conf = self.app.conf

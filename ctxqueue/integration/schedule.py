@@ -11,15 +11,21 @@ if TYPE_CHECKING:
 
 CLEANUP_SWEEP = "ctxqueue.cleanup_sweep"
 DEPENDENCY_CALLBACKS = "ctxqueue.dependency_callbacks"
+MEMORY_RETENTION = "ctxqueue.memory_retention"
 
 
 def add_entries(app: Celery) -> None:
-    """Schedule the sweep and the callbacks; an entry of the same name that the user made stays as it is."""
-    interval = Settings.read(app.conf.get).sweep_interval
+    """Schedule our tasks; an entry of the same name that the user made stays as it is."""
+    settings = Settings.read(app.conf.get)
+    intervals = {
+        CLEANUP_SWEEP: settings.sweep_interval,
+        DEPENDENCY_CALLBACKS: settings.sweep_interval,
+        MEMORY_RETENTION: settings.retention_interval,
+    }
     # Ticks that nobody took in time are worth nothing: the next one does their work.
     ours = {
         name: {"task": name, "schedule": interval, "options": {"expires": interval}}
-        for name in (CLEANUP_SWEEP, DEPENDENCY_CALLBACKS)
+        for name, interval in intervals.items()
     }
     # A new mapping: the app's may stand in a settings module that other apps read too, and add_periodic_task
     # would write into it.

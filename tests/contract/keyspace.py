@@ -6,6 +6,8 @@ Allowed without an expiry, with the reason:
 - ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o``, ``:h:<address>``: parts of a workflow, as long as its
   ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
+- ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
+- ``{ns:sNNNN}:mem:<owner>:m e n l d x a1-3 u1-3``: one owner's memories, as long as there is one; retention ends them;
 - ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
 
 Everything else (attempts, journals, operations, lanes) must expire.
@@ -23,6 +25,7 @@ import redis
 
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header
+from ctxqueue.stores.redis.codecs.memories import PINNED, STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 Client = redis.Redis | redis.RedisCluster
 
 KEY = re.compile(
-    r"\{(?P<namespace>[^:{}]+)\}:metadata"
+    r"\{(?P<namespace>[^:{}]+)\}:(metadata|memory)"
+    r"|\{[^:{}]+:s\d{4}\}:mem:(?P<owner>[0-9a-f]{16}):([menldx]|[au][123])"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
     r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjo])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
@@ -67,6 +71,8 @@ def objections(client: Client) -> list[str]:
     found = [text for key, place in places.items() if (text := _of_key(client, key, place))]
     for tag in {key.rpartition(":")[0] for key, place in places.items() if place and place["index"]}:
         found += (f"{tag}: {text}" for text in _of_shard(client, tag))
+    for prefix in {key.rpartition(":")[0] for key, place in places.items() if place and place["owner"]}:
+        found += (f"{prefix}: {text}" for text in _of_memories(client, prefix))
     kept: dict[str, set[bytes]] = {}
     for key, place in places.items():
         if place and (place["part"] or place["history"]):
@@ -223,6 +229,32 @@ def _of_shard(client: Client, tag: str) -> Iterator[str]:
     for member, _ in _zset(client, f"{tag}:all"):
         if not client.exists(f"{tag}:{quote(member.decode(), safe=' ')}:m"):
             yield f"{member!r} is in the catalogue and not there"
+
+
+def _of_memories(client: Client, prefix: str) -> Iterator[str]:
+    head: Any = client.hgetall(f"{prefix}:m")
+    rows: Any = client.hgetall(f"{prefix}:e")
+    if not head or not rows:
+        yield "parts of an owner without memories"
+        return
+    stamps = {memory_id: STAMP.unpack_from(row) for memory_id, row in rows.items()}
+    buried = dict(_zset(client, f"{prefix}:d"))
+    numbers = {memory_id: int(stamp[0]) for memory_id, stamp in stamps.items()}
+    if dict(_zset(client, f"{prefix}:l")) != {**numbers, **buried} or set(numbers) & set(buried):
+        yield "the order of changes is not that of the rows and removals"
+    if max((*numbers.values(), *buried.values())) > int(head[b"s"]):
+        yield "a change is numbered above the newest"
+    expiries = {memory_id: int(stamp[3]) for memory_id, stamp in stamps.items() if stamp[3]}
+    if dict(_zset(client, f"{prefix}:x")) != expiries:
+        yield "expiries are not those of the rows"
+    if not set(client.hkeys(f"{prefix}:n")) <= set(rows):
+        yield "uses of a memory that is not there"
+    for kind in (1, 2, 3):
+        made = {each: int(stamp[2]) for each, stamp in stamps.items() if stamp[4] == kind and not stamp[5] & PINNED}
+        if dict(_zset(client, f"{prefix}:a{kind}")) != made:
+            yield f"rows of kind {kind} are not those in the order of their making"
+        if {each for each, _ in _zset(client, f"{prefix}:u{kind}")} != set(made):
+            yield f"rows of kind {kind} are not those in the order of their uses"
 
 
 def _zset(client: Client, key: str) -> list[tuple[bytes, int]]:

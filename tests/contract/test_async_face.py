@@ -12,6 +12,8 @@ import ctxqueue
 from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
 from ctxqueue.context import SharedContextManager, WorkflowHandle
 from ctxqueue.errors import EntryNotFound, StoreUnavailable, SyncInAsyncError, VersionConflict, WorkflowExists
+from ctxqueue.memories.aio import AsyncVectorMemoryManager
+from ctxqueue.memories.manager import VectorMemoryManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -37,8 +39,12 @@ OF_A_THREAD = {"on_commit"}
 
 @pytest.mark.parametrize(
     ("blocking", "awaited"),
-    [(SharedContextManager, AsyncSharedContextManager), (WorkflowHandle, AsyncWorkflowHandle)],
-    ids=["manager", "handle"],
+    [
+        (SharedContextManager, AsyncSharedContextManager),
+        (WorkflowHandle, AsyncWorkflowHandle),
+        (VectorMemoryManager, AsyncVectorMemoryManager),
+    ],
+    ids=["manager", "handle", "memories"],
 )
 def test_the_twins_have_the_same_names_and_parameters(blocking: type, awaited: type) -> None:
     assert public(blocking).keys() - OF_A_THREAD == public(awaited).keys()
@@ -178,5 +184,28 @@ def test_closing_says_nothing_of_a_first_contact_that_failed(url: str, *, waits:
         await manager.close()
         with pytest.raises(StoreUnavailable):
             await reading
+
+    asyncio.run(main())
+
+
+def test_memories_can_be_awaited_and_the_loop_goes_on_meanwhile(url: str) -> None:
+    async def main() -> None:
+        async with ctxqueue.aconnect(url) as manager:
+            memory = AsyncVectorMemoryManager(manager)
+            paris, berlin = await memory.remember_many(["Paris is in France", "Berlin is in Germany"])
+            assert await memory.remember("Paris is in France") == paris
+            found, *others = await memory.recall("What is in France?", explain=True)
+            assert (found.memory.id, [each.memory.id for each in others]) == (paris, [berlin])
+            assert found.parts["similarity"] == pytest.approx(found.memory.relevance_score)
+            recalls = await asyncio.gather(*(memory.recall("Germany", limit=1) for _ in range(20)))
+            assert {each.memory.id for (each,) in recalls} == {berlin}
+            assert (await memory.reinforce(paris, 0.2)).importance == pytest.approx(0.7)
+            assert (await memory.pin(paris)).pinned
+            assert await memory.forget(paris)
+            entry = await memory.get(berlin)
+            assert entry is not None
+            assert entry.access_count == 21
+            assert [each.id for each in await memory.list()] == [berlin]
+            assert [each.id for each in await memory.retrieve_relevant_memories("Germany")] == [berlin]
 
     asyncio.run(main())

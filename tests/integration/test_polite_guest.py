@@ -24,6 +24,7 @@ OURS = {
     "ctxqueue.dependency_callbacks",
     "ctxqueue.drain_inbox",
     "ctxqueue.launch_canvas",
+    "ctxqueue.memory_retention",
     "ctxqueue.update_with_result",
 }
 
@@ -50,7 +51,7 @@ def test_the_settings_module_itself_is_as_before() -> None:
     assert {name: value for name, value in vars(guest_settings).items() if name.isupper()} == kept
 
 
-def test_the_schedule_gains_our_two_entries_and_keeps_the_users() -> None:
+def test_the_schedule_gains_our_entries_and_keeps_the_users() -> None:
     app = guest.project()
     ctxqueue.install(app)
     app.finalize()
@@ -60,6 +61,11 @@ def test_the_schedule_gains_our_two_entries_and_keeps_the_users() -> None:
             "task": "ctxqueue.dependency_callbacks",
             "schedule": 99,
             "options": {"expires": 99},
+        },
+        "ctxqueue.memory_retention": {
+            "task": "ctxqueue.memory_retention",
+            "schedule": 3_600.0,
+            "options": {"expires": 3_600.0},
         },
     }
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FLOORS = (
-    {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "views"},
+    {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "remembered", "views"},
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
     {"handles", "context", "aio", "pending", "after_commit", "storages", "triggers", "waiting", "memories"},

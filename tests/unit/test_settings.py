@@ -16,6 +16,7 @@ from ctxqueue.settings import Settings
 
 DOCUMENTED = {
     "sweep_interval": 10.0,
+    "retention_interval": 3_600.0,
     "lease": 30.0,
     "horizon": 86_400.0,
     "on_divergence": "first",

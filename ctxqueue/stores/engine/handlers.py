@@ -15,6 +15,7 @@ from ctxqueue.stores.engine import (
     histories,
     inbox,
     judging,
+    memories,
     outbox,
     released,
     triggers,
@@ -72,10 +73,26 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.PeekDue: outbox.peek,
     fx.TakeOutgoing: outbox.take,
     fx.Settle: outbox.settle,
+    fx.StoreMemories: memories.store,
+    fx.LoadMemories: memories.load,
+    fx.GetMemories: memories.get,
+    fx.AmendMemory: memories.amend,
+    fx.DropMemories: memories.drop,
+    fx.TouchMemories: memories.touch,
+    fx.LoadRetirable: memories.load_retirable,
+    fx.RegisterOwner: memories.register,
+    fx.LoadOwners: memories.load_owners,
+    fx.DropOwner: memories.drop_owner,
 }
 
 SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue})
-SEVERAL_READS = frozenset({fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead})
+"""Effects that look once and write nothing: they need no transaction."""
+SEVERAL_READS = frozenset(
+    {
+        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead),
+        *(fx.LoadMemories, fx.GetMemories, fx.LoadRetirable, fx.LoadOwners),
+    }
+)
 
 
 def looks_once(effect: fx.Effect[Any]) -> bool:

@@ -32,6 +32,7 @@ from ctxqueue.stores.engine.held import (
     Workflow,
 )
 from ctxqueue.stores.inprocess.contents import Contents
+from ctxqueue.stores.inprocess.memories import Memories
 from ctxqueue.stores.waking import Callings
 
 if TYPE_CHECKING:
@@ -49,10 +50,11 @@ def machine_clock() -> int:
     return time.time_ns() // 1_000
 
 
-class MemoryState:
+class MemoryState(Memories):
     """A `State` over this process's memory; whoever uses it holds the store's lock."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
+        super().__init__()
         self._clock = clock
         self.callings = Callings()
         self._workflows: dict[str, Contents] = {}

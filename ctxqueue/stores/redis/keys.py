@@ -1,6 +1,7 @@
 """The names of all keys. A workflow and its shard's indexes share a hash tag, so one script can change them together.
 
-``{<namespace>:s<shard>}:<workflow>:<part>``; the docstring of each script says what a part holds.
+``{<namespace>:s<shard>}:<workflow>:<part>`` and, of memories, ``{<namespace>:s<shard>}:mem:<owner>:<part>``; the
+docstring of each script says what a part holds.
 """
 
 from __future__ import annotations
@@ -12,12 +13,20 @@ from zlib import crc32
 SHARDS = 1_024
 """Fixed in a namespace's metadata when it is first used."""
 
+KIND_NUMBERS = {"semantic": 1, "episodic": 2, "procedural": 3}
+"""Of memories, as scripts and keys know them."""
+
 PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d", "j", "o")
 
 
 def metadata_key(namespace: str) -> str:
     """Return the hash that holds the namespace's number of shards and layout version."""
     return f"{{{namespace}}}:metadata"
+
+
+def owners_key(namespace: str) -> str:
+    """Return the sorted set that lists whose memories the namespace holds."""
+    return f"{{{namespace}}}:memory"
 
 
 def shard_of(workflow_id: str) -> int:
@@ -74,6 +83,35 @@ class WorkflowKeys(ShardKeys):
     def run(self, run_id: str) -> str:
         """Return the key of a run's record and journal."""
         return f"{self.prefix}:r:{_quoted(run_id)}"
+
+
+class OwnerKeys(ShardKeys):
+    """The keys of one owner's memories."""
+
+    __slots__ = ("aged", "d", "e", "l", "m", "n", "prefix", "used", "x")
+
+    def __init__(self, namespace: str, owner: str) -> None:
+        super().__init__(namespace, shard_of(owner))
+        self.prefix = f"{self.tag}:mem:{owner}"
+        self.m, self.e, self.n, self.l, self.d, self.x = (f"{self.prefix}:{part}" for part in "menldx")
+        self.aged = tuple(f"{self.prefix}:a{kind}" for kind in KIND_NUMBERS.values())
+        self.used = tuple(f"{self.prefix}:u{kind}" for kind in KIND_NUMBERS.values())
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them, in the order of the scripts that need all."""
+        return (self.m, self.e, self.n, self.l, self.d, self.x, *self.aged, *self.used)
+
+    def of_kind(self, kind: str) -> tuple[str, str]:
+        """Return the indexes of one kind."""
+        place = KIND_NUMBERS[kind] - 1
+        return self.aged[place], self.used[place]
+
+
+@lru_cache(maxsize=4_096)
+def owner_keys(namespace: str, owner: str) -> OwnerKeys:
+    """Return the keys of an owner, named by its digest."""
+    return OwnerKeys(namespace, owner)
 
 
 @lru_cache(maxsize=4_096)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 1.0
 """How long the replicas have; less than a socket's time limit."""
 
-CONFIRMED = (fx.Open, fx.Commit, fx.Arm, fx.Close, fx.Enqueue, fx.Promise)
+CONFIRMED = (
+    *(fx.Open, fx.Commit, fx.Arm, fx.Close, fx.Enqueue, fx.Promise, fx.Register),
+    *(fx.StoreMemories, fx.AmendMemory, fx.DropMemories),
+)
 """What a failover must not take back. The rest is done again after one: a lease, a firing, a message that went out."""
 
 CHANNEL = "ctxqueue:wait"

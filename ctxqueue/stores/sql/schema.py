@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREFIX = "ctxqueue_"
 VERSION_TABLE = "ctxqueue_alembic_version"
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Of the schema, in order; the last one is what this version works with."""
 
 
@@ -249,3 +249,63 @@ outbox = Table(
     Column("message", LargeBinary, nullable=False),
 )
 Index("ctxqueue_outbox_first", outbox.c.namespace, outbox.c.app, outbox.c.from_us)
+
+memory_owners = Table(
+    "ctxqueue_memory_owners",
+    metadata,
+    _namespace(),
+    _part_of_key("owner"),
+    Column("incarnation", String(64), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("clock_us", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False),
+)
+
+memory_names = Table(
+    "ctxqueue_memory_names",
+    metadata,
+    _namespace(),
+    _part_of_key("name"),
+    Column("registered_us", BigInteger, nullable=False),
+)
+Index("ctxqueue_memory_names_registered", memory_names.c.namespace, memory_names.c.registered_us)
+
+memories = Table(
+    "ctxqueue_memories",
+    metadata,
+    _namespace(),
+    _part_of_key("owner"),
+    _part_of_key("memory_id"),
+    Column("kind", String(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("born", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, comment="null: never"),
+    Column("pinned", Boolean, nullable=False),
+    Column("superseded", Boolean, nullable=False),
+    Column("accesses", BigInteger, nullable=False),
+    Column("accessed_us", BigInteger, nullable=False),
+    Column("touch_id", LargeBinary, nullable=False),
+)
+_of_kind = (memories.c.namespace, memories.c.owner, memories.c.kind, memories.c.pinned)
+Index("ctxqueue_memories_changed", memories.c.namespace, memories.c.owner, memories.c.number)
+Index("ctxqueue_memories_aged", *_of_kind, memories.c.created_us)
+Index("ctxqueue_memories_used", *_of_kind, memories.c.accesses, memories.c.created_us)
+_index("ctxqueue_memories_expiring", memories.c.namespace, memories.c.owner, memories.c.expires_us)
+
+memories_removed = Table(
+    "ctxqueue_memories_removed",
+    metadata,
+    _namespace(),
+    _part_of_key("owner"),
+    _part_of_key("memory_id"),
+    Column("number", BigInteger, nullable=False),
+)
+Index(
+    "ctxqueue_memories_removed_in_order",
+    memories_removed.c.namespace,
+    memories_removed.c.owner,
+    memories_removed.c.number,
+)

@@ -15,6 +15,7 @@ from ctxqueue.stores.engine.held import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
 from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.inbox import SqlInbox
+from ctxqueue.stores.sql.memories import SqlMemories
 from ctxqueue.stores.sql.parking import SqlParking
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
@@ -33,7 +34,7 @@ MOST = 2**31 - 2
 """What stands for everything: PostgreSQL's integers end there."""
 
 
-class SqlState(SqlParking, SqlInbox):
+class SqlState(SqlParking, SqlInbox, SqlMemories):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:

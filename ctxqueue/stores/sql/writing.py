@@ -18,6 +18,10 @@ from ctxqueue.stores.sql.schema import (
     guards,
     history,
     log,
+    memories,
+    memories_removed,
+    memory_names,
+    memory_owners,
     outbox,
     parked,
     ready,
@@ -55,6 +59,10 @@ class Statements:
         self.update = self._upsert(updates)
         self.due = self._upsert(due)
         self.item = self._upsert(outbox)
+        self.memory_owner = self._upsert(memory_owners)
+        self.memory_name = self._upsert(memory_names)
+        self.memory = self._upsert(memories)
+        self.memory_removed = self._upsert(memories_removed)
         self.due_sooner = self._insert(due)
         sooner = self.due_sooner.excluded.due_us
         self.due_sooner = self.due_sooner.on_conflict_do_update(

@@ -17,9 +17,9 @@ import pytest
 
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
-    *("endings", "eviction", "graph", "histories", "inbox", "judging", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "scopes", "steps", "transactions", "triggers"),
-    *("updates", "values", "waking", "workflows"),
+    *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
+    *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "transactions"),
+    *("triggers", "updates", "values", "waking", "workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -38,12 +38,15 @@ from ctxqueue.testing.contract.graph import Graph  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
 from ctxqueue.testing.contract.judging import Judging  # noqa: E402
+from ctxqueue.testing.contract.learning import Learning  # noqa: E402
 from ctxqueue.testing.contract.listing import Listing  # noqa: E402
+from ctxqueue.testing.contract.memories import Memories  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
+from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
@@ -53,6 +56,7 @@ from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
 from ctxqueue.testing.contract.waking import Waking  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
+from ctxqueue.testing.contract.working import WorkingMemories  # noqa: E402
 
 __all__ = ["StoreContract"]
 
@@ -85,6 +89,10 @@ class StoreContract(
     Histories,
     Inbox,
     Draining,
+    Memories,
+    Learning,
+    RetentionOfMemories,
+    WorkingMemories,
     Merges,
     Views,
 ):

@@ -9,6 +9,7 @@ from ctxqueue.stores.redis.codecs.commits import COMMITS_CODECS
 from ctxqueue.stores.redis.codecs.due import DUE_CODECS
 from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
 from ctxqueue.stores.redis.codecs.judging import JUDGING_CODECS
+from ctxqueue.stores.redis.codecs.memories import MEMORIES_CODECS
 from ctxqueue.stores.redis.codecs.reading import READING_CODECS
 from ctxqueue.stores.redis.codecs.runs import RUNS_CODECS
 from ctxqueue.stores.redis.codecs.triggers import TRIGGERS_CODECS
@@ -36,4 +37,5 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **JUDGING_CODECS,
     **TRIGGERS_CODECS,
     **INBOX_CODECS,
+    **MEMORIES_CODECS,
 }

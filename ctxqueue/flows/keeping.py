@@ -1,0 +1,198 @@
+"""Memories by their ids: read, listed, forgotten, and what is known of them changed."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from ctxqueue import codec
+from ctxqueue.effects import AmendMemory, Doomed, DropMemories, Flow, GetMemories, LoadMemories, do
+from ctxqueue.errors import EntryNotFound, InvalidInput, StoreUnavailable
+from ctxqueue.models import Page
+from ctxqueue.remembered import Owner, body_of, entry_of, owner_digest_of, pack_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ctxqueue.effects import StoredMemory
+    from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
+    from ctxqueue.models import ContextScope
+    from ctxqueue.remembered import Body, MemoryEntry, Reader
+
+MOST_TRIES = 100
+
+
+class Flags(NamedTuple):
+    """What of a memory may change, with its body."""
+
+    body: Body
+    pinned: bool
+    superseded: bool
+
+
+def read(row: StoredMemory) -> MemoryEntry:
+    """Return the memory that a row holds."""
+    return entry_of(
+        *(row.memory_id, row.kind, body_of(row.body), row.created_us),
+        expires_us=row.expires_us,
+        pinned=row.pinned,
+        accesses=row.accesses,
+        accessed_us=row.accessed_us,
+    )
+
+
+def get(reader: Reader, memory_id: str) -> Flow[MemoryEntry | None]:
+    """Return a memory that the reader may see; None if there is none."""
+    row = yield from _row(reader, memory_id)
+    return None if row is None else read(row)
+
+
+def _row(reader: Reader, memory_id: str) -> Flow[StoredMemory | None]:
+    rows, _ = yield from do(GetMemories(owner_digest_of(memory_id), (memory_id,)))
+    row = rows.get(memory_id)
+    if row is None or not reader.may_see(Owner.parse(body_of(row.body).owner)):
+        return None
+    return row
+
+
+def forget(reader: Reader, memory_id: str) -> Flow[bool]:
+    """Remove a memory; False if there is none that the reader may see."""
+    row = yield from _row(reader, memory_id)
+    if row is None:
+        return False
+    yield from do(DropMemories(owner_digest_of(memory_id), (Doomed(memory_id),)))
+    return True
+
+
+def pin(reader: Reader, memory_id: str, *, pinned: bool) -> Flow[MemoryEntry]:
+    """Exempt a memory from retention, or no more; raises EntryNotFound."""
+    return _amended(reader, memory_id, lambda flags: flags._replace(pinned=pinned))
+
+
+def reinforce(reader: Reader, memory_id: str, amount: float) -> Flow[MemoryEntry]:
+    """Let a memory matter more, or with a negative amount less; raises EntryNotFound, InvalidInput."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount):
+        raise InvalidInput(f"amount is {amount!r:.80}: give a number")
+
+    def raised(flags: Flags) -> Flags:
+        importance = min(1.0, max(0.0, flags.body.importance + amount))
+        return flags._replace(body=replace(flags.body, importance=importance))
+
+    return _amended(reader, memory_id, raised)
+
+
+def supersede(reader: Reader, old: str, new: str) -> Flow[None]:
+    """Let a memory take another's place: the old one is kept, and recalled no more.
+
+    Raises EntryNotFound if one of them is not there, or the new one was superseded itself; InvalidInput for memories
+    of different owners.
+    """
+    if old == new or owner_digest_of(old) != owner_digest_of(new):
+        raise InvalidInput("a memory takes the place of another one of the same owner")
+    row = yield from _row(reader, old)
+    if row is None:
+        raise EntryNotFound(f"there is no memory {old!r} that may be seen here")
+    answer = yield from superseded_by(Owner.parse(body_of(row.body).owner), old, new)
+    if not answer:
+        raise EntryNotFound(f"there is no memory {new!r} that could take a place: forgotten, expired or superseded")
+
+
+def superseded_by(owner: Owner, old: str, new: str) -> Flow[bool]:
+    """Do so, whoever sees them; False if either is not there, or the new one was superseded itself."""
+    for _ in range(MOST_TRIES):
+        rows, _now = yield from do(GetMemories(owner.digest, (old,)))
+        row = rows.get(old)
+        if row is None:
+            return False
+        body = body_of(row.body)
+        if row.superseded and body.superseded_by == new:
+            return True
+        written = pack_body(replace(body, superseded_by=new, change=os.urandom(8)))
+        effect = AmendMemory(
+            *(owner.digest, old, row.kind, row.number, written, row.pinned), superseded=True, successor=new
+        )
+        answer = yield from do(effect)
+        if answer == "done":
+            return True
+        if answer != "moved":
+            return False
+    raise _too_busy(old)
+
+
+def _amended(reader: Reader, memory_id: str, change: Callable[[Flags], Flags]) -> Flow[MemoryEntry]:
+    """Change what is known of a memory, over whatever others change at the same time."""
+    change_id = os.urandom(8)
+    for _ in range(MOST_TRIES):
+        row = yield from _row(reader, memory_id)
+        if row is None:
+            raise EntryNotFound(f"there is no memory {memory_id!r} that may be seen here")
+        body = body_of(row.body)
+        if body.change == change_id:
+            return read(row)  # it was written, and the answer lost
+        now = change(Flags(body, row.pinned, row.superseded))
+        written = pack_body(replace(now.body, change=change_id))
+        effect = AmendMemory(
+            *(owner_digest_of(memory_id), memory_id, row.kind, row.number, written, now.pinned),
+            superseded=now.superseded,
+        )
+        if (yield from do(effect)) == "done":
+            return read(replace(row, body=written, pinned=now.pinned, superseded=now.superseded))
+    raise _too_busy(memory_id)
+
+
+def _too_busy(memory_id: str) -> StoreUnavailable:
+    return StoreUnavailable(f"memory {memory_id!r} was changed by others each of {MOST_TRIES} times: try again later")
+
+
+def list_memories(
+    terms: MemoryTerms, reader: Reader, scope: str | ContextScope | None, wanted: Wanted, cursor: str | None
+) -> Flow[Page[MemoryEntry]]:
+    """Return memories by owner, and of each in the order they were last changed."""
+    owners = yield from terms.owners(reader, scope)
+    digest, incarnation, after = _place(cursor)
+    if digest:
+        if digest not in (owner.digest for owner in owners):
+            raise InvalidInput("this cursor is of another list")
+        while owners[0].digest != digest:
+            owners = owners[1:]
+    found: list[MemoryEntry] = []
+    for owner in owners:
+        while True:
+            page = yield from do(LoadMemories(owner.digest, incarnation, after, wanted.limit - len(found)))
+            incarnation, after = page.incarnation, page.upto
+            found += [read(row) for row in page.rows if _is_wanted(row, wanted, page.now_us)]
+            if len(found) >= wanted.limit and page.more:
+                return Page(tuple(found), f"{owner.digest}.{incarnation}.{after}")
+            if not page.more:
+                break
+        incarnation, after = "", 0
+        if len(found) >= wanted.limit and owner != owners[-1]:
+            following = owners[owners.index(owner) + 1]
+            return Page(tuple(found), f"{following.digest}..0")
+    return Page(tuple(found), None)
+
+
+def _place(cursor: str | None) -> tuple[str, str, int]:
+    if cursor is None:
+        return "", "", 0
+    digest, _, rest = cursor.partition(".") if isinstance(cursor, str) else ("", "", "")
+    incarnation, _, after = rest.partition(".")
+    if not digest or not after.isdigit():
+        raise InvalidInput(f"{cursor!r:.80} is no cursor of a list of memories")
+    return digest, incarnation, int(after)
+
+
+def _is_wanted(row: StoredMemory, wanted: Wanted, now_us: int) -> bool:
+    if row.superseded or row.kind not in wanted.kinds or (row.expires_us and row.expires_us <= now_us):
+        return False
+    said = body_of(row.body).said
+    at_us = row.created_us if said.at_us is None else said.at_us
+    if wanted.since_us is not None and at_us < wanted.since_us:
+        return False
+    if wanted.until_us is not None and at_us >= wanted.until_us:
+        return False
+    metadata: dict[str, Any] = codec.unpack(said.metadata) if said.metadata else {}
+    return all(key in metadata and metadata[key] == value for key, value in wanted.where.items())

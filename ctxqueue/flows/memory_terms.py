@@ -1,0 +1,121 @@
+"""What the flows of one memory manager have in common, and what they ask of the room that embeds and searches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ctxqueue.effects import Flow, LoadOwners, RegisterOwner, do
+from ctxqueue.remembered import KINDS, Owner, Reader, scoped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ctxqueue.effects import MemoryPage, StoredMemory
+    from ctxqueue.models import ContextScope
+    from ctxqueue.remembered import Body, Said
+
+REGISTERED_SECONDS = 60.0
+"""How long a process takes an owner that it has registered to be on the list."""
+REGISTERED_AT_ONCE = 1_024
+"""Owners of which that is noted; one more is registered again."""
+
+
+class Wanted(NamedTuple):
+    """What a recall or a list is about."""
+
+    text: str = ""
+    kinds: tuple[str, ...] = KINDS
+    limit: int = 5
+    where: Mapping[str, Any] = {}
+    since_us: int | None = None
+    until_us: int | None = None
+    min_score: float | None = None
+
+
+class Found(NamedTuple):
+    """One memory that a search found."""
+
+    owner: Owner
+    row: StoredMemory
+    body: Body
+    score: float
+    cosine: float
+    parts: Mapping[str, float]
+
+
+class Shelf(Protocol):
+    """One owner's memories in this process."""
+
+    incarnation: str
+    upto: int
+
+
+class Library(Protocol):
+    """Embeds, and searches what it has been told of. Thread-safe."""
+
+    @property
+    def model(self) -> str:
+        """The embedder's name and dimension."""
+        ...
+
+    def encode(self, saids: Sequence[Said]) -> list[bytes]:
+        """Return what rows keep of vectors; raises EmbedderError, DimensionMismatch."""
+        ...
+
+    def standing(self, owner: Owner) -> tuple[str, int]:
+        """Return up to where an owner's memories are known: incarnation and number."""
+        ...
+
+    def apply(self, owner: Owner, page: MemoryPage, after: int) -> None:
+        """Take in what has changed."""
+        ...
+
+    def search(self, owners: Sequence[Owner], wanted: Wanted, now_us: int) -> list[Found]:
+        """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
+        ...
+
+    def near(self, owner: Owner, memory_id: str, above: float) -> list[StoredMemory]:
+        """Return an owner's other memories whose vectors are alike."""
+        ...
+
+    def used(self, owner: Owner, memory_id: str, accesses: int) -> None:
+        """Note how often a memory was used."""
+        ...
+
+
+@dataclass(slots=True)
+class MemoryTerms:
+    """What every flow of one memory manager goes by."""
+
+    library: Callable[[], Library]
+    """Makes or returns it: what only reads by id, or publishes tasks, never loads it."""
+    supersede_above: float | None = None
+    worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None = None
+    _registered: dict[str, float] = field(default_factory=dict)
+    _owners: dict[str, Owner] = field(default_factory=dict)
+    _owners_since_us: int = 0
+
+    def registered(self, owner: Owner) -> Flow[None]:
+        """See to it that an owner is on the list before it has a memory."""
+        now = time.monotonic()
+        if self._registered.get(owner.name, 0.0) <= now:
+            yield from do(RegisterOwner(owner.name))
+            if len(self._registered) >= REGISTERED_AT_ONCE:
+                self._registered.clear()
+            self._registered[owner.name] = now + REGISTERED_SECONDS
+
+    def owners(self, reader: Reader, scope: str | ContextScope | None) -> Flow[list[Owner]]:
+        """Return whose memories a reader may see."""
+        if not reader.sees_all:
+            return reader.visible(scope)
+        names, now_us = yield from do(LoadOwners(self._owners_since_us))
+        self._owners |= {name: Owner.parse(name) for name in names}
+        # One that was registered within the same instant is asked for again.
+        self._owners_since_us = now_us
+        return scoped(sorted(self._owners.values(), key=lambda owner: owner.name), scope)
+
+    def forget_owners(self) -> None:
+        """Read the whole list next time."""
+        self._owners, self._owners_since_us = {}, 0

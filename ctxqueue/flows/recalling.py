@@ -1,0 +1,64 @@
+"""Finding memories: what has changed is read, then filtered and ranked here, and each result counts as one use."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ctxqueue.effects import Flow, LoadMemories, TouchMemories, do, work
+from ctxqueue.remembered import Recalled, entry_of
+
+if TYPE_CHECKING:
+    from ctxqueue.flows.memory_terms import Found, MemoryTerms, Wanted
+    from ctxqueue.models import ContextScope
+    from ctxqueue.remembered import Owner, Reader
+
+ROWS_A_PAGE = 1_000
+
+
+def recall(
+    terms: MemoryTerms, reader: Reader, scope: str | ContextScope | None, wanted: Wanted, *, explain: bool = False
+) -> Flow[list[Recalled]]:
+    """Return the memories that answer best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
+    owners = yield from terms.owners(reader, scope)
+    now_us = 0
+    for owner in owners:
+        now_us = max(now_us, (yield from refreshed(terms, owner)))
+    library = terms.library()
+    found = yield from do(work(partial(library.search, owners, wanted, now_us)))
+    uses: dict[str, tuple[int, int]] = {}
+    touch_id = os.urandom(8)
+    for owner in {each.owner: None for each in found}:
+        ids = tuple(each.row.memory_id for each in found if each.owner == owner)
+        touched = yield from do(TouchMemories(owner.digest, ids, touch_id))
+        for memory_id, used in zip(ids, touched, strict=True):
+            uses[memory_id] = used
+            library.used(owner, memory_id, used[0])
+    # One without a use is gone meanwhile.
+    return [_recalled(each, uses[each.row.memory_id], explain=explain) for each in found if uses[each.row.memory_id][0]]
+
+
+def _recalled(found: Found, uses: tuple[int, int], *, explain: bool) -> Recalled:
+    row = found.row
+    entry = entry_of(
+        *(row.memory_id, row.kind, found.body, row.created_us),
+        expires_us=row.expires_us,
+        pinned=row.pinned,
+        accesses=uses[0],
+        accessed_us=uses[1],
+        relevance=found.cosine,
+    )
+    return Recalled(entry, found.score, {**found.parts, "similarity": found.cosine} if explain else {})
+
+
+def refreshed(terms: MemoryTerms, owner: Owner) -> Flow[int]:
+    """Bring what this process knows of an owner's memories up to date; return the store's clock."""
+    library = terms.library()
+    while True:
+        incarnation, after = library.standing(owner)
+        page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_PAGE))
+        if page.rows or page.gone or page.anew or page.incarnation != incarnation or page.upto != after:
+            yield from do(work(partial(library.apply, owner, page, after)))
+        if not page.more:
+            return page.now_us

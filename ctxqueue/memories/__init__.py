@@ -1,0 +1,1 @@
+"""Memories: what agents keep beyond a workflow, and find again."""

@@ -1,0 +1,142 @@
+"""The reference document's manager with memory, and its unified system: blocking."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ctxqueue.context import SharedContextManager
+from ctxqueue.errors import WorkflowNotFound
+from ctxqueue.memories import insights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ctxqueue.memories.manager import VectorMemoryManager
+    from ctxqueue.storages import ContextStorage
+    from ctxqueue.stores.base import Store
+
+
+class MemoryEnhancedContextManager(SharedContextManager):
+    """A context manager whose contexts carry what is remembered, and which learns of executions."""
+
+    def __init__(
+        self,
+        storage: str | Store | ContextStorage | SharedContextManager,
+        memory_manager: VectorMemoryManager,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a URL, a storage, a store, or a manager whose store, settings and filters are shared."""
+        if isinstance(storage, SharedContextManager):
+            super().__init__(storage.store, config or {"namespace": storage.terms.namespace})
+            self.terms, self.driver = storage.terms, storage.driver
+        else:
+            super().__init__(storage, config)
+        self.memory_manager = memory_manager
+
+    def get_context_with_memory(
+        self, workflow_id: str, agent_id: str, current_task: str, agent_role: str | None = None
+    ) -> dict[str, Any]:
+        """Return the agent's context with ``memory_insights``, at most three, and ``has_relevant_experience``.
+
+        Memories are those that the agent may see and that are like the task at all. Of a workflow that is not there
+        the context is empty.
+        """
+        try:
+            context = self.get_context_for_agent(workflow_id, agent_id, agent_role)
+        except WorkflowNotFound:
+            context = insights.nothing_known(workflow_id, agent_id)
+        found = self.memory_manager.recall(
+            current_task, limit=insights.INSIGHTS, agent_id=agent_id, min_score="default"
+        )
+        return insights.with_insights(context, found)
+
+    def learn_from_execution(
+        self, workflow_id: str, agent_id: str, task: str, result: Mapping[str, Any], execution_time: float
+    ) -> list[str]:
+        """Store how an execution went, and the skill that it showed; return the ids of both.
+
+        ``result``: ``status`` ("success" or else), ``processing_time`` in seconds, ``confidence``, ``error``, and
+        ``learned_pattern`` with ``skill_name`` and ``steps``. A success makes the skill ``{agent_id}_{skill_name}`` or
+        raises its rate, a failure lowers that of one that is there. Raises InvalidInput.
+        """
+        lesson = insights.lesson_of(result)
+        learned = [
+            self.memory_manager.store_workflow_experience(
+                workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task=task
+            )
+        ]
+        if lesson.skill_name is not None:
+            skill = self.memory_manager.practise_skill(
+                f"{agent_id}_{lesson.skill_name}",
+                lesson.success,
+                steps=lesson.steps,
+                contexts=[task],
+                create=lesson.success,
+            )
+            learned += [skill.id] if skill is not None else []
+        return learned
+
+
+class UnifiedContextMemorySystem:
+    """Runs an agent's task with what is remembered, learns of it, and commits its result."""
+
+    def __init__(
+        self,
+        manager: SharedContextManager,
+        memory: VectorMemoryManager,
+        *,
+        execute: Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]],
+        learning_enabled: bool = True,
+    ) -> None:
+        """Take ``execute(agent_id, task, input_data, context) -> result``: a function, or a Celery task.
+
+        A Celery task is published with these arguments, and its result waited for.
+        """
+        self.context_manager = (
+            manager
+            if isinstance(manager, MemoryEnhancedContextManager)
+            else MemoryEnhancedContextManager(manager, memory)
+        )
+        self.memory_manager = memory
+        self.learning_enabled = learning_enabled
+        self._execute = execute
+
+    def process_with_memory_learning(
+        self, workflow_id: str, agent_id: str, task: str, input_data: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Get the context with memories, run the task, learn of it, and commit ``latest_result``; return the result.
+
+        A task that raises is learned of as failed, and its error goes on. Raises WorkflowNotFound before it runs.
+        """
+        manager = self.context_manager
+        handle = manager.workflow(workflow_id, agent_id=agent_id)
+        _ = handle.etag  # raises, before the task runs, if its result could not be kept
+        context = manager.get_context_with_memory(workflow_id, agent_id, task)
+        begun = time.monotonic()
+        try:
+            with handle:
+                result = self._executed(agent_id, task, input_data, context)
+            insights.lesson_of(result)
+        except Exception as error:
+            failed = {"status": "error", "error": f"{type(error).__name__}: {error}"}
+            self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+            raise
+        self._learn(workflow_id, agent_id, task, result, insights.seconds_of(result, time.monotonic() - begun))
+        manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
+        return result
+
+    def _executed(
+        self, agent_id: str, task: str, input_data: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        publish = getattr(self._execute, "apply_async", None)
+        if publish is None:
+            return self._execute(agent_id, task, input_data, context)
+        result: Mapping[str, Any] = publish(args=(agent_id, task, dict(input_data), dict(context))).get()
+        return result
+
+    def _learn(
+        self, workflow_id: str, agent_id: str, task: str, result: Mapping[str, Any], execution_time: float
+    ) -> None:
+        if self.learning_enabled:
+            self.context_manager.learn_from_execution(workflow_id, agent_id, task, result, execution_time)

@@ -1,0 +1,255 @@
+"""What the blocking and the async memory manager have in common: everything but how a flow is carried out."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ctxqueue.errors import ConfigurationError, InvalidInput
+from ctxqueue.flows import consolidating, keeping, practising, recalling, reembedding, remembering, retiring
+from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
+from ctxqueue.flows.terms import Terms
+from ctxqueue.handles import opened
+from ctxqueue.memories import experiences
+from ctxqueue.memories.archives import Archive
+from ctxqueue.memories.extracting import extract
+from ctxqueue.remembered import KINDS, Reader, RetentionReport
+from ctxqueue.rules.retention import retention_of
+from ctxqueue.settings import MAX_PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from os import PathLike
+
+    from ctxqueue.effects import Flow
+    from ctxqueue.flows.memory_terms import Library
+    from ctxqueue.memories.weights import Weights
+    from ctxqueue.memories.working import _Working
+    from ctxqueue.models import ContextScope, Page
+    from ctxqueue.remembered import MemoryEntry, Recalled
+    from ctxqueue.rules.retention import Retention
+
+S = TypeVar("S")
+
+WorthKeeping = "Callable[[str, str, Mapping[str, Any]], bool]"
+
+
+class MemoryBase:
+    """All memories of one namespace in one store."""
+
+    learning_enabled = True
+
+    def _set(
+        self,
+        storage: Any,
+        namespace: str | None,
+        open_by_url: Callable[[str, str], S],
+        embedder: Any,
+        weights: Weights | None,
+        supersede_above: float | None,
+        worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None,
+        cached: int,
+        retention: Mapping[str, Any] | None,
+    ) -> S:
+        """Keep what a manager is made with; return its store."""
+        theirs = getattr(getattr(storage, "terms", None), "namespace", None)
+        if theirs is not None and namespace not in (None, theirs):
+            raise ConfigurationError(f"the storage has namespace {theirs!r}, the memories {namespace!r}: give one")
+        if supersede_above is not None and not 0 < supersede_above <= 1:
+            raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
+        self.retention: dict[str, Retention] = dict(retention_of(retention).items())
+        self.namespace = namespace or theirs or "default"
+        self.embedder = embedder
+        self.weights = weights
+        self._cached = cached
+        self._library: Library | None = None
+        self._loading = threading.Lock()
+        self.memory_terms = MemoryTerms(self._loaded, supersede_above, worth_keeping)
+        if isinstance(storage, str):
+            store: Any = open_by_url(storage, self.namespace)
+        else:
+            store = opened(getattr(storage, "store", storage), self.namespace, open_by_url)
+        given = getattr(storage, "terms", None)
+        self.context_terms = given if given is not None else Terms(self.namespace, store.shards, store.shard_of)
+        made: S = store
+        return made
+
+    def _loaded(self) -> Library:
+        """Return what embeds and searches; made when first asked for: only then numpy and the model are loaded."""
+        with self._loading:
+            if self._library is None:
+                try:
+                    from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+                    from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
+                except ImportError as error:
+                    raise ConfigurationError(
+                        f"memories need numpy ({error}): pip install 'ctxqueue[memory]'"
+                    ) from error
+                made: Library = Made(resolved(self.embedder), self.weights, cached=self._cached)
+                self._library = made
+            return self._library
+
+    # Flows ---------------------------------------------------------------------------------------------------------
+
+    def _remember(self, content: str, memory_type: str, options: Mapping[str, Any]) -> Flow[str]:
+        item = remembering.checked(content, memory_type, **options)
+        (memory_id,) = yield from remembering.remember(self.memory_terms, [item])
+        return memory_id
+
+    def _remember_many(self, items: Iterable[Any]) -> Flow[list[str]]:
+        if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
+            raise InvalidInput(f"items is a {type(items).__name__}: give a list of texts, or of mappings")
+        checked = [remembering.checked_item(item) for item in items]
+        return (yield from remembering.remember(self.memory_terms, checked))
+
+    def _recall(
+        self,
+        query: str,
+        memory_types: Sequence[str] | str | None,
+        limit: int,
+        reader: Reader,
+        scope: str | ContextScope | None,
+        where: Mapping[str, Any] | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
+        min_score: float | str | None,
+        *,
+        explain: bool,
+    ) -> Flow[list[Recalled]]:
+        text = remembering.checked_text(query, "query")
+        wanted = _wanted(text, memory_types, limit, where, since, until)
+        wanted = wanted._replace(min_score=self._least(min_score))
+        return (yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain))
+
+    def _least(self, min_score: float | str | None) -> float | None:
+        if min_score == "default":
+            from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+
+            return float(getattr(resolved(self.embedder), "min_score", 0.0))
+        if min_score is None:
+            return None
+        if isinstance(min_score, bool) or not isinstance(min_score, int | float) or not math.isfinite(min_score):
+            raise InvalidInput(f"min_score is {min_score!r:.80}: give a cosine, or 'default'")
+        return float(min_score)
+
+    def _retrieve(self, query: str, memory_types: Sequence[str] | None, max_results: int) -> Flow[list[MemoryEntry]]:
+        found = yield from self._recall(
+            *(query, memory_types, max_results, Reader(None, None), None, None, None, None, None), explain=False
+        )
+        return [each.memory for each in found]
+
+    def _list(
+        self,
+        memory_types: Sequence[str] | str | None,
+        reader: Reader,
+        scope: str | ContextScope | None,
+        where: Mapping[str, Any] | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Flow[Page[MemoryEntry]]:
+        wanted = _wanted("", memory_types, limit, where, since, until)
+        return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor))
+
+    def _retire(self, limit: int, archive: Archive | None, *, dry_run: bool) -> Flow[RetentionReport]:
+        begun = time.monotonic()
+        rules = retiring.Retiring(self.retention, limit, archive.write if archive else None)
+        outcome = yield from retiring.retire(rules, dry_run=dry_run)
+        removed = {
+            kind: {why: outcome.counts.get((kind, why), 0) for why in ("expired", "aged", "surplus")} for kind in KINDS
+        }
+        return RetentionReport(
+            owners=outcome.owners,
+            removed=removed,
+            dry_run=dry_run,
+            complete=outcome.complete,
+            archive=str(archive.path) if archive and archive.path.exists() else None,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _archive(self, folder: str | PathLike[str] | None, *, dry_run: bool) -> AbstractContextManager[Archive | None]:
+        return nullcontext() if folder is None or dry_run else Archive(str(folder), self.namespace)
+
+    def _consolidate(
+        self, working: _Working, summariser: Callable[[list[str]], Any] | None, memory_type: str
+    ) -> Flow[list[str]]:
+        summarise = extract if summariser is None else summariser
+        if not callable(summarise):
+            raise InvalidInput(f"the summariser is a {type(summarise).__name__}: give a function of a list of texts")
+        kind = remembering.checked_kind(memory_type)
+        return (
+            yield from consolidating.consolidate(
+                *(self.context_terms, self.memory_terms, working.workflow_id, working.agent, working.bounds),
+                *(summarise, kind),
+            )
+        )
+
+    def _reembed(self, embedder: Any) -> Flow[int]:
+        from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
+        from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
+
+        library = Made(resolved(embedder), self.weights, cached=self._cached)
+        moved = yield from reembedding.reembed(library)
+        with self._loading:
+            self.embedder, self._library = embedder, library
+        return moved
+
+    def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:
+        rate = practising.checked_rate(success_rate)
+        done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
+        entry = yield from practising.practise(self.memory_terms, skill_name, done, used_in, success=None, stated=rate)
+        return entry.id if entry else ""
+
+    def _practise(
+        self,
+        skill_name: str,
+        success: bool,  # noqa: FBT001 - as its public call
+        steps: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        create: bool,
+    ) -> Flow[MemoryEntry | None]:
+        done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
+        return (
+            yield from practising.practise(
+                self.memory_terms, skill_name, done, used_in, success=bool(success), create=create
+            )
+        )
+
+    def _store(self, experience: experiences.Experience) -> Flow[str]:
+        return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})
+
+
+def _wanted(
+    text: str,
+    memory_types: Sequence[str] | str | None,
+    limit: int,
+    where: Mapping[str, Any] | None,
+    since: datetime | str | None,
+    until: datetime | str | None,
+) -> Wanted:
+    """Return what is looked for, checked; raises InvalidInput."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(f"limit is {limit!r:.80}: give a whole number from 1 to {MAX_PAGE}")
+    if where is not None and not isinstance(where, Mapping):
+        raise InvalidInput(f"where is a {type(where).__name__}: give a mapping of metadata")
+    kinds: tuple[str, ...] = KINDS
+    if memory_types is not None:
+        named = [memory_types] if isinstance(memory_types, str) else list(memory_types)
+        # A working memory is of no long-term type: asking for it too finds none, and is no mistake.
+        kinds = tuple(remembering.checked_kind(kind) for kind in named if kind != "working")
+    return Wanted(
+        text=text,
+        kinds=kinds,
+        limit=limit,
+        where=dict(where or {}),
+        since_us=None if since is None else remembering.checked_instant(since, "since"),
+        until_us=None if until is None else remembering.checked_instant(until, "until"),
+    )

@@ -1,0 +1,166 @@
+"""Which memories a query finds: filters first, then scores over all that is left, then the best."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ctxqueue.memories import signals
+from ctxqueue.memories.filtering import candidates
+from ctxqueue.memories.words import stems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ctxqueue.memories.filtering import Pool, Query
+    from ctxqueue.memories.shelf import Shelf
+    from ctxqueue.memories.vectors import Compared
+    from ctxqueue.memories.weights import Weights
+
+SHORTLIST, SHORTLIST_OF_MANY, MANY = 1_000, 30, 2_000
+"""Of the best candidates, how many have their tokens compared one by one; fewer where there are many: it costs as much
+as a third of the rest."""
+
+
+class Hit(NamedTuple):
+    """One memory that was found: where, and what its score is made of."""
+
+    shelf: Shelf
+    slot: int
+    score: float
+    cosine: float
+    parts: dict[str, float]
+
+
+class _Part(NamedTuple):
+    """What one measure adds to the scores: how far its values are from their mean, times a factor."""
+
+    values: NDArray[np.float32]
+    mean: float
+    factor: float
+
+    def of(self, place: int) -> float:
+        return (float(self.values[place]) - self.mean) * self.factor
+
+
+def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit]:
+    """Return the best, best first; raises ModelMismatch if a shelf has rows of another model."""
+    pools = [pool for shelf in shelves if (pool := candidates(shelf, query)).size]
+    for pool in pools:
+        pool.shelf.check_model()
+    if not pools:
+        return []
+    compared = [_compared(pool, query.vector) for pool in pools]
+    words = _standardised([_words(pool, pools, query.text) for pool in pools], weights.words)
+    cosines = _standardised([each.cosines for each in compared], weights.cosine)
+    found = [
+        hit
+        for pool, matching, *measured in zip(pools, compared, words, cosines, strict=True)
+        for hit in _ranked(pool, query, weights, matching, {"words": measured[0], "cosine": measured[1]})
+    ]
+    found.sort(key=lambda hit: (-hit.score, -hit.slot))
+    return found[: query.limit]
+
+
+def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, measured: dict[str, _Part]) -> list[Hit]:
+    """Return the best of one shelf."""
+    score = _sum(list(measured.values()))
+    parts: dict[str, Any] = {}
+    if compared.best_matches is not None and weights.tokens:
+        parts["tokens"] = weights.tokens * _by_tokens(pool, query, score, compared.best_matches)
+        score += parts["tokens"]
+    for name, part in signals.of_conversation(pool, query, weights, score):
+        parts[name] = part
+        score = score + part
+    if query.min_score is not None:
+        score = np.where(compared.cosines >= query.min_score, score, -np.inf)
+    places = _within_reach(score, query.limit, signals.most_of_itself(pool, weights))
+    own = dict(signals.of_itself(pool, query, weights, places))
+    total = score[places] + sum(own.values())
+    hits = []
+    for nth in _best(total, query.limit):
+        place = int(places[nth])
+        made_of = {name: part.of(place) for name, part in measured.items()}
+        made_of |= {name: float(part[place]) for name, part in parts.items()}
+        made_of |= {name: float(part[nth]) for name, part in own.items()}
+        slot = int(pool.at(places[nth : nth + 1])[0])
+        hits.append(Hit(pool.shelf, slot, float(total[nth]), float(compared.cosines[place]), made_of))
+    return hits
+
+
+def _sum(parts: list[_Part]) -> NDArray[np.float32]:
+    """Return the scores, in as few passes as there are parts."""
+    score = parts[0].values * np.float32(parts[0].factor)
+    for part in parts[1:]:
+        score += part.values * np.float32(part.factor)
+    score -= np.float32(sum(part.mean * part.factor for part in parts))
+    return score
+
+
+def _words(pool: Pool, pools: Sequence[Pool], text: str) -> NDArray[np.float32]:
+    """Return BM25 of a pool's candidates; what is rare is so among all that is looked at."""
+    rows = sum(each.shelf.words.rows for each in pools)
+    average = sum(each.shelf.words.total for each in pools) / rows or 1.0
+    weights = []
+    for term in sorted(set(stems(text))):
+        rows_with = sum(each.shelf.words.rows_with(term) for each in pools)
+        weights.append((term, math.log1p((rows - rows_with + 0.5) / (rows_with + 0.5))))
+    scores = pool.shelf.words.scores(weights, average)
+    return scores if pool.slots is None else scores[pool.slots]
+
+
+def _compared(pool: Pool, vector: bytes) -> Compared:
+    live = pool.shelf.alive
+    if pool.within is None or pool.name is None:
+        return pool.shelf.vectors.compare(vector, pool.slots, live, None)
+    compared = pool.shelf.vectors.compare(vector, pool.within, live, pool.name)
+    return compared if pool.places is None else compared._replace(cosines=compared.cosines[pool.places])
+
+
+def _by_tokens(
+    pool: Pool, query: Query, score: Any, best_matches: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return the standardised matches of the shortlist's tokens; what is not on it gets the least of them."""
+    size = len(score)
+    most = min(size, max(SHORTLIST if size <= MANY else SHORTLIST_OF_MANY, query.limit))
+    places = np.arange(size) if most == size else np.argpartition(score, -most)[-most:]
+    (part,) = _standardised([best_matches(pool.at(places))], 1.0)
+    matches = _sum([part])
+    if most == size:
+        return matches
+    everywhere = np.full(size, matches.min(), dtype=np.float32)
+    everywhere[places] = matches
+    return everywhere
+
+
+def _standardised(measured: list[NDArray[np.float32]], weight: float) -> list[_Part]:
+    """Return each as so many standard deviations from the mean of all, by weight."""
+    size = sum(len(values) for values in measured)
+    mean = sum(float(values.sum(dtype=np.float64)) for values in measured) / size
+    squares = sum(float(np.dot(values, values)) for values in measured) / size
+    variance = squares - mean * mean
+    alike = variance <= 1e-6 * squares or variance <= 0  # but for rounding
+    factor = 0.0 if alike else weight / math.sqrt(variance)
+    return [_Part(values, mean, factor) for values in measured]
+
+
+def _within_reach(score: Any, limit: int, apart: float) -> NDArray[np.int64]:
+    """Return the places of those that can still be among the best, if up to so much is added to some."""
+    if limit >= len(score):
+        return np.flatnonzero(score > -np.inf)
+    threshold = np.partition(score, len(score) - limit)[len(score) - limit]
+    return np.flatnonzero((score >= threshold - apart) & (score > -np.inf))
+
+
+def _best(score: Any, limit: int) -> Any:
+    """Return the places of the highest, highest first; the newer first of those that are alike."""
+    if limit < len(score):
+        threshold = np.partition(score, len(score) - limit)[len(score) - limit]
+        places = np.flatnonzero(score >= threshold)
+    else:
+        places = np.arange(len(score))
+    return places[np.lexsort((-places, -score[places]))][:limit]

@@ -1,0 +1,94 @@
+"""What a memory's place in a conversation, and what is known of it, add to its score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctxqueue.memories.shelf import NONE
+from ctxqueue.memories.words import plain_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from ctxqueue.memories.filtering import Pool, Query
+    from ctxqueue.memories.shelf import Shelf
+    from ctxqueue.memories.weights import Weights
+
+NOTHING_SAID = 0.5
+"""Importance where none was given."""
+
+
+def of_conversation(pool: Pool, query: Query, weights: Weights, score: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts that neighbours, speakers and sessions add, each laid on ``score`` before the next."""
+    if pool.shelf.sequenced:
+        part = _of_neighbours(pool, weights, score)
+        score = score + part
+        yield "neighbours", part
+    if pool.shelf.speakers and weights.speaker:
+        named = _named_speakers(pool.shelf, query.text)
+        if named:
+            part = weights.speaker * np.isin(pool.column("speaker"), named)
+            score = score + part
+            yield "speaker", part
+    if pool.shelf.in_sessions and weights.session:
+        yield "session", weights.session * _of_sessions(pool.column("session"), score)
+
+
+def most_of_itself(pool: Pool, weights: Weights) -> float:
+    """Return how far apart what `of_itself` adds to two memories can be."""
+    most = abs(weights.recency)
+    if weights.importance:
+        importance = pool.shelf.column("importance")
+        most += abs(weights.importance) * float(importance.max() - importance.min())
+    if weights.access:
+        most += abs(weights.access) * float(np.log1p(pool.shelf.column("accesses").max()))
+    return most
+
+
+def of_itself(pool: Pool, query: Query, weights: Weights, places: NDArray[np.int64]) -> Iterator[tuple[str, Any]]:
+    """Yield what importance, recency and use add to some candidates."""
+    slots = pool.at(places)
+    importance = pool.shelf.column("importance")[slots]
+    if weights.importance and (importance != NOTHING_SAID).any():
+        yield "importance", weights.importance * (importance - NOTHING_SAID)
+    if weights.recency:
+        age = np.maximum(query.now_us - pool.shelf.column("at_us")[slots], 0) / (weights.half_life * 1e6)
+        yield "recency", weights.recency * np.exp2(-age)
+    accesses = pool.shelf.column("accesses")[slots]
+    if weights.access and accesses.any():
+        yield "access", weights.access * np.log1p(accesses)
+
+
+def _named_speakers(shelf: Shelf, text: str) -> list[int]:
+    words = set(plain_words(text))
+    return [code for code, name in shelf.speakers.items() if (own := set(plain_words(name))) and own <= words]
+
+
+def _of_neighbours(pool: Pool, weights: Weights, score: Any) -> Any:
+    """Return what the two before and the two after in the same session add: no less than nothing."""
+    sessions, sequence, asks = pool.column("session"), pool.column("sequence"), pool.column("asks")
+    order = np.lexsort((sequence, sessions))
+    order = order[(sessions[order] != NONE) & ~np.isnan(sequence[order])]
+    good = np.maximum(score, 0)
+    part = np.zeros(len(score))
+    for distance, before, after in ((1, weights.before, weights.after), (2, weights.two_before, weights.two_after)):
+        first, second = order[:-distance], order[distance:]
+        together = sessions[first] == sessions[second]
+        first, second = first[together], second[together]
+        part[first] += after * good[second]
+        part[second] += before * good[first]
+        if distance == 1:
+            part[second] += weights.asked_before * good[first] * asks[first]
+    return part
+
+
+def _of_sessions(sessions: NDArray[np.int32], score: Any) -> Any:
+    """Return the best score of each one's session."""
+    best = np.full(int(sessions.max()) + 2, -np.inf)  # the last one is that of those without a session
+    np.maximum.at(best, sessions, score)
+    best[NONE] = 0
+    return best[sessions]

@@ -1,0 +1,290 @@
+"""What a memory is, whose it is, and the bytes it is kept as: the same in every store."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from ctxqueue import codec
+from ctxqueue.clock import instant
+from ctxqueue.errors import InvalidInput, RecordTooNew, UnknownScope
+from ctxqueue.models import Agent, ContextScope, checked_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+KINDS: Final = ("semantic", "episodic", "procedural")
+"""Of long-term memories; working memory belongs to a workflow."""
+
+ROW_VERSION: Final = 1
+DIGEST_SIZE: Final = 8
+"""Bytes of an owner's digest."""
+
+
+class Owner(NamedTuple):
+    """Whose a memory is: everybody's, that of the agents of one type, or one agent's and user's own."""
+
+    scope: ContextScope
+    agent: str = ""
+    """The agent's id if it is private, the agents' type if it is their group's."""
+    user: str = ""
+
+    @property
+    def name(self) -> str:
+        """The form that stores list; names hold no control characters, so it cannot be ambiguous."""
+        return f"{self.scope.letter}\0{self.agent}\0{self.user}"
+
+    @property
+    def digest(self) -> str:
+        """What a store calls it, and each of its memories' ids begins with."""
+        return hashlib.blake2b(self.name.encode(), digest_size=DIGEST_SIZE).hexdigest()
+
+    @classmethod
+    def parse(cls, name: str) -> Owner:
+        """Undo ``name``."""
+        letter, agent, user = name.split("\0", 2)
+        return cls(next(scope for scope in SCOPES if scope.letter == letter), agent, user)
+
+
+SCOPES: Final = (ContextScope.GLOBAL, ContextScope.AGENT_GROUP, ContextScope.PRIVATE)
+
+
+class Reader(NamedTuple):
+    """Who remembers or recalls. Nobody is the operator, who sees all."""
+
+    agent_id: str | None
+    user_id: str | None
+
+    @classmethod
+    def checked(cls, agent_id: str | None, user_id: str | None) -> Reader:
+        """Return it; raises InvalidName."""
+        for what, name in (("agent_id", agent_id), ("user_id", user_id)):
+            if name is not None:
+                checked_name(name, what)
+        return cls(agent_id, user_id)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether this is the operator."""
+        return self.agent_id is None and self.user_id is None
+
+    def owner(self, scope: str | ContextScope | None) -> Owner:
+        """Return whose memory it is that this reader stores; raises UnknownScope, InvalidInput."""
+        where = _parsed(scope) if scope is not None else None
+        if where is None:
+            where = ContextScope.GLOBAL if self.sees_all else ContextScope.PRIVATE
+        if where is ContextScope.GLOBAL:
+            return Owner(where)
+        if where is ContextScope.AGENT_GROUP:
+            if self.agent_id is None:
+                raise InvalidInput("a memory of scope agent_group belongs to an agent's type: give an agent_id")
+            return Owner(where, Agent(self.agent_id).agent_type)
+        if self.sees_all:
+            raise InvalidInput("a private memory belongs to somebody: give an agent_id or a user_id")
+        return Owner(where, self.agent_id or "", self.user_id or "")
+
+    def visible(self, scope: str | ContextScope | None) -> list[Owner]:
+        """Return whose memories this reader may see; not for the operator. Raises UnknownScope."""
+        wanted = None if scope is None else _parsed(scope)
+        owners = [Owner(ContextScope.GLOBAL)]
+        if self.agent_id is not None:
+            owners += [
+                Owner(ContextScope.AGENT_GROUP, Agent(self.agent_id).agent_type),
+                Owner(ContextScope.PRIVATE, self.agent_id),
+            ]
+        if self.user_id is not None:
+            owners.append(Owner(ContextScope.PRIVATE, "", self.user_id))
+        if self.agent_id is not None and self.user_id is not None:
+            owners.append(Owner(ContextScope.PRIVATE, self.agent_id, self.user_id))
+        return [owner for owner in owners if wanted is None or owner.scope is wanted]
+
+    def may_see(self, owner: Owner) -> bool:
+        """Whether that owner's memories are visible."""
+        return self.sees_all or owner in self.visible(None)
+
+
+def scoped(owners: list[Owner], scope: str | ContextScope | None) -> list[Owner]:
+    """Return those of one scope, all if none is named; raises UnknownScope."""
+    wanted = None if scope is None else _parsed(scope)
+    return [owner for owner in owners if wanted is None or owner.scope is wanted]
+
+
+def _parsed(scope: str | ContextScope) -> ContextScope:
+    where = ContextScope.parse(scope)
+    if where is ContextScope.WORKFLOW:
+        raise UnknownScope(
+            "a memory outlives workflows: its scope is global, agent_group or private; what is kept with a workflow"
+            " is working memory, or an entry"
+        )
+    return where
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What is remembered; it changes only under a key. New fields go to the end, with a default."""
+
+    content: str
+    agent_id: str = ""
+    user_id: str = ""
+    metadata: bytes = b""
+    """Packed; empty for none."""
+    at_us: int | None = None
+    session: str | int | None = None
+    sequence: int | float | None = None
+    speaker: str = ""
+    key: str = ""
+    """What tells it from others in its content's place: of a skill, whose words change with what is learned."""
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """All that a store keeps of a memory without looking inside. New fields go to the end, with a default."""
+
+    version: int
+    owner: str
+    said: Said
+    importance: float
+    model: str
+    """The embedder's name and dimension."""
+    vector: bytes
+    """float32, or the tokens that a pooling embedder makes one of."""
+    superseded_by: str = ""
+    change: bytes = b""
+    """Which change wrote it."""
+    previous: tuple[str, bytes] = ("", b"")
+    """Model and vector before it was embedded anew: processes that still embed with that one go on finding it."""
+
+    @property
+    def vectors(self) -> tuple[tuple[str, bytes], ...]:
+        """The vectors that there are, by model."""
+        return ((self.model, self.vector), self.previous) if self.previous[0] else ((self.model, self.vector),)
+
+
+pack_body = msgspec.msgpack.Encoder().encode
+_unpack_body = msgspec.msgpack.Decoder(Body).decode
+
+
+def body_of(packed: bytes) -> Body:
+    """Return a row's body; raises RecordTooNew if a newer version of ctxqueue wrote it."""
+    body = _unpack_body(packed)
+    if body.version > ROW_VERSION:
+        raise RecordTooNew(f"a memory has version {body.version}, this process knows up to {ROW_VERSION}: upgrade it")
+    return body
+
+
+def memory_id_of(owner: Owner, kind: str, said: Said) -> str:
+    """Return the id of what is said: the same in every process, for the same owner, kind, words and occasion."""
+    words = ["key", said.key] if said.key else said.content
+    occasion = (kind, words, said.at_us, said.session, said.sequence, said.speaker)
+    digest = hashlib.blake2b(codec.pack(list(occasion)), key=owner.digest.encode(), digest_size=16)
+    return f"{owner.digest}-{digest.hexdigest()}"
+
+
+def owner_digest_of(memory_id: str) -> str:
+    """Return the digest of the owner that an id names; raises InvalidInput for what is no id."""
+    digest, dash, rest = memory_id.partition("-") if isinstance(memory_id, str) else ("", "", "")
+    if not dash or len(digest) != 2 * DIGEST_SIZE or not rest or not (digest + rest).isalnum():
+        raise InvalidInput(f"{memory_id!r:.80} is no id of a memory")
+    return digest
+
+
+@dataclass(frozen=True)
+class MemoryEntry:
+    """One memory, and what is known of it. ``embedding`` is empty unless it was asked for."""
+
+    id: str
+    content: str
+    memory_type: str
+    metadata: Mapping[str, Any]
+    timestamp: datetime
+    """When it happened, if that was told, else when it was remembered."""
+    access_count: int = 0
+    relevance_score: float = 0.0
+    """Of the recall that found it: its cosine similarity with the query."""
+    owner: str = ""
+    """The agent's, user's or group's name; empty for everybody's."""
+    scope: ContextScope = ContextScope.GLOBAL
+    agent_id: str = ""
+    user_id: str = ""
+    importance: float = 0.5
+    pinned: bool = False
+    created_at: datetime | None = None
+    last_access: datetime | None = None
+    expires_at: datetime | None = None
+    session: str | int | None = None
+    sequence: int | float | None = None
+    speaker: str = ""
+    model: str = ""
+    """The embedder whose vector it has."""
+    superseded_by: str = ""
+    embedding: tuple[float, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A memory that a query found, best first by ``score``, and with ``explain=True`` what the score is made of."""
+
+    memory: MemoryEntry
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RetentionReport:
+    """What retention removed of how many owners, or (``dry_run``) would: by type, and why."""
+
+    owners: int
+    removed: Mapping[str, Mapping[str, int]]
+    """Type -> {"expired": a time to live has ended, "aged": over its type's age, "surplus": over its number}."""
+    dry_run: bool
+    complete: bool = True
+    """False: the limit was reached, and there may be more."""
+    archive: str | None = None
+    """The file that has them."""
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """How many in all."""
+        return sum(sum(counts.values()) for counts in self.removed.values())
+
+
+def entry_of(
+    memory_id: str,
+    kind: str,
+    body: Body,
+    created_us: int,
+    *,
+    expires_us: int = 0,
+    pinned: bool = False,
+    accesses: int = 0,
+    accessed_us: int = 0,
+    relevance: float = 0.0,
+) -> MemoryEntry:
+    """Return the memory that a row holds."""
+    said, owner = body.said, Owner.parse(body.owner)
+    return MemoryEntry(
+        id=memory_id,
+        content=said.content,
+        memory_type=kind,
+        metadata=codec.unpack(said.metadata) if said.metadata else {},
+        timestamp=instant(created_us if said.at_us is None else said.at_us),
+        access_count=accesses,
+        relevance_score=relevance,
+        owner="/".join(name for name in (owner.agent, owner.user) if name),
+        scope=owner.scope,
+        agent_id=said.agent_id,
+        user_id=said.user_id,
+        importance=body.importance,
+        pinned=pinned,
+        created_at=instant(created_us),
+        last_access=instant(accessed_us) if accessed_us else None,
+        expires_at=instant(expires_us) if expires_us else None,
+        session=said.session,
+        sequence=said.sequence,
+        speaker=said.speaker,
+        model=body.model,
+        superseded_by=body.superseded_by,
+    )

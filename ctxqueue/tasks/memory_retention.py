@@ -1,0 +1,35 @@
+"""``ctxqueue.memory_retention``: memories that are too old or too many go, archived before. Set going by beat."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctxqueue.integration.install import ContextQueue
+
+NAME = "ctxqueue.memory_retention"
+
+ROWS_A_RUN = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+def register(queue: ContextQueue) -> None:
+    """Add the task to the queue's app."""
+
+    @queue.app.task(
+        name=NAME,
+        base=queue.PlainTask,
+        shared=False,
+        ignore_result=True,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        soft_time_limit=600,
+        time_limit=660,
+    )
+    def memory_retention(limit: int = ROWS_A_RUN, *, dry_run: bool = False) -> None:
+        archive = queue.app.conf.get("ctxqueue_memory_archive")
+        report = queue.memory.apply_retention(limit=limit, dry_run=dry_run, archive=archive)
+        log = logger.info if report.total else logger.debug
+        log("memory retention: %s", {kind: dict(counts) for kind, counts in report.removed.items()})
