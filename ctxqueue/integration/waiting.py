@@ -15,7 +15,7 @@ from ctxqueue.effects import Position
 from ctxqueue.errors import AttemptSuperseded, DependencyNotReady, DependencyTimeout
 from ctxqueue.flows import attempts
 from ctxqueue.identity import current_attempt
-from ctxqueue.integration import events
+from ctxqueue.integration import chords, events
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.messages import stored
 from ctxqueue.rules.conditions import as_condition, keys_of
@@ -41,6 +41,7 @@ def park(
     """
     manager = task.context_queue.manager
     delivery = Delivery(task.context_queue, task)
+    chords.keep_counted(task, timeout)
     events.waiting(task, missing)
     item = attempts.item_id(manager.terms.app, attempt.home, attempt.run_id, Position(attempt.retries, attempt.leg + 1))
     message = stored(task, attempt.leg + 1)

@@ -6,6 +6,8 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ctxqueue.integration.chords import renew_waiting
+
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
@@ -31,5 +33,7 @@ def register(queue: ContextQueue) -> None:
     )
     def cleanup_sweep(limit: int = ENTRIES_A_RUN) -> None:
         report = queue.manager.cleanup_expired_contexts(limit=limit)
+        chords = renew_waiting(queue.app)
+        logger.debug("cleanup sweep: %d chords with parked members are kept", chords)
         log = logger.info if report.scanned else logger.debug
         log("cleanup sweep: %s", asdict(report))
