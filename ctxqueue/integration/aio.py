@@ -48,7 +48,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
 
             blocking = self._queue.memory
             self._memory = AsyncVectorMemoryManager(self, retention={**blocking.retention})
-            self._memory.memory_terms = blocking.memory_terms
+            self._memory.share(blocking)
         return self._memory
 
     def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from ctxqueue.handles import opened
 from ctxqueue.memories import experiences
 from ctxqueue.memories.archives import Archive
 from ctxqueue.memories.extracting import extract
+from ctxqueue.memories.loading import Loading
 from ctxqueue.remembered import KINDS, Reader, RetentionReport
 from ctxqueue.rules.retention import retention_of
 from ctxqueue.settings import MAX_PAGE
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from ctxqueue.effects import Flow
-    from ctxqueue.flows.memory_terms import Library
     from ctxqueue.memories.weights import Weights
     from ctxqueue.memories.working import _Working
     from ctxqueue.models import ContextScope, Page
@@ -37,13 +36,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-WorthKeeping = "Callable[[str, str, Mapping[str, Any]], bool]"
-
 
 class MemoryBase:
     """All memories of one namespace in one store."""
-
-    learning_enabled = True
 
     def _set(
         self,
@@ -65,12 +60,8 @@ class MemoryBase:
             raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
         self.retention: dict[str, Retention] = dict(retention_of(retention).items())
         self.namespace = namespace or theirs or "default"
-        self.embedder = embedder
-        self.weights = weights
-        self._cached = cached
-        self._library: Library | None = None
-        self._loading = threading.Lock()
-        self.memory_terms = MemoryTerms(self._loaded, supersede_above, worth_keeping)
+        self.loading = Loading(embedder, weights, cached)
+        self.memory_terms = MemoryTerms(self.loading.library, supersede_above, worth_keeping)
         if isinstance(storage, str):
             store: Any = open_by_url(storage, self.namespace)
         else:
@@ -80,20 +71,19 @@ class MemoryBase:
         made: S = store
         return made
 
-    def _loaded(self) -> Library:
-        """Return what embeds and searches; made when first asked for: only then numpy and the model are loaded."""
-        with self._loading:
-            if self._library is None:
-                try:
-                    from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
-                    from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
-                except ImportError as error:
-                    raise ConfigurationError(
-                        f"memories need numpy ({error}): pip install 'ctxqueue[memory]'"
-                    ) from error
-                made: Library = Made(resolved(self.embedder), self.weights, cached=self._cached)
-                self._library = made
-            return self._library
+    @property
+    def embedder(self) -> Any:
+        """What embeds, as it was given; None: the default one."""
+        return self.loading.embedder
+
+    @property
+    def weights(self) -> Weights | None:
+        """How much each part of a score counts, as it was given; None: the defaults."""
+        return self.loading.weights
+
+    def share(self, other: MemoryBase) -> None:
+        """Embed and search with another manager's library, and by its rules."""
+        self.loading, self.memory_terms = other.loading, other.memory_terms
 
     # Flows ---------------------------------------------------------------------------------------------------------
 
@@ -192,13 +182,9 @@ class MemoryBase:
         )
 
     def _reembed(self, embedder: Any) -> Flow[int]:
-        from ctxqueue.memories.embedders import resolved  # noqa: PLC0415
-        from ctxqueue.memories.library import Library as Made  # noqa: PLC0415
-
-        library = Made(resolved(embedder), self.weights, cached=self._cached)
+        library = self.loading.of(embedder)
         moved = yield from reembedding.reembed(library)
-        with self._loading:
-            self.embedder, self._library = embedder, library
+        self.loading.go_on_with(embedder, library)
         return moved
 
     def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:

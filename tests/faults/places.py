@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
 
+OF_WORKFLOWS = [table for table in metadata.sorted_tables if "workflow_id" in table.c or table is outbox]
+"""Those of memories belong to no workflow."""
+
+
 class Place(ABC):
     """A store's data."""
 
@@ -84,12 +88,12 @@ class TablesPlace(Place):
             return not connection.execute(statement).scalar_one()
 
     def has_parts(self, workflow_id: str) -> bool:
-        parts = [table for table in metadata.sorted_tables if table not in (runs, calls, outbox)]
+        parts = [table for table in OF_WORKFLOWS if table not in (runs, calls, outbox)]
         return not all(self._is_empty(table, workflow_id) for table in parts)
 
     def forget_global(self) -> None:
         with self.engine.begin() as connection:
-            for table in metadata.sorted_tables:
+            for table in OF_WORKFLOWS:
                 if table is not outbox:
                     connection.execute(delete(table).where(table.c.workflow_id == GLOBAL_WORKFLOW))
 

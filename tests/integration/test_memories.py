@@ -41,8 +41,10 @@ def test_an_apps_memories_are_in_its_store() -> None:
     async def main() -> None:
         found = await queue.aio.memory.recall("France")
         assert [each.memory.id for each in found] == [memory_id]
+        assert await queue.aio.memory.reembed(two_numbers) == 1
 
     asyncio.run(main())
+    assert queue.memory.recall("France")[0].memory.model.endswith("two_numbers:2")
 
 
 def test_settings_say_how() -> None:

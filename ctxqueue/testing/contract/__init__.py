@@ -8,7 +8,8 @@
             return "mystore://..."      # of a store that is empty at the start of each test
 
 They go through the public interface alone, but for `Attempts`: how runs are claimed and parked has no other face
-than Celery's, so those tests carry out its flows. Each store keeps the same promises; none is laxer than another.
+than Celery's, so those tests carry out its flows. Those about memories need the extra ``memory``. Each store keeps the
+same promises; none is laxer than another.
 """
 
 from __future__ import annotations
