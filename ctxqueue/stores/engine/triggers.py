@@ -21,7 +21,8 @@ def register(state: State, effect: fx.Register) -> fx.Registered:
     asked = () if effect.judge else tuple(dict.fromkeys(addresses_of(effect.condition)))
     held = state.hold(effect.workflow_id, Wanted(present=asked))
     workflow, now = held.workflow, held.now_us
-    watched = witness(effect.condition, held.present.__contains__)
+    fires = not effect.judge and holds(effect.condition, held.present.__contains__)
+    watched = [] if fires else witness(effect.condition, held.present.__contains__)
     if workflow is None or workflow.removing:
         return fx.Registered("no_workflow")
     refused = _not_to_register(state, effect, workflow, watched)
@@ -35,7 +36,6 @@ def register(state: State, effect: fx.Register) -> fx.Registered:
     workflow.parked += 1
     state.park(effect.workflow_id, {effect.trigger_id: parked})
     outgoing: tuple[fx.Outgoing, ...] = ()
-    fires = not effect.judge and holds(effect.condition, held.present.__contains__)
     if fires:
         considered = waiters.Considered(fires={effect.trigger_id: parked})
         outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)

@@ -95,7 +95,7 @@ class Triggers(Contract):
         assert arming.deliver() == [f"{trigger.id} launch".encode()]
         assert arming.states() == ["FIRED"]
 
-    @pytest.mark.parametrize("condition", ["a", key("a") > 0], ids=str)
+    @pytest.mark.parametrize("condition", ["a", all_of("a", any_of("a", "b")), key("a") > 0], ids=str)
     def test_what_was_there_first_counts(self, arming: Arming, wf: WorkflowHandle, condition: Any) -> None:
         wf.put("a", 1)
         trigger = arming.wf.when(condition).then(b"canvas")

@@ -50,6 +50,7 @@ class Waking(Contract):
 
     def test_what_is_there_is_not_waited_for(self, wf: WorkflowHandle) -> None:
         wf.update({"a": 1, "b": 2})
+        assert wf.wait_for(all_of("a", "b"), timeout=SHORT)["b"] == 2
         assert wf.wait_for(all_of("a", key("b") == 2), timeout=SHORT)["a"] == 1
 
     @pytest.mark.parametrize("condition", [all_of("a", "b"), all_of("a", key("b") > 1)], ids=str)
