@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ctxqueue.clock import MICROSECONDS, microseconds
-from ctxqueue.errors import DependencyTimeout
+from ctxqueue.errors import CtxqueueError, DependencyTimeout
 from ctxqueue.flows import judging, viewing, waiting
-from ctxqueue.rules.conditions import as_condition
+from ctxqueue.rules.conditions import as_condition, is_judged
+from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from ctxqueue.drivers import AsyncDriver, Driver
@@ -25,12 +28,18 @@ class _Wait:
         self.terms = handle.terms
         self.condition = as_condition(condition)
         self.place = handle.workflow_id, handle.agent
+        self._pause = 0.0
         self._ends = time.monotonic() + microseconds(timeout, "timeout") / MICROSECONDS
 
     @property
     def left(self) -> float:
         """Seconds."""
         return max(0.0, self._ends - time.monotonic())
+
+    def pause(self) -> float:
+        """Return how long to pause before it is registered again: what came may not be for the agent's eyes."""
+        pause, self._pause = self._pause, min(LONGEST_PAUSE, 2 * self._pause + FIRST_PAUSE)
+        return min(pause, self.left)
 
     def too_late(self, lacking: tuple[str, ...]) -> DependencyTimeout:
         """Return the error for what has not come."""
@@ -50,14 +59,18 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
             name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 wake.wait(wait.left)
-            finally:
                 lacking = run(judging.lacking(*wait.place, wait.condition))
-                if lacking:
-                    run(waiting.leave(wait.terms, *wait.place, wait.condition, name))
+            except BaseException:
+                with suppress(CtxqueueError):
+                    run(waiting.leave(*wait.place, wait.condition, name))
+                raise
+            if lacking or is_judged(wait.condition):
+                run(waiting.leave(*wait.place, wait.condition, name))
             if not lacking:
                 return run(viewing.view(wait.terms, *wait.place))
             if not wait.left:
                 raise wait.too_late(lacking)
+            time.sleep(wait.pause())
 
 
 async def await_for(
@@ -75,11 +88,15 @@ async def await_for(
             name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 await wake.wait(wait.left)
-            finally:
                 lacking = await run(judging.lacking(*wait.place, wait.condition))
-                if lacking:
-                    await run(waiting.leave(wait.terms, *wait.place, wait.condition, name))
+            except BaseException:
+                with suppress(CtxqueueError):
+                    await run(waiting.leave(*wait.place, wait.condition, name))
+                raise
+            if lacking or is_judged(wait.condition):
+                await run(waiting.leave(*wait.place, wait.condition, name))
             if not lacking:
                 return await run(viewing.view(wait.terms, *wait.place))
             if not wait.left:
                 raise wait.too_late(lacking)
+            await asyncio.sleep(wait.pause())

@@ -114,7 +114,7 @@ def _of_parked(connection: Connection) -> Iterator[str]:
         place = (row.namespace, row.workflow_id, row.run_id)
         if deadlines.get(place, 0) != kept.deadline_us:
             yield f"the deadline of {row.run_id!r} is not due"
-        if kept.judge and not kept.witness and place not in judged:
+        if kept.judge and not kept.witness and len(kept.condition) > 1 and place not in judged:
             yield f"{row.run_id!r} was told of a write and is not to be judged"
         if kept.late_message and place not in on_record:
             yield f"trigger {row.run_id!r} is armed and not on record"
@@ -152,7 +152,18 @@ def _of_histories(connection: Connection) -> Iterator[str]:
 def _of_due(connection: Connection) -> Iterator[str]:
     there = set(connection.execute(select(workflows.c.workflow_id)).scalars())
     for row in connection.execute(select(due)):
-        if row.kind not in {"expiry", "deadline", "standby", "ready", "fan_out", "idle", "end", "inbox", "updates"}:
+        if row.kind not in {
+            "expiry",
+            "deadline",
+            "standby",
+            "ready",
+            "fan_out",
+            "judge",
+            "idle",
+            "end",
+            "inbox",
+            "updates",
+        }:
             yield f"{row.kind} is due, which nobody knows"
         elif row.kind not in {"standby", "ready"} and row.workflow_id not in there:
             yield f"{row.kind} is due in {row.workflow_id!r}, which is not there"

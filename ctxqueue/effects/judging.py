@@ -16,25 +16,34 @@ class Watched(msgspec.Struct, frozen=True):
     judge: bytes = b""
     addresses: tuple[str, ...] = ()
     """That it is registered on."""
+    turn: int = 0
+    """Rises with each write that it is told of, and with each look."""
 
 
 class Rewatch(Effect[Watched], frozen=True):
     """Let a parked run be told of what is written under these addresses from now on; with none, those it had before.
 
     Whoever writes one takes the run off all of them and makes it due to be judged. So who looks after this, and finds
-    that the run may `Rest`, has missed nothing.
+    that the run may `Rest`, has missed nothing. It is due in a lease at the latest,
+    until it rests: whoever looks may die.
     """
 
     workflow_id: str
     run_id: str
     addresses: tuple[str, ...]
+    lease_us: int
 
 
 class Rest(Effect[bool], frozen=True):
-    """A run was judged to wait on: it is not due any more. False: something was written since `Rewatch`."""
+    """A run was judged to wait on: it is not due any more.
+
+    False: something was written since `Rewatch`, or another looks.
+    """
 
     workflow_id: str
     run_id: str
+    turn: int
+    """That `Rewatch` answered."""
 
 
 class ParkedRun(msgspec.Struct, frozen=True):

@@ -140,16 +140,17 @@ def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]
     """
     fired = committed.fired
     yield from publish(terms, workflow_id, committed.outgoing)
-    fired += yield from _judged(terms, workflow_id, committed.judged)
+    # All at the end: one that is judged is registered anew, and would be met again under each address that is left.
+    judged = dict.fromkeys(committed.judged)
     for address in committed.pending:
         for _ in range(FAN_OUT_PAGES):
             page = yield from do(FanOut(workflow_id, address, FAN_OUT_PAGE, terms.app, terms.lease_us))
             fired += page.fired
             yield from publish(terms, workflow_id, page.outgoing)
-            fired += yield from _judged(terms, workflow_id, page.judged)
+            judged.update(dict.fromkeys(page.judged))
             if not page.more:
                 break
-    return fired
+    return fired + (yield from _judged(terms, workflow_id, tuple(judged)))
 
 
 def _judged(terms: Terms, workflow_id: str, runs: tuple[str, ...]) -> Flow[int]:

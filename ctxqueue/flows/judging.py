@@ -150,8 +150,8 @@ class Look:
     def _holds(self, placed: Placed) -> bool:
         leaf = placed.leaf
         if isinstance(leaf, AtLeast):
-            return self._counts[placed] >= leaf.number
-        entries = self._entries[placed.workflow_id]
+            return self._counts.get(placed, 0) >= leaf.number
+        entries = self._entries.get(placed.workflow_id, {})  # nothing of one that was removed
         entry = entries.get(leaf.key)
         if entry is None or isinstance(leaf, Exists):
             return entry is not None
@@ -189,12 +189,12 @@ def judge(terms: Terms, workflow_id: str, name: str) -> Flow[int]:
 
 def _judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int | None]:
     """Return how many were released, None if the run does not wait."""
-    watching = yield from do(Rewatch(workflow_id, run_id, ()))
+    watching = yield from do(Rewatch(workflow_id, run_id, (), terms.lease_us))
     for _ in range(LOOKS):
         if watching.answer == "gone":
             return None
-        if watching.answer == "closed":
-            return (yield from fire(terms, workflow_id, run_id))
+        if watching.answer == "closed":  # its end tells the runs, and calls the triggers off
+            return 0
         judged = _decode(watching.judge)
         look = Look(judged.condition, judged.agent, workflow_id)
         afar = yield from _watch_afar(terms, look.watched, workflow_id, run_id)
@@ -206,9 +206,11 @@ def _judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int | None]:
         if holds:
             yield from forget_afar(afar, workflow_id, run_id)
             return (yield from fire(terms, workflow_id, run_id))
-        if look.watched[""].keys() == set(watching.addresses) and (yield from _rest(afar, workflow_id, run_id)):
+        if look.watched[""].keys() == set(watching.addresses) and (
+            yield from _rest(afar, workflow_id, run_id, watching.turn)
+        ):
             return 0
-        watching = yield from do(Rewatch(workflow_id, run_id, tuple(look.watched[""])))
+        watching = yield from do(Rewatch(workflow_id, run_id, tuple(look.watched[""]), terms.lease_us))
     return 0
 
 
@@ -230,11 +232,11 @@ def _watch_afar(terms: Terms, watched: dict[str, dict[str, None]], workflow_id: 
     return there
 
 
-def _rest(afar: Afar, workflow_id: str, run_id: str) -> Flow[bool]:
+def _rest(afar: Afar, workflow_id: str, run_id: str, turn: int) -> Flow[bool]:
     for place, addresses in afar.items():
         if not (yield from do(RestAfar(place, watcher(workflow_id, run_id), addresses, AGAIN_US))):
             return False
-    return (yield from do(Rest(workflow_id, run_id)))
+    return (yield from do(Rest(workflow_id, run_id, turn)))
 
 
 def forget_afar(afar: Afar, workflow_id: str, run_id: str) -> Flow[None]:

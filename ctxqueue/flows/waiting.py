@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import WAKE, Fire, Position, Register, do
+from ctxqueue.effects import WAKE, EndTrigger, Position, Register, do
 from ctxqueue.flows import judging
 from ctxqueue.flows.attempts import item_id
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
@@ -32,13 +32,16 @@ def begin(
     terms: Terms, workflow_id: str, agent: Agent, condition: Condition, woken_by: str, timeout_us: int
 ) -> Flow[str]:
     """Let a caller be woken when the condition holds, at once if it does. Return what it is registered as."""
+    tree = resolve(condition, agent)
     judged = is_judged(condition)
+    if judging.afar_of(condition, agent):
+        yield from judging.lacking(workflow_id, agent, condition)  # each of the workflows must be there
     waiting = new_run_id()
     reply = yield from do(
         Register(
             workflow_id=workflow_id,
             trigger_id=waiting,
-            condition=resolve(condition, agent),
+            condition=tree,
             judge=judging.packed(condition, agent) if judged else b"",
             item_id=item_id(woken_by, workflow_id, waiting, Position(0, 0)),
             message=b"",
@@ -61,7 +64,7 @@ def begin(
     return waiting
 
 
-def leave(terms: Terms, workflow_id: str, agent: Agent, condition: Condition, waiting: str) -> Flow[None]:
-    """Wait no more."""
-    yield from do(Fire(workflow_id, waiting, "", terms.lease_us))
+def leave(workflow_id: str, agent: Agent, condition: Condition, waiting: str) -> Flow[None]:
+    """Wait no more. Nobody is woken by it: whoever waits on under the same name would wake itself for ever."""
+    yield from do(EndTrigger(workflow_id, waiting, "CANCELLED", armed=True))
     yield from judging.forget_afar(judging.afar_of(condition, agent), workflow_id, waiting)

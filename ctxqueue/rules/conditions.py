@@ -12,6 +12,7 @@ import msgspec
 from ctxqueue import codec
 from ctxqueue.errors import ConditionError
 from ctxqueue.models import GLOBAL_WORKFLOW, ContextScope, checked_name
+from ctxqueue.rules.access import is_sensitive_name
 from ctxqueue.rules.placement import scope_of
 from ctxqueue.settings import MAX_CONDITION_DEPTH
 
@@ -51,7 +52,8 @@ class Compared(msgspec.Struct, frozen=True, tag="compared"):
     """What it is compared with, by the codec."""
 
     def __str__(self) -> str:
-        return f"{self.key} {self.operator} {codec.unpack(self.packed)!r:.60}"
+        operand = "..." if is_sensitive_name(self.key) else f"{codec.unpack(self.packed)!r:.60}"
+        return f"{self.key} {self.operator} {operand}"
 
     def holds(self, value: Any) -> bool:
         """Whether a value compares so."""

@@ -180,7 +180,7 @@ def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) ->
         if due.get(f"deadline\0\0{name}\0\0".encode() + run, 0) != kept.deadline_us:
             yield f"the deadline of {run!r} is not due"
         judged = bytes(kept.judge) != b""
-        if judged and not kept.witness and f"judge\0\0{name}\0\0".encode() + run not in due:
+        if judged and not kept.witness and len(kept.condition) > 1 and f"judge\0\0{name}\0\0".encode() + run not in due:
             yield f"{run!r} was told of a write and is not to be judged"
     yield from _of_triggers(client, prefix, {field[2:] for field in fields if field.startswith(b"l:")}, set(parked))
 

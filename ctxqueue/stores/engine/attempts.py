@@ -121,11 +121,11 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     if not effect.message:
         return fx.Armed("missing", missing)
     deadline = run.deadline_of(effect.wait) or now + effect.timeout_us
-    # A newer message of a run may be parked while an older one still is: it takes its place.
-    workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     watched = witness(effect.condition, present)
     if waiters.too_many_prefixes(state, effect.workflow_id, watched):
         return fx.Armed("patterns")
+    # A newer message of a run may be parked while an older one still is: it takes its place.
+    workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
     parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge)
     state.park(effect.workflow_id, {effect.run_id: parked})
     state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
@@ -182,7 +182,8 @@ def once(state: State, effect: fx.Once) -> fx.Remembered:
 def finish(state: State, effect: fx.Finish) -> bool:
     """End an attempt."""
     held = state.hold(effect.workflow_id, Wanted(run=effect.run_id))
-    is_it = held.run.epoch == effect.epoch
+    # A body that went on although its run was parked ends nothing: the run comes back.
+    is_it = held.run.epoch == effect.epoch and held.run.state != "parked"
     if not effect.epoch:
         is_it = held.run.state == "running" and held.run.position == effect.position
     if not is_it:

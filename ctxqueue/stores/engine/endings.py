@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import inbox, waiters
-from ctxqueue.stores.engine.held import Due
+from ctxqueue.stores.engine.held import Due, Trigger
+from ctxqueue.stores.engine.triggers import KEPT_ENDED
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State
@@ -47,6 +48,12 @@ def end(state: State, effect: fx.End) -> fx.Ended:
         triggers = {run: parked for run, parked in runs.items() if parked.late_message}
         if triggers:
             waiters.stop_waiting(state, workflow, triggers)
+            for trigger_id in triggers:
+                kept = state.trigger(effect.workflow_id, trigger_id)
+                if kept is not None:
+                    ended = Trigger("CANCELLED", kept.record, "the workflow was closed", now)
+                    state.save_trigger(effect.workflow_id, trigger_id, ended)
+            state.trim_triggers(effect.workflow_id, KEPT_ENDED)
         tasks = {run: parked for run, parked in runs.items() if run not in triggers}
         outgoing = waiters.fire(state, workflow, tasks, now, effect.lease_us, effect.app)
         state.save(workflow)

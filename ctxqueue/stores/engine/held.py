@@ -96,6 +96,8 @@ class Parked(msgspec.Struct, array_like=True):
     """What judges it; empty: its condition is evaluated here."""
     late_message: bytes = b""
     """Of a trigger: sent in the place of the other when the time is up."""
+    turn: int = 0
+    """Of a judged one: rises when it is told of a write, and when it is registered anew."""
 
 
 class Trigger(msgspec.Struct, frozen=True, array_like=True):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def rewatch(state: State, effect: fx.Rewatch) -> fx.Watched:
     """Register a judged run on the addresses that are to make it due again."""
-    workflow = state.hold(effect.workflow_id).workflow
-    run = effect.run_id
+    held, run = state.hold(effect.workflow_id), effect.run_id
+    workflow = held.workflow
     parked = state.parked(effect.workflow_id, [run]).get(run) if workflow is not None else None
     if workflow is None or parked is None:
         state.clear_due([waiters.due_to_be_judged(effect.workflow_id, run)])
@@ -25,16 +25,19 @@ def rewatch(state: State, effect: fx.Rewatch) -> fx.Watched:
     if workflow.closed_us:
         return fx.Watched("closed")
     addresses = list(effect.addresses) or parked.condition[1:]
-    watching = msgspec.structs.replace(parked, condition=[JUDGED, *addresses], witness=addresses)
+    turn = parked.turn + 1
+    watching = msgspec.structs.replace(parked, condition=[JUDGED, *addresses], witness=addresses, turn=turn)
     state.park(effect.workflow_id, {run: watching})
-    return fx.Watched("watched", parked.judge, tuple(addresses))
+    due = waiters.due_to_be_judged(effect.workflow_id, run)
+    state.set_due({due: held.now_us + effect.lease_us}, sooner=True)
+    return fx.Watched("watched", parked.judge, tuple(addresses), turn)
 
 
 def rest(state: State, effect: fx.Rest) -> bool:
-    """Take a judged run off what is due, unless something was written since it was registered."""
+    """Take a judged run off what is due, unless it was told of a write, or another has begun to look."""
     held = state.hold(effect.workflow_id)
     parked = state.parked(effect.workflow_id, [effect.run_id]) if held.workflow is not None else {}
-    if any(not each.witness for each in parked.values()):
+    if any(each.turn != effect.turn for each in parked.values()):
         return False
     state.clear_due([waiters.due_to_be_judged(effect.workflow_id, effect.run_id)])
     return True

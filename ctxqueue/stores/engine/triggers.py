@@ -88,11 +88,13 @@ def end_trigger(state: State, effect: fx.EndTrigger) -> bool:
     workflow = held.workflow
     kept = state.trigger(workflow_id, trigger_id) if workflow is not None else None
     parked = state.parked(workflow_id, [trigger_id]) if workflow is not None else {}
-    if workflow is None or kept is None or (effect.armed and not parked):
+    if workflow is None or not (parked or (kept is not None and not effect.armed)):
         return False
     if parked:
         waiters.stop_waiting(state, workflow, parked)
         state.save(workflow)
-    state.save_trigger(workflow_id, trigger_id, Trigger(effect.state, kept.record, effect.reason, held.now_us))
-    state.trim_triggers(workflow_id, KEPT_ENDED)
+    if kept is not None:  # a caller that waits has no record
+        ended = Trigger(effect.state, kept.record, effect.reason, held.now_us)
+        state.save_trigger(workflow_id, trigger_id, ended)
+        state.trim_triggers(workflow_id, KEPT_ENDED)
     return True

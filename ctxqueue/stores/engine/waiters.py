@@ -55,9 +55,12 @@ def due_to_be_judged(workflow_id: str, run: str) -> Due:
 
 def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us: int) -> Considered:
     """Decide for the runs that wait for what a commit brings."""
-    if not (workflow.parked or workflow.watched) or not decided.records:
+    if not (workflow.parked or workflow.watched) or not (decided.records or decided.removed):
         return Considered()
-    arrived = sorted([*decided.records, *_prefixes_of(state, workflow.workflow_id, decided.records)])
+    # What goes may bring to light what stands further out: who judges is told.
+    arrived = sorted(
+        [*{*decided.records, *decided.removed}, *_prefixes_of(state, workflow.workflow_id, decided.records)]
+    )
     registered = state.waiting(workflow.workflow_id, arrived, INLINE_WAITERS + 1)
     if not registered:
         return Considered()
@@ -68,7 +71,7 @@ def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us
         left = [last] + [
             address for address in arrived if address > last and state.waiting(workflow.workflow_id, [address], 1)
         ]
-    known = dict.fromkeys(arrived, True) | dict.fromkeys(decided.removed, False)
+    known = dict.fromkeys(arrived, True) | dict.fromkeys(set(decided.removed) - decided.records.keys(), False)
     considered, looked_at = _consider(state, workflow, [run for _, run in registered], known, now_us)
     late = {
         address for address, runs in groupby(registered, itemgetter(0)) if any(run not in looked_at for _, run in runs)
@@ -110,7 +113,7 @@ def _consider(
     considered = Considered(judged=afar, afar=tuple(afar))
     for run, waiting in affordable.items():
         if waiting.condition[0] == JUDGED:
-            considered.moves[run] = msgspec.structs.replace(waiting, witness=[])
+            considered.moves[run] = msgspec.structs.replace(waiting, witness=[], turn=waiting.turn + 1)
             considered.judged.append(run)
         elif holds(waiting.condition, present):
             considered.fires[run] = waiting
@@ -147,8 +150,8 @@ MOST_PREFIXES = 50
 
 def too_many_prefixes(state: State, workflow_id: str, addresses: Iterable[str]) -> bool:
     """Whether the addresses stand for keys by how they begin, and as many such are waited on as there may be."""
-    of_prefix = any(address.startswith(OF_PREFIX) for address in addresses)
-    return of_prefix and len(state.prefixes(workflow_id)) >= MOST_PREFIXES
+    new = {address for address in addresses if address.startswith(OF_PREFIX)}
+    return bool(new) and len(new | set(state.prefixes(workflow_id))) > MOST_PREFIXES
 
 
 def stop_waiting(state: State, workflow: Workflow, runs: Mapping[str, Parked]) -> None:

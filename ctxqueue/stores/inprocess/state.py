@@ -222,6 +222,8 @@ class MemoryState(ParkedRuns, Memories):
     def drop(self, workflow_id: str) -> None:
         """Remove a workflow, its entries and log."""
         self._workflows.pop(workflow_id, None)
+        judging = [name for name in self._due if name.kind == "judge" and name.workflow_id == workflow_id]
+        self.clear_due(judging)  # of runs of other workflows
 
     # Runs and what they waited for ---------------------------------------------------------------------------------
 

@@ -249,7 +249,7 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
 
     def drop(self, workflow_id: str) -> None:
         """Remove a workflow, its entries and log; not its runs and their journals, which end by themselves."""
-        for statement in writing.DROP:
+        for statement in (*writing.DROP, writing.FORGET_JUDGING):
             self._change(statement, {"workflow_id": workflow_id})
 
     # Runs and what they waited for ---------------------------------------------------------------------------------

@@ -183,6 +183,7 @@ DROP = tuple(
     delete(table).where(here(table))
     for table in (entries, log, history, guards, parked, waiters, triggers, updates, workflows)
 )
+FORGET_JUDGING = delete(due).where(here(due), due.c.kind == "judge")
 
 READY = select(ready.c.run_id, ready.c.ready).where(here(ready), ready.c.run_id.in_(_several("runs")))
 ANY_READY = select(ready.c.run_id).where(here(ready)).limit(1)

@@ -44,6 +44,7 @@ from ctxqueue.testing.contract.listing import Listing  # noqa: E402
 from ctxqueue.testing.contract.memories import Memories  # noqa: E402
 from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
+from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
@@ -83,6 +84,7 @@ class StoreContract(
     Judging,
     Triggers,
     Waking,
+    Overtaken,
     Released,
     Endings,
     Eviction,

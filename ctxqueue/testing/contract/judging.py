@@ -244,4 +244,4 @@ class Judging(Contract):
     def test_a_run_that_waits_no_more_is_not_watched(self, worker: Worker, wf: WorkflowHandle) -> None:
         worker.claim_and_park("r", key("n") > 5)
         wf.put("n", 6)
-        assert worker.manager.driver.run(do(Rewatch(WORKFLOW, "r", ()))).answer == "gone"
+        assert worker.manager.driver.run(do(Rewatch(WORKFLOW, "r", (), 1))).answer == "gone"

@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 def _encode_rewatch(namespace: str, effect: fx.Rewatch) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    args = (effect.workflow_id, effect.run_id, *effect.addresses)
+    args: tuple[str | int, ...] = (effect.workflow_id, effect.run_id, effect.lease_us, *effect.addresses)
     return [Request(scripts.REWATCH, (keys.m, keys.w, keys.t, keys.due), args)]
 
 
 def _decode_rewatch(_effect: fx.Rewatch, replies: list[Any]) -> fx.Watched:
     answer, *rest = replies[0]
-    return fx.Watched(answer.decode(), rest[0] if rest else b"", tuple(address.decode() for address in rest[1:]))
+    if not rest:
+        return fx.Watched(answer.decode())
+    judge, turn, *addresses = rest
+    return fx.Watched(answer.decode(), judge, tuple(address.decode() for address in addresses), turn)
 
 
 def _encode_rest(namespace: str, effect: fx.Rest) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.REST, (keys.t, keys.due), (effect.workflow_id, effect.run_id))]
+    return [Request(scripts.REST, (keys.t, keys.due), (effect.workflow_id, effect.run_id, effect.turn))]
 
 
 def _encode_fire(namespace: str, effect: fx.Fire) -> list[Request]:

@@ -343,6 +343,11 @@ if redis.call('ZCARD', w) > 0 then
     if records[i] then arrived[#arrived + 1] = addresses[i] end
   end
   local keys_arrived = #arrived
+  -- What goes may bring to light what stands further out: who judges is told.
+  for i = 1, count do
+    if deleted[i] then arrived[#arrived + 1] = addresses[i] end
+  end
+  for _, address in ipairs(victims) do arrived[#arrived + 1] = address end
   for _, address in ipairs(keys_arrived > 0 and prefixes_waited_on(w) or {}) do
     local prefix = sub(address, 2)
     for i = 1, keys_arrived do

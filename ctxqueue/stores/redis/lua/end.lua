@@ -10,6 +10,7 @@
 --@include clock
 --@include condition
 --@include waiters
+--@include triggers
 local m, e, v, x, k, w, t = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local l, a, s, g, y, due, out, msg, all = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local workflow, limit = ARGV[1], tonumber(ARGV[2])
@@ -22,26 +23,47 @@ redis.call('ZCARD', all)
 redis.call('ZCARD', a)
 redis.call('ZCARD', y)
 redis.call('HLEN', t)
+redis.call('HLEN', KEYS[22])
+redis.call('LLEN', KEYS[23])
+redis.call('ZCARD', w)
+redis.call('ZCARD', out)
+redis.call('HLEN', msg)
 if not found[1] or not found[3] then
   redis.call('ZREM', due, member)
   return { 'done' }
 end
 
 local fires, dropped = {}, false
+local runs, stray = {}, {}
 for _, registered in ipairs(redis.call('ZRANGE', w, 0, limit - 1)) do
   local run = string.match(registered, '.*%z%z(.*)$')
+  runs[run], stray[#stray + 1] = true, { registered, run }
+end
+-- One that was told of a write and is not judged yet, or waits for other workflows alone, is registered nowhere.
+local cursor = '0'
+while not next(runs) do
+  local page = redis.call('HSCAN', t, cursor, 'MATCH', 'c:*', 'COUNT', 1000)
+  for i = 1, math.min(#page[2], 2 * limit), 2 do runs[string.sub(page[2][i], 3)] = true end
+  cursor = page[1]
+  if cursor == '0' then break end
+end
+for run in pairs(runs) do
   local packed = redis.call('HGET', t, 'c:' .. run)
   if packed and redis.call('HEXISTS', t, 'l:' .. run) == 1 then
-    stop_waiting(w, t, due, workflow, run, cmsgpack.unpack(string.sub(packed, 5))) -- a trigger is off
+    stop_waiting(w, t, due, workflow, run, cmsgpack.unpack(string.sub(packed, 5)))
+    local kept = redis.call('HGET', KEYS[22], run)
+    if kept then write_ended(KEYS[22], KEYS[23], run, kept, 'CANCELLED', 'the workflow was closed') end
     dropped = true
   elseif packed then
     fires[run] = cmsgpack.unpack(string.sub(packed, 5))
-  else
-    redis.call('ZREM', w, registered)
   end
 end
-redis.call('ZCARD', out)
-redis.call('HLEN', msg)
+for _, each in ipairs(stray) do
+  if not fires[each[2]] and redis.call('ZREM', w, each[1]) == 1 then
+    redis.call('ZREM', due, 'judge\0\0' .. workflow .. '\0\0' .. each[2])
+    dropped = true
+  end
+end
 local released, outgoing = carry_out(fires, {}, w, t, y, due, out, msg, workflow, now, ARGV[3], tonumber(ARGV[4]))
 if released > 0 or dropped then return { 'more', 0, unpack(outgoing) } end
 

@@ -14,7 +14,8 @@ local packed, waiting = redis.call('HGET', j, trigger), redis.call('HGET', t, 'c
 redis.call('LLEN', o)
 redis.call('ZCARD', w)
 redis.call('ZCARD', due)
-if not packed or (ARGV[5] == '1' and not waiting) then return 0 end
+-- A caller that waits has no record.
+if not waiting and (not packed or ARGV[5] == '1') then return 0 end
 if waiting then stop_waiting(w, t, due, ARGV[1], trigger, cmsgpack.unpack(string.sub(waiting, 5))) end
-write_ended(j, o, trigger, packed, ARGV[3], ARGV[4])
+if packed then write_ended(j, o, trigger, packed, ARGV[3], ARGV[4]) end
 return 1

@@ -5,7 +5,8 @@
 -- Cost  O(1)
 local found = redis.call('HMGET', KEYS[1], 'e', 's', 'q', 'g')
 if ARGV[1] ~= '0' then
-  if found[1] ~= ARGV[1] then return 0 end
+  -- A body that went on although its run was parked ends nothing: the run comes back.
+  if found[1] ~= ARGV[1] or found[2] == 'parked' then return 0 end
 elseif found[2] ~= 'running' or found[3] ~= ARGV[5] or found[4] ~= ARGV[6] then
   return 0
 end

@@ -1,8 +1,9 @@
 -- Parked and released runs, in forms that change together:
 --   w  zset, all scores 0   member "<address>\0\0<run>" for each address of the run's witness
 --   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
---                           msgpack {item id, deadline us, condition, witness, parked us, what judges it}; the
---                           witness of a judged one is empty from when it is told until it is registered anew
+--                           msgpack {item id, deadline us, condition, witness, parked us, what judges it, turn}; the
+--                           witness of a judged one is empty from when it is told until it is registered anew; its
+--                           turn rises with both
 --   a run of another workflow is "\1<its workflow>\1<its run>" in w, and taken off the address that is written
 --                           "m:<run>" -> the message to send once the condition holds
 --                           "l:<run>" -> of a trigger: the one to send in its place when the time is up
@@ -47,10 +48,15 @@ local LEAF_BUDGET = 2000
 -- Whether the addresses stand for keys by how they begin, and as many such are waited on as each commit can look at.
 local MOST_PREFIXES = 50
 local function too_many_prefixes(w, addresses)
+  local new, count = {}, 0
   for _, address in ipairs(addresses) do
-    if string.sub(address, 1, 1) == OF_PREFIX then return #prefixes_waited_on(w) >= MOST_PREFIXES end
+    if string.sub(address, 1, 1) == OF_PREFIX and not new[address] then new[address], count = true, count + 1 end
   end
-  return false
+  if count == 0 then return false end
+  for _, address in ipairs(prefixes_waited_on(w)) do
+    if not new[address] then count = count + 1 end
+  end
+  return count > MOST_PREFIXES
 end
 
 -- Decides, for runs, which fire and which wait on: fills `fires` and `moves`. Reads only. Returns what is left of
@@ -159,7 +165,7 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
       judged[#judged + 1] = run
       redis.call('ZADD', due, digits(now + lease), 'judge\0\0' .. workflow .. '\0\0' .. run)
     end
-    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5], parked[6] }
+    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5], parked[6], parked.judged and (parked[7] or 0) + 1 or nil }
     redis.call('HSET', t, 'c:' .. run, struct.pack('>I4', parked.size) .. cmsgpack.pack(kept))
   end
   return fired, outgoing, judged
