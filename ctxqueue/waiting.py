@@ -60,8 +60,8 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
             try:
                 wake.wait(wait.left)
                 lacking = run(judging.lacking(*wait.place, wait.condition))
-            except BaseException:
-                with suppress(CtxqueueError):
+            except BaseException:  # raised on: an interruption too leaves nobody registered
+                with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     run(waiting.leave(*wait.place, wait.condition, name))
                 raise
             if lacking or is_judged(wait.condition):
@@ -89,8 +89,8 @@ async def await_for(
             try:
                 await wake.wait(wait.left)
                 lacking = await run(judging.lacking(*wait.place, wait.condition))
-            except BaseException:
-                with suppress(CtxqueueError):
+            except BaseException:  # raised on: an interruption too leaves nobody registered
+                with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     await run(waiting.leave(*wait.place, wait.condition, name))
                 raise
             if lacking or is_judged(wait.condition):

@@ -49,7 +49,7 @@ def folded(terms: Terms, agent: Agent, steps: list[Step], standing: Standing | N
     first = steps[0]
     try:
         write = _Folding(terms, agent, standing).all(steps)
-    except Exception:
+    except Exception:  # a user's reducer may raise anything; over a mere guess it says nothing, and the store is asked
         if known or not is_merged(steps):
             raise
         return Write("delete", first.change.encoded, expected_version=NEVER)

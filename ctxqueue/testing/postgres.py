@@ -90,7 +90,7 @@ class EmbeddedPostgres:
     def __enter__(self) -> Self:
         try:
             return self.start()
-        except BaseException:
+        except BaseException:  # raised on: there is no block yet whose end would stop what has started
             self.close()
             raise
 

@@ -59,7 +59,7 @@ class EmbeddedSentinels:
     def __enter__(self) -> Self:
         try:
             return self.start()
-        except BaseException:
+        except BaseException:  # raised on: there is no block yet whose end would stop what has started
             self.close()
             raise
 

@@ -66,6 +66,7 @@ def manager(earlier_version: Path, redis_url: str) -> Iterator[SharedContextMana
 def test_all_of_it_is_read(manager: SharedContextManager) -> None:
     wf = manager.workflow(WORKFLOW, agent_id="analyst_001", groups=["audit"])
     assert wf.open().metadata == {"owner": "finance"}
+    wait_until(lambda: wf.get("soon") is None, "it has expired")
     view = wf.view()
     assert {key: view[key] for key in VALUES} == VALUES
     rest = {"list": [1, 2], "private_notes": 1, "shared": 1, "global_rates": {"USD": 1}, "late": 1}

@@ -93,7 +93,7 @@ def _ending(ctx: ContextQueue) -> None:
     def too_long(self: Any) -> None:
         note(ctx.app, f"ran:{self.request.id}", 1)
         self.context.update({"log": [1]}, merge_strategy="append")
-        time.sleep(LONG)
+        time.sleep(LONG)  # the work, which its limit ends
 
     class Odd:
         """Is JSON for kombu, and an error for whoever asks for a dict."""

@@ -46,7 +46,7 @@ def _agents(ctx: ContextQueue) -> None:
         note(app, f"ran:{self.request.id}", [os.getpid(), id(asyncio.get_running_loop())])
         answer = f"{what}-{uuid.uuid4()}"
         await self.acontext.update({"log": [answer]}, merge_strategy="append")
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn for the others in the loop
         return [answer]
 
     @ctx.task(name="extend", agent_type="extractor")
@@ -72,11 +72,11 @@ def _together(ctx: ContextQueue) -> None:
         """Says who it is from within tasks of its loop, and publishes from one."""
 
         async def who() -> str:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn for the others in the loop
             return str(self.request.id)
 
         async def publish() -> str:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn for the others in the loop
             return str(ctx.app.tasks["extract"].delay("delegated").id)
 
         ids = await asyncio.gather(who(), who(), who())
@@ -110,7 +110,7 @@ def _stepwise(ctx: ContextQueue) -> None:
             return f"{how}-{uuid.uuid4()}"
 
         async def awaited(how: str) -> str:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn for the others in the loop
             return drawn(how)
 
         draws = [
