@@ -74,8 +74,8 @@ def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | Non
         ),
     )
     # Another answer may be to an old message of a run that is parked again.
-    begins = claimed.answer in ("run", "timeout", "closed")
-    if condition is not None and judged and ticket.position.leg and begins:
+    goes_on = claimed.answer in ("run", "timeout", "closed", "cancelled")
+    if condition is not None and judged and ticket.position.leg and goes_on:
         yield from judging.forget_afar(judging.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
     if condition is not None and judged and claimed.answer == "run":
         try:

@@ -192,17 +192,21 @@ def fan_out(state: State, effect: fx.FanOut) -> fx.FannedOut:
     held = state.hold(effect.workflow_id)
     due = Due("fan_out", effect.workflow_id, effect.address)
     workflow, now = held.workflow, held.now_us
-    # Where nothing stands any more, its waiters are registered where they should be.
-    of_prefix = effect.address.startswith(OF_PREFIX)
-    if workflow is None or not (of_prefix or state.present(effect.workflow_id, [effect.address], now)):
+    if workflow is None:
         state.clear_due([due])
         return fx.FannedOut(0, (), more=False)
     runs = [run for _, run in state.waiting(effect.workflow_id, [effect.address], effect.limit)]
-    considered, looked_at = _consider(state, workflow, runs, {effect.address: True}, now)
+    full = len(runs) == effect.limit
+    stands = effect.address.startswith(OF_PREFIX) or bool(state.present(effect.workflow_id, [effect.address], now))
+    if not stands:  # only who judges is to be told of it, the others are registered where they should be
+        parked = state.parked(effect.workflow_id, runs)
+        runs = [run for run in runs if run.startswith(AFAR) or parked[run].judge]
+        full = full and bool(runs)
+    considered, looked_at = _consider(state, workflow, runs, {effect.address: stands}, now)
     outgoing = carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
     if considered.fires:
         state.save(workflow)
-    more = len(runs) == effect.limit or len(looked_at) < len(runs)
+    more = full or len(looked_at) < len(runs)
     if not more:
         state.clear_due([due])
     return fx.FannedOut(len(considered.fires), outgoing, more, tuple(considered.judged))

@@ -154,6 +154,18 @@ class Overtaken(Contract):
         other.remove()
         until(lambda: manager.cleanup_expired_contexts().scanned <= 1, "it is gone")
 
+    @pytest.mark.parametrize("runs", [3, 60, 230])
+    def test_what_a_deletion_brings_to_light_wakes_all_that_wait_for_it(
+        self, arming: Arming, manager: SharedContextManager, runs: int
+    ) -> None:
+        manager.workflow(WORKFLOW, agent_id="other_1").put("n", 6)
+        own = manager.workflow(WORKFLOW, agent_id=AGENT.agent_id)
+        own.put("n", 1, scope="private")
+        for number in range(runs):
+            arming.claim_and_park(f"r{number}", key("n") > 5)
+        assert own.delete("n", scope="private") is True
+        assert sorted(arming.deliver()) == sorted(f"r{number}/0.1".encode() for number in range(runs))
+
     # --- two who look ------------------------------------------------------------------------------------------
 
     def test_who_looked_before_a_write_does_not_end_the_look_of_who_came_after_and_died(

@@ -16,9 +16,16 @@ redis.call('ZCARD', due)
 redis.call('ZCARD', out)
 redis.call('HLEN', msg)
 redis.call('ZCARD', y)
--- Nothing stands there any more: its waiters are registered where they should be.
-local runs = known[address] and waiting_on(w, address, limit) or {}
-local afar = {}
+local runs, afar = waiting_on(w, address, limit), {}
+local full = #runs == limit
+-- Nothing stands there any more: only who judges is to be told of it, the others are registered where they should be.
+if not known[address] then
+  local judged = {}
+  for _, run in ipairs(runs) do
+    if string.sub(run, 1, 1) == AFAR or is_judged(t, run) then judged[#judged + 1] = run end
+  end
+  runs, full = judged, full and #judged > 0
+end
 local budget = consider(set_apart(address, runs, afar), known, t, v, now, fires, moves, LEAF_BUDGET)
 
 local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ARGV[4], tonumber(ARGV[5]))
@@ -29,7 +36,7 @@ for _, run in ipairs(runs) do
     unregister(w, run, { address })
   end
 end
-local more = (#runs == limit or budget < 0) and 1 or 0
+local more = (full or budget < 0) and 1 or 0
 if more == 0 then redis.call('ZREM', due, 'fan_out\0\0' .. workflow .. '\0\0' .. address) end
 local reply = { fired, more, #judged }
 for _, run in ipairs(judged) do reply[#reply + 1] = run end

@@ -95,6 +95,12 @@ local function send(out, msg, item, message, from)
   redis.call('HSET', msg, item, message)
 end
 
+-- Whether a parked run is judged elsewhere.
+local function is_judged(t, run)
+  local packed = redis.call('HGET', t, 'c:' .. run)
+  return packed and cmsgpack.unpack(string.sub(packed, 5))[3][1] == 'j'
+end
+
 -- Takes runs of other workflows out of those that wait for an address, and notes them.
 local AFAR = '\1'
 local function set_apart(address, runs, afar)
