@@ -88,7 +88,6 @@ class ForgetAfar(Effect[None], frozen=True):
 
     workflow_id: str
     watcher: str
-    addresses: tuple[str, ...]
 
 
 class Fired(msgspec.Struct, frozen=True):

@@ -183,7 +183,7 @@ def judge(terms: Terms, workflow_id: str, name: str) -> Flow[int]:
         return (yield from _judge(terms, workflow_id, name)) or 0
     fired: int | None = yield from _judge(terms, *of_another)
     if fired is None:
-        yield from do(ForgetAfar(workflow_id, name, ()))
+        yield from do(ForgetAfar(workflow_id, name))
     return fired or 0
 
 
@@ -228,7 +228,7 @@ def _watch_afar(terms: Terms, watched: dict[str, dict[str, None]], workflow_id: 
             if (yield from do(WatchAfar(place, name, tuple(addresses), AGAIN_US))):
                 there[place] = tuple(addresses)
             else:
-                yield from do(ForgetAfar(place, name, ()))  # nothing of it is due any more
+                yield from do(ForgetAfar(place, name))  # nothing of it is due any more
     return there
 
 
@@ -241,8 +241,8 @@ def _rest(afar: Afar, workflow_id: str, run_id: str, turn: int) -> Flow[bool]:
 
 def forget_afar(afar: Afar, workflow_id: str, run_id: str) -> Flow[None]:
     """Let other workflows tell a run of nothing any more."""
-    for place, addresses in afar.items():
-        yield from do(ForgetAfar(place, watcher(workflow_id, run_id), addresses))
+    for place in afar:
+        yield from do(ForgetAfar(place, watcher(workflow_id, run_id)))
 
 
 def afar_of(condition: Condition, agent: Agent) -> Afar:

@@ -3,8 +3,8 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o``, ``:h:<address>``: parts of a workflow, as long as its
-  ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p``, ``:h:<address>``: parts of a workflow, as long as
+  its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
 - ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
 - ``{ns:sNNNN}:mem:<owner>:m e n l d x a1-3 u1-3``: one owner's memories, as long as there is one; retention ends them;
@@ -36,7 +36,7 @@ KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:(metadata|memory)"
     r"|\{[^:{}]+:s\d{4}\}:mem:(?P<owner>[0-9a-f]{16}):([menldx]|[au][123])"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjo])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjop])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
@@ -128,7 +128,7 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
 def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     """Of a workflow that is not there."""
     fields: Any = client.hkeys(f"{prefix}:t")
-    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjo"):
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjop"):
         yield "parts without a head"
     elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
         yield "messages without a workflow never expire, or there is something else"
@@ -176,6 +176,9 @@ def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) ->
     witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept.witness}
     if registered != witnesses:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
+    afar = {member.rpartition(b"\0\0")[2] for member, _ in _zset(client, f"{prefix}:w") if b"\0\0\1" in member}
+    if not afar <= set(client.hkeys(f"{prefix}:p")):
+        yield "runs of other workflows are registered that could not be forgotten"
     for run, kept in parked.items():
         if due.get(f"deadline\0\0{name}\0\0".encode() + run, 0) != kept.deadline_us:
             yield f"the deadline of {run!r} is not due"

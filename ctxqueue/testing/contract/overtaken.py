@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ctxqueue.effects import Effect, Fire, Load, do
+from ctxqueue.effects import Effect, Fire, Load, RestAfar, do
 from ctxqueue.errors import CapacityError, DependencyTimeout, WorkflowNotFound
 from ctxqueue.flows import committing, judging, triggers
 from ctxqueue.rules.conditions import all_of, any_of, at_least, in_workflow, key
+from ctxqueue.rules.dependencies import watcher
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import AGENT
 from ctxqueue.testing.contract.triggers import Arming
@@ -148,6 +149,11 @@ class Overtaken(Contract):
         armed, _ = arming.park(arming.claim("r"), needs, timeout=SHORT, wait="0.1")
         assert armed.answer == "parked"
         until(arming.released, "its time is up")
+        name, place = watcher(WORKFLOW, "r"), "w\0\0c"
+        assert arming.manager.driver.run(do(RestAfar("other", name, (place,), 1))) is True
+        arming.manager.driver.run(judging.judge(arming.manager.terms, "other", name))
+        assert arming.manager.driver.run(do(RestAfar("other", name, (place,), 1))) is False
+        arming.sweep()
         other.put("b", 1)
         for name in ("c", "d_1"):
             assert other.update({name: 1}).fired == 0

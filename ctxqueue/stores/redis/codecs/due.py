@@ -71,7 +71,7 @@ def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
         *(keys.due, keys.out, keys.msg, keys.all, keys.u, keys.q, keys.i, keys.n, keys.d),
-        *(keys.j, keys.o),
+        *(keys.j, keys.o, keys.p),
         *(keys.history(address) for address in effect.drop),
     )
     bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)

@@ -61,7 +61,7 @@ def _decode_load_parked(_effect: fx.LoadParked, replies: list[Any]) -> tuple[lis
 def _encode_watch_afar(namespace: str, effect: fx.WatchAfar) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us, *effect.addresses)
-    return [Request(scripts.WATCH_AFAR, (keys.m, keys.w, keys.due), args)]
+    return [Request(scripts.WATCH_AFAR, (keys.m, keys.w, keys.due, keys.p), args)]
 
 
 def _encode_rest_afar(namespace: str, effect: fx.RestAfar) -> list[Request]:
@@ -72,7 +72,7 @@ def _encode_rest_afar(namespace: str, effect: fx.RestAfar) -> list[Request]:
 
 def _encode_forget_afar(namespace: str, effect: fx.ForgetAfar) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.FORGET_AFAR, (keys.w, keys.due), (effect.workflow_id, effect.watcher, *effect.addresses))]
+    return [Request(scripts.FORGET_AFAR, (keys.w, keys.due, keys.p), (effect.workflow_id, effect.watcher))]
 
 
 JUDGING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
