@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 HOLDER = ".c"
 SENT = b"done"
+RENEWALS = 4
+"""In the time that results are kept."""
 COUNTED = (".j", ".t", ".s", ".d", "")
 """What Celery keeps of a chord, by the end of each key's name."""
 
@@ -49,10 +51,14 @@ def keep_counted(task: Task[..., Any], seconds: float) -> None:
 
 
 def renew_waiting(app: Celery) -> int:
-    """Keep what is counted of chords with parked members; return how many there are."""
+    """Keep what is counted of chords with parked members; return how many were renewed now."""
     backend = _redis_of(app)
     if backend is None:
         return 0
+    if backend.expires and not backend.client.set(
+        backend.get_key_for_group("ctxqueue", ".renewed"), 1, nx=True, ex=max(1, int(backend.expires) // RENEWALS)
+    ):
+        return 0  # lately
     backend.client.zremrangebyscore(_waiting(backend), "-inf", int(time.time()))
     groups = [group.decode() for group in backend.client.zrange(_waiting(backend), 0, -1)]
     _renew(backend, groups)

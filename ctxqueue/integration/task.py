@@ -15,6 +15,7 @@ from celery.exceptions import Ignore
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position
 from ctxqueue.errors import (
+    CapacityError,
     ConfigurationError,
     DependencyNotReady,
     DependencyTimeout,
@@ -281,8 +282,8 @@ class ContextTask(PrivateTask):
         if claimed.answer == "run" and missing and condition is not None:
             try:
                 missing = self._park(attempt, condition, missing)
-            except WorkflowClosed as error:
-                late = error
+            except (WorkflowClosed, CapacityError, ConfigurationError) as error:
+                late = error  # so its run ends, once for all deliveries
         if carried.leg:
             events.resumed(self, attempt.waited)
         if claimed.answer == "closed":

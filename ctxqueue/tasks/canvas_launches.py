@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from ctxqueue.flows import triggers
 from ctxqueue.integration.canvases import LAUNCH_CANVAS, Canvases, caused_by
 from ctxqueue.integration.claims import claimed
+from ctxqueue.tasks.options import silent
 
 if TYPE_CHECKING:
     from celery import Task
@@ -31,18 +32,7 @@ logger = logging.getLogger(__name__)
 def register(queue: ContextQueue) -> None:
     """Add the task to the queue's app."""
 
-    @queue.app.task(
-        name=NAME,
-        base=queue.PlainTask,
-        bind=True,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        max_retries=None,
-        soft_time_limit=60,
-        time_limit=90,
-    )
+    @queue.app.task(name=NAME, base=queue.PlainTask, bind=True, max_retries=None, **silent(60, 90))
     @claimed
     def launch_canvas(self: Task[..., Any], workflow_id: str, trigger_id: str, late: bool) -> None:  # noqa: FBT001
         run = queue.manager.driver.run

@@ -11,6 +11,7 @@ from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
 from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT
 from ctxqueue.models import checked_name
+from ctxqueue.tasks.options import CARRIED_OUT
 
 if TYPE_CHECKING:
     from celery import Task
@@ -26,10 +27,8 @@ LONGEST_PAUSE = 600
 """Seconds between two tries while the store is away."""
 
 OPTIONS: dict[str, Any] = {
+    **CARRIED_OUT,
     "bind": True,
-    "shared": False,
-    "acks_late": True,
-    "reject_on_worker_lost": True,
     "ignore_result": False,
     "soft_time_limit": 60,
     "time_limit": 90,

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ctxqueue.flows import sweeping
+from ctxqueue.tasks.options import silent
 
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
@@ -20,16 +21,7 @@ logger = logging.getLogger(__name__)
 def register(queue: ContextQueue) -> None:
     """Add the task to the queue's app."""
 
-    @queue.app.task(
-        name=NAME,
-        base=queue.PlainTask,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        soft_time_limit=60,
-        time_limit=90,
-    )
+    @queue.app.task(name=NAME, base=queue.PlainTask, **silent(60, 90))
     def dependency_callbacks(limit: int = MESSAGES_A_RUN) -> None:
         manager = queue.manager
         sent = manager.driver.run(sweeping.resend(manager.terms, limit))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue.flows import draining
 from ctxqueue.integration.enqueuing import DRAIN_INBOX
+from ctxqueue.tasks.options import silent
 
 if TYPE_CHECKING:
     from celery import Task
@@ -24,17 +25,7 @@ logger = logging.getLogger(__name__)
 def register(queue: ContextQueue) -> None:
     """Add the task to the queue's app."""
 
-    @queue.app.task(
-        name=NAME,
-        base=queue.PlainTask,
-        bind=True,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        soft_time_limit=240,
-        time_limit=300,
-    )
+    @queue.app.task(name=NAME, base=queue.PlainTask, bind=True, **silent(240, 300))
     def drain_inbox(self: Task[..., Any], workflow_id: str, batches: int = BATCHES_A_RUN) -> None:
         manager = queue.manager
         drained = manager.driver.run(draining.drain(manager.terms, workflow_id, batches))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ctxqueue.tasks.options import silent
+
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
@@ -18,16 +20,7 @@ logger = logging.getLogger(__name__)
 def register(queue: ContextQueue) -> None:
     """Add the task to the queue's app."""
 
-    @queue.app.task(
-        name=NAME,
-        base=queue.PlainTask,
-        shared=False,
-        ignore_result=True,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        soft_time_limit=600,
-        time_limit=660,
-    )
+    @queue.app.task(name=NAME, base=queue.PlainTask, **silent(600, 660))
     def memory_retention(limit: int = ROWS_A_RUN, *, dry_run: bool = False) -> None:
         archive = queue.app.conf.get("ctxqueue_memory_archive")
         report = queue.memory.apply_retention(limit=limit, dry_run=dry_run, archive=archive)

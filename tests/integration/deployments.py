@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
+from kombu import pools
 
 from ctxqueue.stores.redis.keys import workflow_keys
 from ctxqueue.testing import EmbeddedServer
@@ -22,6 +23,8 @@ from ctxqueue.testing.processes import KeptProcess
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.integration.install import ContextQueue
 
@@ -31,6 +34,16 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 ANSWER_SECONDS = 2.0
 
 _numbers = itertools.count(1)
+
+
+def forget_pools(app: Celery) -> None:
+    """Close an app's pools. kombu keeps them by address, and the next server may get this one's port."""
+    ours = app.amqp.producer_pool, app.pool
+    for pool in ours:
+        pool.force_close_all()
+    for group in (pools.producers, pools.connections):
+        for key in [key for key, pool in group.items() if pool in ours]:
+            dict.__delitem__(group, key)  # its own would look for the key of the key
 
 
 class Deployment:
@@ -218,8 +231,7 @@ class Deployment:
             consumer.cancel_for = str  # a result that is forgotten later would tell a server that is gone
             if hasattr(self.app.backend, "client"):  # it is not the broker
                 self.app.backend.client.close()
-        self.app.amqp.producer_pool.force_close_all()
-        self.app.pool.force_close_all()
+        forget_pools(self.app)
         self.app.close()
         self.queue.manager.close()
         self.redis.close()
