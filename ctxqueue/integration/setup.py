@@ -6,6 +6,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import ImproperlyConfigured
 from kombu.exceptions import OperationalError
 
 from ctxqueue.clock import MICROSECONDS, microseconds
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
 CELERYS_OWN = "celery."
+
+NO_SUCH_URL = (KeyError, ValueError, ImportError, ImproperlyConfigured)
+"""What Celery and kombu raise for a URL that they have nothing for."""
 
 
 def look(queue: ContextQueue) -> Setup:
@@ -78,17 +82,22 @@ def _countdown(app: Celery, entry: dict[str, Any]) -> float:
 def _stores(queue: ContextQueue) -> list[ServerSetup]:
     store = queue.manager.store
     ask = getattr(store, "servers_info", None)
-    if ask is None:  # a database, or this process's memory: nothing of it is evicted
-        return []
     try:
+        if ask is None:  # a database, or this process's memory: nothing of it is evicted
+            store.verify()
+            return []
         return [_server("store", store.where, info) for info in ask()]
     except CtxqueueError as error:
         return [ServerSetup(role="store", where=store.where, error=str(error))]
 
 
 def _broker(app: Celery) -> list[ServerSetup]:
-    with app.connection_for_write() as connection:
-        where = connection.as_uri()
+    try:
+        made = app.connection_for_write()
+        where = made.as_uri()
+    except NO_SUCH_URL as error:
+        return [_unusable("broker", "broker_url", error)]
+    with made as connection:
         if _scheme(where) not in REDIS_SCHEMES:
             return []
         try:
@@ -102,17 +111,26 @@ def _broker(app: Celery) -> list[ServerSetup]:
 
 
 def _backend(app: Celery) -> list[ServerSetup]:
-    backend: Any = app.backend
-    client = getattr(backend, "client", None)
-    if client is None or not hasattr(client, "info"):
-        return []
-    where = backend.as_uri()
+    try:
+        backend: Any = app.backend
+        client = getattr(backend, "client", None)
+        if client is None or not hasattr(client, "info"):
+            return []
+        where = backend.as_uri()
+    except NO_SUCH_URL as error:
+        return [_unusable("result backend", "result_backend", error)]
     try:
         return [_server("result backend", where, client.info())]
     except backend.connection_errors as error:
         return [ServerSetup(role="result backend", where=where, error=f"it does not answer: {error}")]
     except backend.channel_errors as error:
         return [ServerSetup(role="result backend", where=where, error=f"it does not say how it is set: {error}")]
+
+
+def _unusable(role: str, setting: str, error: Exception) -> ServerSetup:
+    """Say so without the error's text: it may quote a part of the URL, and so of a password that is not quoted."""
+    why = "there is nothing for its scheme" if isinstance(error, KeyError | ImportError) else "it cannot be read"
+    return ServerSetup(role=role, where=setting, error=f"{why}: is it a URL, its password quoted (%2F for /)?")
 
 
 def _server(role: str, where: str, info: dict[str, Any]) -> ServerSetup:

@@ -1,0 +1,30 @@
+"""``celery -A proj ctx ...``: commands that Celery's own program takes up.
+
+A family of commands is one module here. To add a command: write it with `commands.command`, and enter its name and
+module in `FAMILIES`; the module is loaded only when the command is called for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from celery.bin.base import handle_preload_options
+
+from ctxqueue.integration.cli.commands import Families
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FAMILIES: Mapping[str, str] = {
+    "check": "servers",
+    "migrate": "servers",
+}
+"""Which module of this package holds which command, or group of commands."""
+
+
+@click.group(name="ctx", cls=Families, families=FAMILIES, package=__name__)
+@click.pass_context
+@handle_preload_options
+def ctx(_context: click.Context, **_options: Any) -> None:
+    """Look into and look after the shared context of an app."""
