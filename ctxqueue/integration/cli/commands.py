@@ -97,9 +97,9 @@ class Subcommands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            if close := get_close_matches(args[0], self.list_commands(ctx)):
-                error.message += f" Did you mean {' or '.join(close)}?"
-            raise
+            close = get_close_matches(args[0], self.list_commands(ctx))
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise click.UsageError(f"{error.message}{hint}", error.ctx) from error
 
 
 class Families(Subcommands):
