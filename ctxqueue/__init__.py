@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ctxqueue.models import Secret as Secret
     from ctxqueue.models import SweepReport as SweepReport
     from ctxqueue.models import WorkflowContext as WorkflowContext
+    from ctxqueue.models import WorkflowSummary as WorkflowSummary
     from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
     from ctxqueue.pending import PendingUpdate as PendingUpdate
     from ctxqueue.remembered import MemoryEntry as MemoryEntry
@@ -102,6 +103,7 @@ _HOMES = {
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
+        "WorkflowSummary",
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Page,
         SweepReport,
         WorkflowContext,
+        WorkflowSummary,
     )
     from ctxqueue.rules.conditions import Condition
     from ctxqueue.storages import AsyncContextStorage
@@ -115,6 +116,19 @@ class AsyncSharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return await self.driver.arun(self._erase(agent_id, user_id))
+
+    async def summary(self, workflow_id: str) -> WorkflowSummary:
+        """Return how much a workflow holds, as the operator sees it; raises WorkflowNotFound."""
+        return await self.driver.arun(self._summary(workflow_id))
+
+    async def workflows(
+        self, *, prefix: str = "", limit: int = 100, cursor: str | None = None
+    ) -> Page[WorkflowSummary]:
+        """Return all workflows, as the operator sees them, in an order of the store's; at most 1,000 a page.
+
+        Go on with ``cursor=page.next_cursor`` until that is None. Raises InvalidInput for a foreign cursor.
+        """
+        return await self.driver.arun(self._workflows(prefix, limit, cursor))
 
     async def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""

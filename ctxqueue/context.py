@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Page,
         SweepReport,
         WorkflowContext,
+        WorkflowSummary,
     )
     from ctxqueue.rules.conditions import Condition
     from ctxqueue.storages import ContextStorage
@@ -116,6 +117,17 @@ class SharedContextManager(Manager):
         It goes through all workflows of the namespace; one that was cut off can be called again.
         """
         return self.driver.run(self._erase(agent_id, user_id))
+
+    def summary(self, workflow_id: str) -> WorkflowSummary:
+        """Return how much a workflow holds, as the operator sees it; raises WorkflowNotFound."""
+        return self.driver.run(self._summary(workflow_id))
+
+    def workflows(self, *, prefix: str = "", limit: int = 100, cursor: str | None = None) -> Page[WorkflowSummary]:
+        """Return all workflows, as the operator sees them, in an order of the store's; at most 1,000 a page.
+
+        Go on with ``cursor=page.next_cursor`` until that is None. Raises InvalidInput for a foreign cursor.
+        """
+        return self.driver.run(self._workflows(prefix, limit, cursor))
 
     def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""

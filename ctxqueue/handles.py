@@ -19,6 +19,7 @@ from ctxqueue.flows import (
     inbox,
     reading,
     states,
+    surveying,
     sweeping,
     updating,
     viewing,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Page,
         SweepReport,
         WorkflowContext,
+        WorkflowSummary,
     )
     from ctxqueue.rules.visibility import ContextFilterRegistry
     from ctxqueue.stores.base import AsyncStore, Store
@@ -172,6 +174,12 @@ class Manager:
 
     def _revive(self, letter_id: str, *, drop: bool) -> Flow[bool]:
         return inbox.revive(letter_id, drop=drop)
+
+    def _summary(self, workflow_id: str) -> Flow[WorkflowSummary]:
+        return surveying.summary(workflow_id)
+
+    def _workflows(self, prefix: str, limit: int, cursor: str | None) -> Flow[Page[WorkflowSummary]]:
+        return surveying.workflows(self.terms, prefix, limit, cursor)
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))

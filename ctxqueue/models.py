@@ -344,6 +344,27 @@ class WorkflowContext:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """What the operator sees of a workflow at a glance."""
+
+    workflow_id: str
+    revision: int
+    created_at: datetime
+    closed_at: datetime | None
+    entries: int
+    """Those that have expired and are not swept yet, and agents' states, among them."""
+    bytes: int
+    """Of all entries with what is known of them."""
+    log_records: int
+    stored_updates: int
+    """In its inbox, dead letters among them."""
+    dead_letters: int
+    triggers: int
+    """Armed, fired or ended, as far as they are kept."""
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class CommitResult:
     """What one update did."""
 

@@ -93,6 +93,8 @@ from ctxqueue.effects.reading import (
     LoadSince,
     Logged,
     LogRecord,
+    Measure,
+    Measured,
     Open,
     Since,
 )
@@ -186,6 +188,8 @@ __all__ = [
     "LogRecord",
     "Logged",
     "Mark",
+    "Measure",
+    "Measured",
     "MemoriesStored",
     "MemoryKind",
     "MemoryPage",

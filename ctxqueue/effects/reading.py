@@ -161,6 +161,29 @@ class LoadGraph(Effect[tuple[Head | None, dict[str, tuple[str, ...]]]], frozen=T
     workflow_id: str
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """How much a workflow holds."""
+
+    head: Head
+    entries: int
+    """Records, ours and those that have expired and are not swept yet among them."""
+    size: int
+    """Bytes of them."""
+    logged: int
+    """Revisions in the log."""
+    updates: int
+    """In the inbox, dead letters among them."""
+    dead: int
+    triggers: int
+    """Those that have ended among them, as far as they are kept."""
+
+
+class Measure(Effect[Measured | None], frozen=True):
+    """Count what a workflow holds."""
+
+    workflow_id: str
+
+
 class LoadCatalogue(Effect[list[str]], frozen=True):
     """Read the ids of one shard's workflows, in order, those after ``after``; the global context is not in it."""
 

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAMILIES: Mapping[str, str] = {
+    "changes": "past",
     "check": "servers",
+    "delete": "entries",
+    "diff": "past",
+    "get": "entries",
+    "history": "past",
     "migrate": "servers",
+    "put": "entries",
+    "show": "workflows",
+    "stats": "workflows",
+    "update": "entries",
+    "workflows": "workflows",
 }
 """Which module of this package holds which command, or group of commands."""
 

@@ -18,11 +18,10 @@ import msgspec
 from ctxqueue.models import ContextEntry, Secret
 
 REDACTED = "<redacted>"
+VALUE_WIDTH = 200
+"""Characters of a value in a table; --json has all."""
 ROWS_AHEAD = 100
 """Rows that a table's columns are measured by: the others follow as they come."""
-
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON, one object a line, for scripts.")
-"""Of a command that lists."""
 
 
 def colours() -> bool:
@@ -52,6 +51,12 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return plain(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """Return the fields of a result."""
+    fields: dict[str, Any] = _plain(value)
+    return fields
 
 
 def entry_fields(entry: ContextEntry) -> dict[str, Any]:
@@ -141,6 +146,17 @@ def cell(value: Any) -> str:
 def printable(text: str) -> str:
     """Return text that cannot move the cursor, nor begin another line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def short(value: Any) -> str:
+    """Return a value for a table: its JSON, of which the beginning."""
+    text = as_json(value)
+    return text if len(text) <= VALUE_WIDTH else f"{text[:VALUE_WIDTH]}…"
+
+
+def in_full(value: Any) -> str:
+    """Return a value for a person, or a script: all of its JSON."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
 
 
 def fields_out(fields: Mapping[str, Any]) -> None:

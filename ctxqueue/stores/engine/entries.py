@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header, meta_of
+from ctxqueue.stores.engine import inbox as boxes
 from ctxqueue.stores.engine.held import Due, Workflow
 
 if TYPE_CHECKING:
@@ -100,6 +101,19 @@ def load_graph(state: State, effect: fx.LoadGraph) -> tuple[fx.Head | None, dict
 def load_catalogue(state: State, effect: fx.LoadCatalogue) -> list[str]:
     """Read the ids of workflows, in order."""
     return list(state.catalogue(effect.after, effect.limit))
+
+
+def measure(state: State, effect: fx.Measure) -> fx.Measured | None:
+    """Count what a workflow holds."""
+    seen = state.see(effect.workflow_id, ())
+    workflow, head = seen.workflow, head_of(seen)
+    if workflow is None or head is None:
+        return None
+    place = effect.workflow_id
+    return fx.Measured(
+        *(head, workflow.entries, workflow.size, state.count_log(place)),
+        *(boxes.of(workflow).stored, state.count_dead(place), state.count_triggers(place)),
+    )
 
 
 def expire(state: State, effect: fx.Expire) -> fx.Expired:

@@ -35,6 +35,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.LoadHistoryAddresses: histories.load_history_addresses,
     fx.Forget: histories.forget,
     fx.LoadGraph: entries.load_graph,
+    fx.Measure: entries.measure,
     fx.LoadCatalogue: entries.load_catalogue,
     fx.Expire: entries.expire,
     fx.Close: endings.close,
@@ -89,7 +90,7 @@ SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.Load
 """Effects that look once and write nothing: they need no transaction."""
 SEVERAL_READS = frozenset(
     {
-        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead),
+        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead, fx.Measure),
         *(fx.LoadMemories, fx.GetMemories, fx.LoadRetirable, fx.LoadOwners),
     }
 )

@@ -71,6 +71,10 @@ class State(Protocol):
         """Return the oldest revision that the log has."""
         ...
 
+    def count_log(self, workflow_id: str) -> int:
+        """Return how many records the log has."""
+        ...
+
     def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
         """Return values kept of an address, newest first, at least one if there is one, and whether there are more."""
         ...
@@ -227,6 +231,10 @@ class State(Protocol):
 
     def dead(self, workflow_id: str, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return dead letters in the order of their ids: id, and what is known of it."""
+        ...
+
+    def count_dead(self, workflow_id: str) -> int:
+        """Return how many dead letters there are."""
         ...
 
     def save_update(self, workflow_id: str, update: StoredUpdate) -> None:

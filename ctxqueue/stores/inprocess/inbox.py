@@ -46,6 +46,10 @@ class StoredUpdates:
         following = [update_id for update_id in self._dead if update_id > after][:limit]
         return [(update_id, self._updates[update_id].about or b"") for update_id in following]
 
+    def count_dead(self) -> int:
+        """Return how many dead letters there are."""
+        return len(self._dead)
+
     def save(self, update: StoredUpdate) -> None:
         """Write an update over what stands there."""
         self.remove([update.update_id])

@@ -153,6 +153,10 @@ class MemoryState(ParkedRuns, Memories):
         """Return the oldest revision that the log has."""
         return next(iter(self._workflows[workflow_id].log), None)
 
+    def count_log(self, workflow_id: str) -> int:
+        """Return how many records the log has."""
+        return len(self._workflows[workflow_id].log)
+
     def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
         """Return values kept of an address, newest first, and whether there are more."""
         kept = self._workflows[workflow_id].history.get(address, [])[skip:]
@@ -256,6 +260,10 @@ class MemoryState(ParkedRuns, Memories):
     def dead(self, workflow_id: str, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         """Return dead letters in the order of their ids."""
         return self._workflows[workflow_id].updates.dead(after, limit)
+
+    def count_dead(self, workflow_id: str) -> int:
+        """Return how many dead letters there are."""
+        return self._workflows[workflow_id].updates.count_dead()
 
     def save_update(self, workflow_id: str, update: StoredUpdate) -> None:
         """Write an update."""

@@ -51,6 +51,7 @@ DEAD = (
     .order_by(updates.c.update_id)
     .limit(_rows_wanted)
 )
+COUNT_DEAD = select(func.count()).select_from(updates).where(here(updates), updates.c.about.is_not(None))
 REMOVE = delete(updates).where(here(updates), updates.c.update_id.in_(_names("update_ids")))
 ANSWERS = select(calls.c.owner, calls.c.answer).where(
     here(calls),
@@ -91,6 +92,10 @@ class SqlInbox(Transaction):
         """Return dead letters in the order of their ids."""
         rows = self._rows(DEAD, workflow_id=workflow_id, after=after, rows=limit)
         return [(update_id, about) for update_id, about in rows]
+
+    def count_dead(self, workflow_id: str) -> int:
+        """Return how many dead letters there are."""
+        return int(self._rows(COUNT_DEAD, workflow_id=workflow_id)[0][0])
 
     def save_update(self, workflow_id: str, update: StoredUpdate) -> None:
         """Write an update."""

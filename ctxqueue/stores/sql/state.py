@@ -149,6 +149,10 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
         rows = self._rows(writing.OLDEST_LOGGED, workflow_id=workflow_id)
         return rows[0].revision if rows else None
 
+    def count_log(self, workflow_id: str) -> int:
+        """Return how many records the log has."""
+        return int(self._rows(writing.COUNT_LOG, workflow_id=workflow_id)[0][0])
+
     def history(self, workflow_id: str, address: str, skip: int, max_bytes: int) -> tuple[Sequence[fx.Kept], bool]:
         """Return values kept of an address, newest first, at least one if there is one, and whether there are more."""
         place = {"workflow_id": workflow_id, "at_address": address}

@@ -132,6 +132,7 @@ LOG = (
     .limit(bindparam("rows", type_=Integer))
 )
 OLDEST_LOGGED = select(log.c.revision).where(here(log)).order_by(log.c.revision).limit(1)
+COUNT_LOG = select(func.count()).select_from(log).where(here(log))
 TRIM_LOG = delete(log).where(here(log), log.c.revision <= bindparam("until_revision", type_=BigInteger))
 
 _address = history.c.address == bindparam("at_address", type_=Name)

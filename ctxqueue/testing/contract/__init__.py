@@ -19,8 +19,8 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "transactions"),
-    *("triggers", "updates", "values", "waking", "workflows", "working"),
+    *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "surveys"),
+    *("transactions", "triggers", "updates", "values", "waking", "workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -51,6 +51,7 @@ from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
+from ctxqueue.testing.contract.surveys import Surveys  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
 from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
@@ -90,6 +91,7 @@ class StoreContract(
     Eviction,
     Graph,
     Histories,
+    Surveys,
     Inbox,
     Draining,
     Memories,

@@ -182,6 +182,16 @@ def _decode_graph(_effect: fx.LoadGraph, replies: list[Any]) -> tuple[fx.Head | 
     return _head(reply), edges
 
 
+def _encode_measure(namespace: str, effect: fx.Measure) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.MEASURE, (keys.m, keys.e, keys.l, keys.u, keys.d, keys.j), ())]
+
+
+def _decode_measure(_effect: fx.Measure, replies: list[Any]) -> fx.Measured | None:
+    reply = replies[0]
+    return fx.Measured(_head(reply), *map(int, reply[HEAD:])) if reply else None
+
+
 def _encode_catalogue(namespace: str, effect: fx.LoadCatalogue) -> list[Request]:
     return [
         Request(scripts.CATALOGUE, (shard_keys(namespace, effect.shard).all,), (_after(effect.after), effect.limit))
@@ -198,5 +208,6 @@ READING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.LoadHistoryAddresses: Codec(_encode_history_addresses, _names),
     fx.Forget: Codec(_encode_forget, number),
     fx.LoadGraph: Codec(_encode_graph, _decode_graph),
+    fx.Measure: Codec(_encode_measure, _decode_measure),
     fx.LoadCatalogue: Codec(_encode_catalogue, _names),
 }

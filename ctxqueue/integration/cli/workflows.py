@@ -1,0 +1,147 @@
+"""Which workflows there are, and what stands in one: ``workflows``, ``show``, ``stats``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ctxqueue.integration.cli.arguments import (
+    SCOPES,
+    agent_options,
+    every,
+    handle_of,
+    json_option,
+    limit_option,
+    optional_workflow,
+    reveal_option,
+    workflow_argument,
+)
+from ctxqueue.integration.cli.commands import command
+from ctxqueue.integration.cli.output import entry_fields, one_out, rows_out, say, short, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ctxqueue.context import WorkflowHandle
+    from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import ContextEntry, WorkflowSummary
+
+
+@command("workflows", example="celery -A proj ctx workflows q3-")
+@click.argument("prefix", default="")
+@limit_option
+@json_option
+def workflows(queue: ContextQueue, *, prefix: str, limit: int | None, as_json: bool) -> None:
+    """List the workflows, or those whose id begins with PREFIX."""
+    found = every(lambda most, at: queue.manager.workflows(prefix=prefix, limit=most, cursor=at), limit)
+    rows = (asdict(each) if as_json else _glance(each) for each in found)
+    rows_out(rows, as_json=as_json, empty="no workflows")
+
+
+def _glance(each: WorkflowSummary) -> dict[str, Any]:
+    return {
+        "workflow": each.workflow_id,
+        "revision": each.revision,
+        "entries": each.entries,
+        "bytes": each.bytes,
+        "triggers": each.triggers,
+        "dead": each.dead_letters,
+        "state": "closed" if each.closed_at else "open",
+        "created": each.created_at,
+        "metadata": short(each.metadata),
+    }
+
+
+@command(
+    "show",
+    example="""
+        celery -A proj ctx show q3-close
+        celery -A proj ctx show q3-close --agent web_extractor_001 --json | jq .key
+    """,
+)
+@workflow_argument
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--scope", type=SCOPES, help="Only this one.")
+@limit_option
+@agent_options
+@reveal_option
+@json_option
+def show(
+    queue: ContextQueue,
+    *,
+    workflow_id: str,
+    prefix: str,
+    scope: str | None,
+    limit: int | None,
+    reveal: bool,
+    as_json: bool,
+    **agent: Any,
+) -> None:
+    """Show a workflow and its entries; with --json the entries alone, an object a line."""
+    handle = handle_of(queue, workflow_id, **agent)
+    if not as_json:
+        _headline(queue.manager.summary(workflow_id))
+    found = every(lambda most, at: handle.list(prefix=prefix, scope=scope, limit=most, cursor=at, reveal=reveal), limit)
+    rows = (entry_fields(entry) if as_json else _row(entry) for entry in found)
+    rows_out(rows, as_json=as_json, empty="no entries")
+
+
+def _headline(each: WorkflowSummary) -> None:
+    state = f"closed {each.closed_at:%Y-%m-%d %H:%M}" if each.closed_at else "open"
+    held = f"{each.entries} entries, {each.bytes} bytes, {each.triggers} triggers, {each.log_records} log records"
+    say(f"{styled(each.workflow_id, bold=True)}: {state}, revision {each.revision}, {held}")
+    if each.metadata:
+        say(f"metadata: {short(each.metadata)}")
+
+
+def _row(entry: ContextEntry) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        "scope": f"{entry.scope.value} {entry.owner}".rstrip(),
+        "version": entry.version,
+        "priority": entry.priority.value,
+        "written": entry.timestamp,
+        "by": entry.agent_id,
+        "expires": entry.expires_at,
+        "value": short(entry.value),
+    }
+
+
+@command("stats", example="celery -A proj ctx stats q3-close")
+@optional_workflow
+@json_option
+def stats(queue: ContextQueue, *, workflow_id: str | None, as_json: bool) -> None:
+    """Count what a workflow holds, or all workflows together."""
+    counts = _of_one(queue, workflow_id) if workflow_id is not None else _of_all(queue)
+    one_out(counts, as_json=as_json)
+
+
+def _of_one(queue: ContextQueue, workflow_id: str) -> Mapping[str, Any]:
+    counts = asdict(queue.manager.summary(workflow_id))
+    del counts["triggers"]
+    return counts | _triggers_by_state(queue.workflow(workflow_id))
+
+
+def _triggers_by_state(handle: WorkflowHandle) -> dict[str, int]:
+    states = Counter(trigger.state for trigger in handle.triggers())
+    return {f"triggers_{state.lower()}": count for state, count in sorted(states.items())}
+
+
+def _of_all(queue: ContextQueue) -> Mapping[str, Any]:
+    totals: Counter[str] = Counter()
+    for each in _each(queue):
+        totals["workflows"] += 1
+        totals["closed"] += each.closed_at is not None
+        for name in ("entries", "bytes", "log_records", "stored_updates", "dead_letters", "triggers"):
+            totals[name] += getattr(each, name)
+    return dict(totals) or {"workflows": 0}
+
+
+def _each(queue: ContextQueue) -> Iterator[WorkflowSummary]:
+    return every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None)
+
+
+COMMANDS = {"workflows": workflows, "show": show, "stats": stats}
