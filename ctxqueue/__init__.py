@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ctxqueue.models import DeadLetter as DeadLetter
     from ctxqueue.models import EraseReport as EraseReport
     from ctxqueue.models import Page as Page
+    from ctxqueue.models import ParkedTask as ParkedTask
     from ctxqueue.models import Put as Put
     from ctxqueue.models import Secret as Secret
     from ctxqueue.models import SweepReport as SweepReport
@@ -102,7 +103,7 @@ _HOMES = {
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("DeadLetter", "EraseReport", "Page", "Put", "Secret", "SweepReport", "WorkflowContext"),
+        *("DeadLetter", "EraseReport", "Page", "ParkedTask", "Put", "Secret", "SweepReport", "WorkflowContext"),
         "WorkflowSummary",
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),

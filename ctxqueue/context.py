@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         DeadLetter,
         EraseReport,
         Page,
+        ParkedTask,
         SweepReport,
         WorkflowContext,
         WorkflowSummary,
@@ -128,6 +129,13 @@ class SharedContextManager(Manager):
         Go on with ``cursor=page.next_cursor`` until that is None. Raises InvalidInput for a foreign cursor.
         """
         return self.driver.run(self._workflows(prefix, limit, cursor))
+
+    def parked(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ParkedTask]:
+        """Return the tasks that wait in a workflow, as the operator sees them; raises WorkflowNotFound.
+
+        A page may hold more than ``limit``, or none and a cursor. `ContextQueue.parked` knows their names too.
+        """
+        return self.driver.run(self._parked(workflow_id, limit, cursor))
 
     def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""

@@ -17,6 +17,7 @@ from ctxqueue.flows import (
     erasing,
     histories,
     inbox,
+    parked,
     reading,
     states,
     surveying,
@@ -30,7 +31,7 @@ from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
 from ctxqueue.flows.transactions import current as open_transactions
 from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, staged_eagerly
-from ctxqueue.models import OPERATOR, Agent, CommitResult, Put, checked_name
+from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
 from ctxqueue.settings import Settings
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
         ContextScope,
         DeadLetter,
         EraseReport,
-        Page,
+        ParkedTask,
         SweepReport,
         WorkflowContext,
         WorkflowSummary,
@@ -180,6 +181,10 @@ class Manager:
 
     def _workflows(self, prefix: str, limit: int, cursor: str | None) -> Flow[Page[WorkflowSummary]]:
         return surveying.workflows(self.terms, prefix, limit, cursor)
+
+    def _parked(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ParkedTask]]:
+        page = yield from parked.parked(workflow_id, limit, cursor)
+        return Page(tuple(task for task, _ in page), page.next_cursor)
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))

@@ -59,11 +59,19 @@ class Attempt:
     """How often it was parked and went on."""
     waits: int = 0
     """How many waits its body has come to."""
+    passes: int = 0
+    """How many of its waits end though they lack something: the operator has let it go on."""
     counters: dict[str, int] = field(default_factory=dict)
     staged: list[Any] = field(default_factory=list)
     """Transactions that go out at its end, in order."""
     counting: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """A run's tools may call from several threads."""
+
+    def passed(self) -> bool:
+        """Whether a wait that lacks something ends all the same; so many do, the first ones."""
+        with self.counting:
+            self.passes -= 1
+            return self.passes >= 0
 
     def next_call(self, kind: str, workflow_id: str, addresses: Sequence[str]) -> str:
         """Return the id of the next call of this kind on these addresses; a body that runs again gets the same."""

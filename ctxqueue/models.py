@@ -419,6 +419,21 @@ class EraseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedTask:
+    """A task that waits without a worker, as the operator sees it."""
+
+    run_id: str
+    workflow_id: str
+    needs: tuple[str, ...]
+    """The keys of its condition, or their terms where it is not about presence alone."""
+    parked_at: datetime
+    deadline: datetime | None
+    task: str = ""
+    """Its name; with `task_id`, only the app's own `ContextQueue.parked` can tell."""
+    task_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A stored update that came to no outcome: it waits to be replayed or dropped, and is tried no more."""
 

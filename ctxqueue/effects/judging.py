@@ -52,6 +52,13 @@ class ParkedRun(msgspec.Struct, frozen=True):
     run_id: str
     addresses: tuple[str, ...]
     judge: bytes
+    item_id: str = ""
+    parked_us: int = 0
+    """When it began to wait."""
+    deadline_us: int = 0
+    """0: it has none."""
+    message: bytes = b""
+    """If it was asked for."""
 
 
 class LoadParked(Effect[tuple[list[ParkedRun], str]], frozen=True):
@@ -60,6 +67,7 @@ class LoadParked(Effect[tuple[list[ParkedRun], str]], frozen=True):
     workflow_id: str
     cursor: str
     limit: int
+    messages: bool = False
 
 
 class WatchAfar(Effect[bool], frozen=True):
@@ -98,9 +106,10 @@ class Fired(msgspec.Struct, frozen=True):
 
 
 class Fire(Effect[Fired], frozen=True):
-    """Release a parked run."""
+    """Release a parked run; a ``message`` is sent in the place of the one that is stored."""
 
     workflow_id: str
     run_id: str
     app: str
     lease_us: int
+    message: bytes = b""

@@ -34,6 +34,9 @@ SHOWN = "ctxqueue_shown"
 
 HIDDEN_ARGS, HIDDEN_KWARGS = "(...)", "{...}"
 
+RELEASED = "ctxqueue_released"
+"""How often the operator let the run go on without what it waited for: so many waits that lack something end."""
+
 CONTENT_TYPE = "ctxqueue_content_type"
 """Not of a message: what a worker says to its process of the message's serialiser, which Celery keeps to itself."""
 
@@ -55,6 +58,7 @@ class Carried(NamedTuple):
     leg: int
     after_epoch: int
     """Of the attempt whose retry it is; 0 if it is none."""
+    released: int = 0
 
 
 def carried_by(request: Context) -> Carried:
@@ -65,6 +69,7 @@ def carried_by(request: Context) -> Carried:
         request.get(RUN) or str(request.id),
         request.get(LEG) or 0,
         _after(request),
+        request.get(RELEASED) or 0,
     )
 
 

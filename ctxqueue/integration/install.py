@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.integration.aio import AsyncContextQueue
     from ctxqueue.memories.manager import VectorMemoryManager
-    from ctxqueue.models import Agent, DeadLetter, Page
+    from ctxqueue.models import Agent, DeadLetter, Page, ParkedTask
     from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
 
@@ -362,6 +362,24 @@ class ContextQueue:
     def update(self) -> UpdateSignatures:
         """Signatures that update a key with the result of the task before them: ``ctx.update.s(...)``."""
         return UpdateSignatures(self)
+
+    def parked(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ParkedTask]:
+        """Return the tasks that wait in a workflow, as the operator sees them; raises WorkflowNotFound.
+
+        A page may hold more than ``limit``, or none and a cursor.
+        """
+        from ctxqueue.integration import parked  # noqa: PLC0415 - only the operator looks
+
+        return parked.parked(self, workflow_id, limit, cursor)
+
+    def release(self, workflow_id: str, run_id: str) -> bool:
+        """Let a task that waits go on at once, as if what it waits for were there; False if it waits no more.
+
+        Its body has to do without, or wait for the next thing. `cancel` calls it off instead. Raises WorkflowNotFound.
+        """
+        from ctxqueue.integration import parked  # noqa: PLC0415 - only the operator does
+
+        return parked.release(self, workflow_id, run_id)
 
     def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return the updates of a workflow that were set aside; see `SharedContextManager.dead_letters`."""

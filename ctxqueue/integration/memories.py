@@ -23,14 +23,15 @@ def memory_of(queue: ContextQueue) -> VectorMemoryManager:
     conf = queue.app.conf
     return VectorMemoryManager(
         queue.manager,
-        embedder=_imported(conf.get("ctxqueue_embedder")),
+        embedder=embedder_named(conf.get("ctxqueue_embedder")),
         weights=_weights(conf.get("ctxqueue_memory_weights")),
         supersede_above=conf.get("ctxqueue_memory_supersede_above"),
         retention=conf.get("ctxqueue_memory_retention"),
     )
 
 
-def _imported(embedder: Any) -> Any:
+def embedder_named(embedder: Any) -> Any:
+    """Return what "package.module:name" names, made if it is a class; raises ConfigurationError."""
     if not isinstance(embedder, str):
         return embedder
     module, _, name = embedder.partition(":")
@@ -38,7 +39,7 @@ def _imported(embedder: Any) -> Any:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"ctxqueue_embedder is {embedder!r}: name an embedder as 'package.module:name' ({error})"
+            f"there is no embedder {embedder!r}: name one as 'package.module:name' ({error})"
         ) from error
     return found() if isinstance(found, type) else found
 

@@ -277,8 +277,11 @@ class ContextTask(PrivateTask):
             needed,
             claimed.parked_us / MICROSECONDS,
             carried.leg,
+            passes=carried.released,
         )
         late = late or unknown
+        if claimed.answer in ("run", "timeout") and missing and attempt.passed():
+            missing = ()
         if claimed.answer == "run" and missing and condition is not None:
             try:
                 missing = self._park(attempt, condition, missing)

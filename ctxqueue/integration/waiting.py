@@ -92,6 +92,8 @@ def _wait(task: ContextTask, condition: Condition, timeout: float) -> AgentConte
         wait = f"{attempt.retries}.{attempt.waits}"
         attempt.needed |= frozenset(keys_of(condition))
     lacking = manager.driver.run(attempts.lacking(manager.terms, attempt, task.named_agent(), condition, timeout, wait))
+    if lacking.keys and attempt.passed():
+        return handle.view()
     keys = lacking.keys if lacking.late else ()
     if lacking.keys and not lacking.late:
         keys = park(task, attempt, condition, lacking.keys, timeout, wait)

@@ -8,6 +8,7 @@ import pytest
 from celery import chain, chord
 
 from ctxqueue import DependencyNotReady, DependencyTimeout, WorkflowClosed, WorkflowNotFound
+from tests.integration.commands import told
 from tests.integration.test_parking import until_waiting
 from tests.waiting import SECONDS, wait_until
 
@@ -45,6 +46,33 @@ def test_a_body_waits_as_often_as_it_wants_and_writes_once(site: Deployment, wor
     assert workflow["steps"] == ["asked", "answered"]
     assert len(site.notes(f"began:{result.id}")) == 3
     wait_until(lambda: site.queued() == {"queue": 0, "unacked": 0, "unacked_index": 0}, "the broker holds nothing")
+
+
+def test_the_operator_lets_a_task_go_on_without_what_it_waits_for(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("approve").delay()
+    for needs in (["draft"], ["approved", "rejected"]):
+        until_waiting(site, workflow, result)
+        (row,) = told(site.queue.app, "parked", "list", workflow.workflow_id, "--json").rows()
+        assert (row["task"], row["task_id"], row["needs"]) == ("approve", result.id, needs)
+        assert told(site.queue.app, "parked", "release", workflow.workflow_id, row["run_id"]).status == 0
+        wait_until(lambda needs=needs: result.info != {"needs": needs}, "it has gone on")  # type: ignore[misc]
+    until_waiting(site, workflow, result)
+    assert result.info == {"needs": ["signed"]}
+    assert told(site.queue.app, "parked", "release", workflow.workflow_id, row["run_id"] + "x").status == 1
+    workflow.put("signed", "by Ann")
+    assert result.get(SECONDS) == [f"{result.id}1", ["signed", "steps"], "by Ann"]
+    assert workflow["steps"] == ["asked", "answered"]
+
+
+def test_a_parked_task_is_called_off_by_its_id(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        result = site.task("approve").delay()
+    until_waiting(site, workflow, result)
+    assert result.id in told(site.queue.app, "parked", "list").stdout
+    assert told(site.queue.app, "parked", "cancel", result.id).status == 0
+    assert result.state == "REVOKED"
+    wait_until(lambda: not site.parked(workflow), "nothing waits")
 
 
 def test_what_is_there_is_not_waited_for(site: Deployment, workflow: WorkflowHandle) -> None:

@@ -105,6 +105,12 @@ def every(page_of: Callable[[int, str | None], Page[T]], limit: int | None) -> I
             return
 
 
+def all_workflows(queue: ContextQueue) -> Iterator[str]:
+    """Yield the ids of all workflows."""
+    for each in every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None):
+        yield each.workflow_id
+
+
 def given_json(text: str, what: str) -> Any:
     """Return what an argument says: JSON, ``-`` for standard input, ``@file``; raises Misused."""
     if text == "-":

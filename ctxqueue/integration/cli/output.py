@@ -90,8 +90,9 @@ CELLS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
 )
 
 
-def rows_out(rows: Iterable[Mapping[str, Any]], *, as_json: bool, empty: str = "none") -> int:
+def rows_out(rows: Iterable[Mapping[str, Any]], *, as_json: bool, empty: str = "none", limit: int | None = None) -> int:
     """Write rows as they come, as a table or as lines of JSON; return how many there were."""
+    rows = islice(rows, limit)
     if as_json:
         count = 0
         for row in rows:

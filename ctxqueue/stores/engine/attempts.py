@@ -126,7 +126,7 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
         return fx.Armed("patterns")
     # A newer message of a run may be parked while an older one still is: it takes its place.
     workflow.parked += not state.parked(effect.workflow_id, [effect.run_id])
-    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge)
+    parked = Parked(effect.item_id, effect.message, deadline, effect.condition, watched, effect.judge, parked_us=now)
     state.park(effect.workflow_id, {effect.run_id: parked})
     state.set_due({Due("deadline", effect.workflow_id, effect.run_id): deadline})
     if effect.judge:

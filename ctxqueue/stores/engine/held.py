@@ -98,6 +98,8 @@ class Parked(msgspec.Struct, array_like=True):
     """Of a trigger: sent in the place of the other when the time is up."""
     turn: int = 0
     """Of a judged one: rises when it is told of a write, and when it is registered anew."""
+    parked_us: int = 0
+    """When it began to wait."""
 
 
 class Trigger(msgspec.Struct, frozen=True, array_like=True):

@@ -47,12 +47,20 @@ def load_parked(state: State, effect: fx.LoadParked) -> tuple[list[fx.ParkedRun]
     """Read some runs that wait."""
     if state.hold(effect.workflow_id).workflow is None:
         return [], ""
-    runs = state.some_parked(effect.workflow_id, effect.limit)
+    runs = state.some_parked(effect.workflow_id, effect.limit, effect.cursor)
     found = [
-        fx.ParkedRun(run, tuple(dict.fromkeys(addresses_of(parked.condition))), parked.judge)
+        fx.ParkedRun(
+            run,
+            tuple(dict.fromkeys(addresses_of(parked.condition))),
+            parked.judge,
+            parked.item_id,
+            parked.parked_us,
+            parked.deadline_us,
+            parked.message if effect.messages else b"",
+        )
         for run, parked in runs.items()
     ]
-    return found, ""
+    return found, found[-1].run_id if len(found) == effect.limit else ""
 
 
 def watch_afar(state: State, effect: fx.WatchAfar) -> bool:
@@ -97,6 +105,8 @@ def fire(state: State, effect: fx.Fire) -> fx.Fired:
     parked = state.parked(effect.workflow_id, [effect.run_id]) if workflow is not None else {}
     if workflow is None or not parked:
         return fx.Fired(fired=False)
+    if effect.message:
+        parked = {run: msgspec.structs.replace(each, message=effect.message) for run, each in parked.items()}
     considered = waiters.Considered(fires=dict(parked))
     outgoing = waiters.carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
     state.save(workflow)

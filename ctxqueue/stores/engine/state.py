@@ -183,8 +183,8 @@ class State(Protocol):
         """Let runs wait, each registered on its witness and nowhere else."""
         ...
 
-    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
-        """Return some runs that wait."""
+    def some_parked(self, workflow_id: str, limit: int, after: str = "") -> Mapping[str, Parked]:
+        """Return some runs that wait, by their ids, in order, those behind one."""
         ...
 
     def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:

@@ -32,7 +32,9 @@ def register(state: State, effect: fx.Register) -> fx.Registered:
         state.save_trigger(effect.workflow_id, effect.trigger_id, Trigger("ARMED", effect.record))
     deadline = now + effect.timeout_us if effect.timeout_us is not None else 0
     messages = effect.message, effect.late_message
-    parked = Parked(effect.item_id, messages[0], deadline, effect.condition, watched, effect.judge, messages[1])
+    parked = Parked(
+        *(effect.item_id, messages[0], deadline, effect.condition, watched, effect.judge, messages[1]), parked_us=now
+    )
     workflow.parked += 1
     state.park(effect.workflow_id, {effect.trigger_id: parked})
     outgoing: tuple[fx.Outgoing, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from itertools import islice
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -106,9 +106,10 @@ class ParkedRuns:
             for address in parked.witness:
                 insort(contents.waiting.setdefault(address, []), run)
 
-    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
-        """Return some runs that wait."""
-        return dict(islice(self._workflows[workflow_id].parked.items(), limit))
+    def some_parked(self, workflow_id: str, limit: int, after: str = "") -> Mapping[str, Parked]:
+        """Return some runs that wait, by their ids, in order, those behind one."""
+        parked = self._workflows[workflow_id].parked
+        return {run: parked[run] for run in nsmallest(limit, (run for run in parked if run > after))}
 
     def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:
         """Note what released runs are about to read."""

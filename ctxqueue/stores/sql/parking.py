@@ -80,9 +80,9 @@ class SqlParking(Transaction):
         registered = [{**row, "address": address} for row in rows for address in runs[row["run_id"]].witness]
         self._put(self._statements.waiter, registered)
 
-    def some_parked(self, workflow_id: str, limit: int) -> Mapping[str, Parked]:
-        """Return some runs that wait."""
-        rows = self._rows(writing.SOME_PARKED, workflow_id=workflow_id, rows=limit)
+    def some_parked(self, workflow_id: str, limit: int, after: str = "") -> Mapping[str, Parked]:
+        """Return some runs that wait, by their ids, in order, those behind one."""
+        rows = self._rows(writing.SOME_PARKED, workflow_id=workflow_id, rows=limit, after=after)
         return {run: packing.parked(packed) for run, packed in rows}
 
     def guard(self, workflow_id: str, runs: Mapping[str, Parked], now_us: int, until_us: int) -> None:

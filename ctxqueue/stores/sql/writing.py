@@ -231,7 +231,7 @@ TRIM_TRIGGERS = delete(triggers).where(
 PARKED = select(parked.c.run_id, parked.c.parked).where(here(parked), parked.c.run_id.in_(_several("runs")))
 SOME_PARKED = (
     select(parked.c.run_id, parked.c.parked)
-    .where(here(parked))
+    .where(here(parked), parked.c.run_id > bindparam("after", type_=Name))
     .order_by(parked.c.run_id)
     .limit(bindparam("rows", type_=Integer))
 )

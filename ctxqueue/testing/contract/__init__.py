@@ -20,7 +20,7 @@ PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
     *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "surveys"),
-    *("transactions", "triggers", "updates", "values", "waking", "workflows", "working"),
+    *("transactions", "triggers", "updates", "values", "waiters", "waking", "workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -57,6 +57,7 @@ from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
 from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
+from ctxqueue.testing.contract.waiters import Waiters  # noqa: E402
 from ctxqueue.testing.contract.waking import Waking  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
 from ctxqueue.testing.contract.working import WorkingMemories  # noqa: E402
@@ -84,6 +85,7 @@ class StoreContract(
     Parking,
     Judging,
     Triggers,
+    Waiters,
     Waking,
     Overtaken,
     Released,

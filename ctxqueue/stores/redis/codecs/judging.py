@@ -35,7 +35,11 @@ def _encode_rest(namespace: str, effect: fx.Rest) -> list[Request]:
 def _encode_fire(namespace: str, effect: fx.Fire) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     all_keys = (keys.m, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.y)
-    return [Request(scripts.FIRE, all_keys, (effect.workflow_id, effect.run_id, effect.app, effect.lease_us))]
+    return [
+        Request(
+            scripts.FIRE, all_keys, (effect.workflow_id, effect.run_id, effect.app, effect.lease_us, effect.message)
+        )
+    ]
 
 
 def _decode_fire(_effect: fx.Fire, replies: list[Any]) -> fx.Fired:
@@ -45,15 +49,23 @@ def _decode_fire(_effect: fx.Fire, replies: list[Any]) -> fx.Fired:
 
 def _encode_load_parked(namespace: str, effect: fx.LoadParked) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.LOAD_PARKED, (keys.t,), (effect.cursor or "0", effect.limit))]
+    return [Request(scripts.LOAD_PARKED, (keys.t,), (effect.cursor or "0", effect.limit, int(effect.messages)))]
 
 
 def _decode_load_parked(_effect: fx.LoadParked, replies: list[Any]) -> tuple[list[fx.ParkedRun], str]:
     cursor, *found = replies[0]
     following = cursor.decode()
     runs = [
-        fx.ParkedRun(run.decode(), tuple(dict.fromkeys(each.decode() for each in addresses)), judge)
-        for run, judge, *addresses in found
+        fx.ParkedRun(
+            run.decode(),
+            tuple(dict.fromkeys(each.decode() for each in addresses)),
+            judge,
+            item.decode(),
+            int(parked),
+            int(deadline),
+            message,
+        )
+        for run, judge, item, parked, deadline, message, *addresses in found
     ]
     return runs, "" if following == "0" else following
 

@@ -1,6 +1,7 @@
 -- Releases a parked run.
 -- KEYS  1 m  2 w  3 t  4 due  5 out  6 msg  7 y
 -- ARGV  1 workflow  2 run  3 app to which a message of its own comes back leased  4 lease us
+--       5 message to send in the place of the stored one, or ''
 -- Returns {1, item, message}, {1} or {0}.
 -- Cost  O(witness * log waiters)
 --@include clock
@@ -15,6 +16,7 @@ redis.call('ZCARD', out)
 redis.call('HLEN', msg)
 redis.call('ZCARD', y)
 if not packed then return { 0 } end
+if ARGV[5] ~= '' then redis.call('HSET', t, 'm:' .. ARGV[2], ARGV[5]) end
 local fires = { [ARGV[2]] = cmsgpack.unpack(string.sub(packed, 5)) }
 local _, outgoing = carry_out(fires, {}, w, t, y, due, out, msg, ARGV[1], now, ARGV[3], tonumber(ARGV[4]))
 return { 1, unpack(outgoing) }
