@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ctxqueue.models import ContextScope as ContextScope
     from ctxqueue.models import DeadLetter as DeadLetter
     from ctxqueue.models import EraseReport as EraseReport
+    from ctxqueue.models import Notification as Notification
     from ctxqueue.models import Page as Page
     from ctxqueue.models import ParkedTask as ParkedTask
     from ctxqueue.models import Put as Put
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ctxqueue.remembered import MemoryEntry as MemoryEntry
     from ctxqueue.remembered import Recalled as Recalled
     from ctxqueue.remembered import RetentionReport as RetentionReport
+    from ctxqueue.rules.changes import changed_by as changed_by
     from ctxqueue.rules.conditions import all_of as all_of
     from ctxqueue.rules.conditions import any_of as any_of
     from ctxqueue.rules.conditions import at_least as at_least
@@ -103,10 +105,11 @@ _HOMES = {
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("DeadLetter", "EraseReport", "Page", "ParkedTask", "Put", "Secret", "SweepReport", "WorkflowContext"),
-        "WorkflowSummary",
+        *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "Secret", "SweepReport"),
+        *("WorkflowContext", "WorkflowSummary"),
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
+    "ctxqueue.rules.changes": ("changed_by",),
     "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.retention": ("Retention",),

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import AsyncDriver
+from ctxqueue.flows.subscriptions import load_all as load_subscriptions
+from ctxqueue.flows.subscriptions import notifications
 from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     Handle,
@@ -20,12 +22,14 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
+from ctxqueue.subscriptions import AsyncSubscription, subscribe
+from ctxqueue.subscriptions import of_kept as of_subscription
 from ctxqueue.triggers import AsyncTrigger, AsyncWhen, of_kept
 from ctxqueue.waiting import await_for
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from ctxqueue.effects import Flow
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
         ContextScope,
         DeadLetter,
         EraseReport,
+        Notification,
         Page,
         ParkedTask,
         SweepReport,
@@ -380,6 +385,21 @@ class AsyncWorkflowHandle(Handle):
         """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""
         found = await self._run(load_all(self.workflow_id, self.agent))
         return [AsyncTrigger(self._run, *of_kept(self, kept)) for kept in found]
+
+    async def subscribe(
+        self, patterns: str | Iterable[str], signature: Any, *, debounce: float = 0.0, when: Any = None
+    ) -> AsyncSubscription:
+        """Send a signature whenever others have changed keys that match; as `WorkflowHandle.subscribe`."""
+        return AsyncSubscription(self._run, *await self._run(subscribe(self, patterns, signature, debounce, when)))
+
+    async def subscriptions(self) -> builtins.list[AsyncSubscription]:
+        """Return this agent's subscriptions, the operator all, the oldest first, and those that ended lately."""
+        found = await self._run(load_subscriptions(self.workflow_id, self.agent))
+        return [AsyncSubscription(self._run, *of_subscription(self, each)) for each in found]
+
+    async def notifications(self) -> builtins.list[Notification]:
+        """Return what this agent's subscriptions have told of, the newest first: the last hundred."""
+        return await self._run(notifications(self.workflow_id, self.agent))
 
     async def close(self) -> None:
         """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.

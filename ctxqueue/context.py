@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
+from ctxqueue.flows.subscriptions import load_all as load_subscriptions
+from ctxqueue.flows.subscriptions import notifications
 from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     ENVIRONMENT_URL,
@@ -22,12 +24,14 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_store
+from ctxqueue.subscriptions import Subscription, subscribe
+from ctxqueue.subscriptions import of_kept as of_subscription
 from ctxqueue.triggers import Trigger, When, of_kept
 from ctxqueue.waiting import wait_for
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from ctxqueue.effects import Flow
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         ContextScope,
         DeadLetter,
         EraseReport,
+        Notification,
         Page,
         ParkedTask,
         SweepReport,
@@ -381,6 +386,31 @@ class WorkflowHandle(Handle):
     def triggers(self) -> builtins.list[Trigger]:
         """Return this agent's triggers, the operator all, the oldest first; of those that have ended the last 100."""
         return [Trigger(self._run, *of_kept(self, kept)) for kept in self._run(load_all(self.workflow_id, self.agent))]
+
+    def subscribe(
+        self, patterns: str | Iterable[str], signature: Any, *, debounce: float = 0.0, when: Any = None
+    ) -> Subscription:
+        """Send a signature, any canvas, whenever others have changed keys that match, as this agent may see them.
+
+        ``patterns`` are keys, or patterns of keys as for `at_least`. With ``debounce`` it waits until there was no
+        change for so many seconds, ten times that at most. ``when`` says what has to hold besides:
+        ``changed_by(0.01)``, a condition, or a function of a module, ``(cause, view) -> bool``; one that raises sets
+        the subscription aside. The agent's own changes do not count. A task finds the keys in ``self.cause``. At most
+        50 an agent and workflow; they end with the workflow.
+
+        Raises InvalidInput, InvalidName, InvalidDuration, AccessDenied for a key that the agent may not read,
+        WorkflowNotFound, WorkflowClosed, CapacityError, ConfigurationError outside a Celery app.
+        """
+        return Subscription(self._run, *self._run(subscribe(self, patterns, signature, debounce, when)))
+
+    def subscriptions(self) -> builtins.list[Subscription]:
+        """Return this agent's subscriptions, the operator all, the oldest first, and those that ended lately."""
+        found = self._run(load_subscriptions(self.workflow_id, self.agent))
+        return [Subscription(self._run, *of_subscription(self, each)) for each in found]
+
+    def notifications(self) -> builtins.list[Notification]:
+        """Return what this agent's subscriptions have told of, the newest first: the last hundred."""
+        return self._run(notifications(self.workflow_id, self.agent))
 
     def close(self) -> None:
         """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.

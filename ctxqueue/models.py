@@ -449,6 +449,18 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """What a subscription has told its agent of: the keys that others had changed, and the newest of those commits."""
+
+    at: datetime
+    subscription: str
+    keys: tuple[str, ...]
+    revision: int
+    agent_id: str
+    """Who made it; empty where nobody did, as for an entry that expired."""
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReport:
     """What one sweep did: ``scanned`` due items, of which some were renewed meanwhile (``kept``)."""
 

@@ -23,6 +23,10 @@ MAX_TRIGGERS = 10_000
 """Of a workflow, the last hundred that ended among them."""
 MAX_TRIGGER_DEPTH = 16
 """A trigger whose task arms the next, and so on: a loop ends here."""
+MAX_RECURRING = 500
+"""Triggers of a workflow that fire each time."""
+MAX_SUBSCRIPTIONS = 50
+"""Of an agent in a workflow."""
 MAX_CONDITION_DEPTH = 10
 MAX_CONDITION_LEAVES = 1_000
 MAX_PAGE = 1_000

@@ -27,7 +27,10 @@ class _Trigger:
         self._handle = handle
         self.id = trigger_id
         self.state = state
-        """ARMED, FIRED, CANCELLED, EXPIRED (its time was up) or FAILED, with a ``reason``."""
+        """ARMED, FIRED, CANCELLED, EXPIRED (its time was up) or FAILED, with a ``reason``.
+
+        Of one that fires each time also RUNNING and RUNNING_DIRTY (something has changed since).
+        """
         self.condition = ", ".join(map(str, leaves_of(condition)))
         """The keys that it waits for."""
         self.reason = reason
@@ -57,7 +60,7 @@ class Trigger(_Trigger):
         return called_off
 
     def fire(self) -> bool:
-        """Send its signature now, whatever its condition; False if it had fired or ended."""
+        """Send its signature now, whatever its condition; False if it had fired or ended, or its tasks run."""
         fired: bool = self._run(self._fire())
         return fired
 
@@ -77,7 +80,7 @@ class AsyncTrigger(_Trigger):
         return called_off
 
     async def fire(self) -> bool:
-        """Send its signature now, whatever its condition; False if it had fired or ended."""
+        """Send its signature now, whatever its condition; False if it had fired or ended, or its tasks run."""
         fired: bool = await self._run(self._fire())
         return fired
 
@@ -88,11 +91,12 @@ class _When:
         self._condition = as_condition(condition)
 
     def _register(
-        self, signature: Any, timeout: float | None, on_timeout: Any, *, pass_cause: bool
+        self, signature: Any, timeout: float | None, on_timeout: Any, *, every: bool, pass_cause: bool
     ) -> Flow[tuple[Any, ...]]:
         handle = self._handle
         trigger_id, state = yield from triggers.register(
             *(handle.terms, handle.workflow_id, handle.agent, self._condition, signature, timeout, on_timeout),
+            every=every,
             pass_cause=pass_cause,
         )
         return handle, trigger_id, state, self._condition, ""
@@ -106,17 +110,25 @@ class When(_When):
         self._run = run
 
     def then(
-        self, signature: Any, *, timeout: float | None = None, on_timeout: Any = None, pass_cause: bool = False
+        self,
+        signature: Any,
+        *,
+        timeout: float | None = None,
+        on_timeout: Any = None,
+        every: bool = False,
+        pass_cause: bool = False,
     ) -> Trigger:
         """Send a signature, any canvas, once the condition holds: at once if it does already, and only once.
 
-        After ``timeout`` seconds ``on_timeout`` is sent in its place, if there is one. Its tasks belong to this
-        workflow; an agent's finds the cause in ``self.cause``, ``pass_cause`` hands it on as the first argument.
+        With ``every`` each time that something the condition is about has changed and it holds; what changes while the
+        tasks run brings one more run after their end. After ``timeout`` seconds ``on_timeout`` is sent in its place, if
+        there is one, and it ends. Its tasks belong to this workflow; an agent's finds the cause in ``self.cause``,
+        ``pass_cause`` hands it on as the first argument.
 
         Raises ConditionError, AccessDenied for a key that the agent may not read, WorkflowNotFound, WorkflowClosed,
         CapacityError, InvalidInput for what is no signature, ConfigurationError outside a Celery app.
         """
-        flow = self._register(signature, timeout, on_timeout, pass_cause=pass_cause)
+        flow = self._register(signature, timeout, on_timeout, every=every, pass_cause=pass_cause)
         return Trigger(self._run, *self._run(flow))
 
 
@@ -133,10 +145,11 @@ class AsyncWhen(_When):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - as the blocking one has it
         on_timeout: Any = None,
+        every: bool = False,
         pass_cause: bool = False,
     ) -> AsyncTrigger:
         """Send a signature once the condition holds; as `When.then`."""
-        flow = self._register(signature, timeout, on_timeout, pass_cause=pass_cause)
+        flow = self._register(signature, timeout, on_timeout, every=every, pass_cause=pass_cause)
         return AsyncTrigger(self._run, *await self._run(flow))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.errors import CtxqueueError, DependencyTimeout
-from ctxqueue.flows import judging, viewing, waiting
+from ctxqueue.flows import looking, viewing, waiting
 from ctxqueue.rules.conditions import as_condition, is_judged
 from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
 
@@ -59,7 +59,7 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
             name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 wake.wait(wait.left)
-                lacking = run(judging.lacking(*wait.place, wait.condition))
+                lacking = run(looking.lacking(*wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     run(waiting.leave(*wait.place, wait.condition, name))
@@ -88,7 +88,7 @@ async def await_for(
             name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 await wake.wait(wait.left)
-                lacking = await run(judging.lacking(*wait.place, wait.condition))
+                lacking = await run(looking.lacking(*wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     await run(waiting.leave(*wait.place, wait.condition, name))

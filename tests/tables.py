@@ -23,6 +23,7 @@ from ctxqueue.stores.sql.schema import (
     memories_removed,
     memory_owners,
     metadata,
+    notices,
     parked,
     ready,
     runs,
@@ -116,7 +117,7 @@ def _of_parked(connection: Connection) -> Iterator[str]:
             yield f"the deadline of {row.run_id!r} is not due"
         if kept.judge and not kept.witness and len(kept.condition) > 1 and place not in judged:
             yield f"{row.run_id!r} was told of a write and is not to be judged"
-        if kept.late_message and place not in on_record:
+        if (kept.late_message or kept.repeats) and place not in on_record:
             yield f"trigger {row.run_id!r} is armed and not on record"
     if registered != witnesses:
         yield f"waiters {registered - witnesses} belong to no run; {witnesses - registered} are not registered"
@@ -132,7 +133,7 @@ def _of_ready(connection: Connection) -> Iterator[str]:
 
 def _of_histories(connection: Connection) -> Iterator[str]:
     there = {(row.namespace, row.workflow_id): row.revision for row in connection.execute(select(workflows))}
-    for table in (log, history, guards, entries, parked, waiters, triggers, updates):
+    for table in (log, history, guards, entries, parked, waiters, triggers, notices, updates):
         for place in connection.execute(select(table.c.namespace, table.c.workflow_id).distinct()):
             if tuple(place) not in there:
                 yield f"{table.name} has rows of {place}, which is not there"

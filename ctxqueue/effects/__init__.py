@@ -98,6 +98,16 @@ from ctxqueue.effects.reading import (
     Open,
     Since,
 )
+from ctxqueue.effects.recurring import (
+    LASTING,
+    EndRun,
+    Firing,
+    LoadNotices,
+    Recur,
+    Recurred,
+    Recurring,
+    family_of,
+)
 from ctxqueue.effects.runs import (
     Arm,
     Armed,
@@ -125,6 +135,7 @@ from ctxqueue.effects.triggers import (
 )
 
 __all__ = [
+    "LASTING",
     "WAKE",
     "AmendMemory",
     "Arm",
@@ -149,6 +160,7 @@ __all__ = [
     "Due",
     "Effect",
     "End",
+    "EndRun",
     "EndTrigger",
     "Ended",
     "Enqueue",
@@ -161,6 +173,7 @@ __all__ = [
     "Finish",
     "Fire",
     "Fired",
+    "Firing",
     "Flow",
     "Forget",
     "ForgetAfar",
@@ -178,6 +191,7 @@ __all__ = [
     "LoadHistoryAddresses",
     "LoadLog",
     "LoadMemories",
+    "LoadNotices",
     "LoadOwners",
     "LoadPage",
     "LoadParked",
@@ -204,6 +218,9 @@ __all__ = [
     "Position",
     "Promise",
     "Publish",
+    "Recur",
+    "Recurred",
+    "Recurring",
     "Refused",
     "Register",
     "RegisterOwner",
@@ -235,5 +252,6 @@ __all__ = [
     "Work",
     "Write",
     "do",
+    "family_of",
     "work",
 ]

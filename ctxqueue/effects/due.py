@@ -32,6 +32,8 @@ class Expired(msgspec.Struct, frozen=True):
     expired: int
     kept: int
     more: bool
+    pending: tuple[str, ...] = ()
+    """What is waited on and may have changed by it: to be paged through with `FanOut`."""
 
 
 class Expire(Effect[Expired], frozen=True):

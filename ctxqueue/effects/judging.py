@@ -10,14 +10,24 @@ from ctxqueue.effects.base import Effect, Outgoing
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """watched: judge it now, by ``judge``. closed: its workflow takes no writes any more. gone: it does not wait."""
+    """watched: judge it now, by ``judge``. closed: its workflow takes no writes any more. gone: it does not wait.
 
-    answer: Literal["watched", "closed", "gone"]
+    Of one that fires each time, running: what it sent last has not come to its end; others: it is another app's, and
+    due at once for that one's next sweep.
+    """
+
+    answer: Literal["watched", "closed", "gone", "running", "others"]
     judge: bytes = b""
     addresses: tuple[str, ...] = ()
     """That it is registered on."""
     turn: int = 0
     """Rises with each write that it is told of, and with each look."""
+    notes: bytes = b""
+    """Of one that fires each time: what the last look left. The same below."""
+    number: int = 0
+    """How often it has fired."""
+    depth: int = 0
+    """Of what was written while it ran: the smallest that was told; 0: none was."""
 
 
 class Rewatch(Effect[Watched], frozen=True):
@@ -32,6 +42,10 @@ class Rewatch(Effect[Watched], frozen=True):
     run_id: str
     addresses: tuple[str, ...]
     lease_us: int
+    app: str = ""
+    """Of whoever looks: one that fires each time is left to processes of its own app."""
+    depth: int = 1
+    """How many triggers in a row have led to whoever looks, and one more."""
 
 
 class Rest(Effect[bool], frozen=True):
@@ -70,16 +84,19 @@ class LoadParked(Effect[tuple[list[ParkedRun], str]], frozen=True):
     messages: bool = False
 
 
-class WatchAfar(Effect[bool], frozen=True):
+class WatchAfar(Effect[Literal["watched", "absent", "patterns"]], frozen=True):
     """Let a run of another workflow be judged when these addresses are written here, and after a time anyhow.
 
-    ``watcher`` names it (`ctxqueue.rules.dependencies.watcher`). False: this workflow is not there.
+    ``watcher`` names it (`ctxqueue.rules.dependencies.watcher`). absent: this workflow is not there. patterns: it is
+    watched for as many as each commit here can look at; one that was registered before is watched all the same.
     """
 
     workflow_id: str
     watcher: str
     addresses: tuple[str, ...]
     again_us: int
+    first: bool = False
+    """It is being registered."""
 
 
 class RestAfar(Effect[bool], frozen=True):

@@ -9,13 +9,19 @@ import msgspec
 from ctxqueue.effects.base import Effect, Outgoing
 
 if TYPE_CHECKING:
+    from ctxqueue.effects.recurring import Recurring
+    from ctxqueue.identity import Call
     from ctxqueue.rules.dependencies import Tree
 
-TriggerState = Literal["ARMED", "FIRED", "CANCELLED", "EXPIRED", "FAILED"]
+TriggerState = Literal["ARMED", "RUNNING", "RUNNING_DIRTY", "FIRED", "CANCELLED", "EXPIRED", "FAILED"]
 
 
 class KeptTrigger(msgspec.Struct, frozen=True):
-    """A trigger as it stands. FIRED: its message is on its way, or has been dealt with."""
+    """A trigger as it stands. FIRED: its message is on its way, or has been dealt with.
+
+    Of one that fires each time: ARMED: it waits. RUNNING: what it sent has not come to its end. RUNNING_DIRTY: nor has
+    it, and something was written since.
+    """
 
     trigger_id: str
     state: TriggerState
@@ -26,9 +32,12 @@ class KeptTrigger(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """armed: it waits. fired: its condition holds. found: it was registered before. The others: nothing is kept."""
+    """armed: it waits. fired: its condition holds. found: it was registered before. The others: nothing is kept.
 
-    answer: Literal["armed", "fired", "found", "no_workflow", "closed", "full", "patterns"]
+    family: there are as many of its family as there may be.
+    """
+
+    answer: Literal["armed", "fired", "found", "no_workflow", "closed", "full", "family", "patterns", "calls"]
     outgoing: tuple[Outgoing, ...] = ()
 
 
@@ -52,6 +61,11 @@ class Register(Effect[Registered], frozen=True):
     most: int
     app: str
     lease_us: int
+    call: Call | None = None
+    """Of a run: made before, it is found, though its record may be trimmed."""
+    horizon_us: int = 0
+    """How long the call is remembered."""
+    recurring: Recurring | None = None
 
 
 class LoadTrigger(Effect[KeptTrigger | None], frozen=True):

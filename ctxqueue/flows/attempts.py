@@ -10,7 +10,7 @@ import msgspec
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Mark, Position, do
 from ctxqueue.errors import AttemptSuperseded, WorkflowNotFound
-from ctxqueue.flows import judging
+from ctxqueue.flows import judging, looking
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.rules.conditions import is_judged, keys_of
@@ -38,11 +38,6 @@ class Ticket(msgspec.Struct, frozen=True):
     """Of the attempt that retried, if this message is its retry."""
     may_wait: float = 0.0
     """Seconds that it may be parked, if that is longer than the setting says."""
-
-
-def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
-    """Return the outbox's name for the message that enters a run at a position."""
-    return f"{app}\0{workflow_id}\0{run_id}\0{position.retries}.{position.leg}"
 
 
 class Begun(NamedTuple):
@@ -76,10 +71,10 @@ def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | Non
     # Another answer may be to an old message of a run that is parked again.
     goes_on = claimed.answer in ("run", "timeout", "closed", "cancelled")
     if condition is not None and judged and ticket.position.leg and goes_on:
-        yield from judging.forget_afar(judging.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
+        yield from looking.forget_afar(looking.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
     if condition is not None and judged and claimed.answer == "run":
         try:
-            return Begun(claimed, (yield from judging.lacking(ticket.workflow_id, agent, condition)))
+            return Begun(claimed, (yield from looking.lacking(ticket.workflow_id, agent, condition)))
         except WorkflowNotFound as error:  # this one, or another that it needs something of
             return Begun(claimed, error=error)
     return Begun(claimed, _names(condition, claimed.unmet))
@@ -148,6 +143,7 @@ def park(
     """
     judged = is_judged(condition)
     timeout_us = microseconds(timeout, "timeout" if wait else "needs_timeout")
+    afar = (yield from looking.begin_afar(terms, attempt.home, agent, condition, attempt.run_id)) if message else {}
     armed = yield from do(
         Arm(
             workflow_id=attempt.home,
@@ -160,9 +156,11 @@ def park(
             timeout_us=timeout_us,
             horizon_us=terms.bounds.horizon_us,
             lease_us=terms.lease_us,
-            judge=judging.packed(condition, agent) if judged else b"",
+            judge=looking.packed(condition, agent) if judged else b"",
         )
     )
+    if armed.answer not in ("parked", "ready"):
+        yield from looking.forget_afar(afar, attempt.home, attempt.run_id)
     if armed.answer == "no_workflow":
         raise unknown_workflow(attempt.home)
     if armed.answer == "closed":
@@ -170,7 +168,7 @@ def park(
     if armed.answer == "superseded":
         raise AttemptSuperseded(f"run {attempt.run_id} was taken over before it could be parked")
     if armed.answer == "patterns":
-        raise judging.too_many_patterns(attempt.home)
+        raise looking.too_many_patterns(attempt.home)
     if armed.answer == "parked" and judged:
         yield from judging.judge(terms, attempt.home, attempt.run_id)
     return armed, _names(condition, armed.unmet)
@@ -189,7 +187,7 @@ def lacking(
     """Return what a wait in a body lacks, and park nothing yet."""
     armed, keys = yield from park(terms, attempt, agent, condition, "", b"", timeout, wait)
     if is_judged(condition):
-        keys = yield from judging.lacking(attempt.home, agent, condition)
+        keys = yield from looking.lacking(attempt.home, agent, condition)
     return Lacking(keys, armed.answer == "timeout")
 
 
@@ -207,7 +205,7 @@ def end(terms: Terms, workflow_id: str, run_id: str, position: Position, outcome
 def missing(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from holding, without claiming anything; raises as `resolve` does."""
     resolve(condition, agent)
-    return (yield from judging.lacking(workflow_id, agent, condition))
+    return (yield from looking.lacking(workflow_id, agent, condition))
 
 
 def _names(condition: Condition | None, ordinals: tuple[int, ...]) -> tuple[str, ...]:

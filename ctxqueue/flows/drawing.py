@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import LoadParked, do
+from ctxqueue.effects import LoadParked, do, family_of
 from ctxqueue.flows import viewing
-from ctxqueue.flows.judging import judge_of
+from ctxqueue.flows.looking import judge_of
+from ctxqueue.flows.subscriptions import FAMILY, spec_of
 from ctxqueue.models import Address
 from ctxqueue.rules.access import is_sensitive_name, may_read
 from ctxqueue.rules.conditions import leaves_of
@@ -61,6 +62,8 @@ def _parked(workflow_id: str) -> Flow[list[ParkedRun]]:
 
 def _waits_for(agent: Agent, run: ParkedRun, there: set[str]) -> dict[str, str]:
     """Return what a run waits for that the agent may see, by node, with its label."""
+    if family_of(run.run_id).startswith(FAMILY):
+        return {pattern: pattern for pattern in spec_of(run.judge).patterns if _may_be_named(agent, pattern)}
     if run.judge:
         leaves = leaves_of(judge_of(run.judge).condition)
         return {

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 from ctxqueue.effects import Outgoing, Publish, Settle, do
 
 if TYPE_CHECKING:
-    from ctxqueue.effects import Flow
+    from ctxqueue.effects import Flow, Position
     from ctxqueue.flows.terms import Terms
+
+
+def item_id(app: str, workflow_id: str, run_id: str, position: Position) -> str:
+    """Return the outbox's name for the message that enters a run at a position."""
+    return f"{app}\0{workflow_id}\0{run_id}\0{position.retries}.{position.leg}"
 
 
 def publish(terms: Terms, workflow_id: str, items: tuple[Outgoing, ...]) -> Flow[None]:

@@ -102,6 +102,8 @@ def _expire(terms: Terms, due: Due, limit: int) -> Flow[tuple[int, int, bool]]:
     while expired < limit:
         most = min(ENTRIES_A_STEP, limit - expired)
         step = yield from do(Expire(due.workflow_id, os.urandom(8), most, terms.bounds.log_limit))
+        for address in step.pending:
+            yield from _fan_out(terms, Due(due.shard, "fan_out", due.workflow_id, address, due.score_us))
         expired += step.expired
         kept += step.kept
         if not step.more:

@@ -71,6 +71,16 @@ class Canvases(Protocol):
         """Return the message of the task that launches what a trigger holds."""
         ...
 
+    def launch_again(
+        self, workflow_id: str, trigger_id: str, run_id: str, number: int, cause: dict[str, Any], depth: int
+    ) -> bytes:
+        """Return the message of the task that launches it for the n-th time, as the run that is named."""
+        ...
+
+    def look_later(self, workflow_id: str, subscription_id: str, seconds: float) -> bytes | None:
+        """Return a message by which a worker looks at a subscription after a time; None: nobody would wait for it."""
+        ...
+
     def depth(self) -> int:
         """Return how many triggers have led to what runs here."""
         ...

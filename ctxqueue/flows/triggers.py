@@ -8,61 +8,36 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import EndTrigger, LoadTrigger, LoadTriggers, Position, Register, do
-from ctxqueue.errors import CapacityError, ConfigurationError, WorkflowNotFound
-from ctxqueue.flows import judging
-from ctxqueue.flows.attempts import item_id
-from ctxqueue.flows.judging import Judge
-from ctxqueue.flows.publishing import publish
+from ctxqueue.effects import (
+    LASTING,
+    EndTrigger,
+    LoadTrigger,
+    LoadTriggers,
+    Position,
+    Recurring,
+    Register,
+    do,
+    family_of,
+)
+from ctxqueue.errors import CapacityError, WorkflowNotFound
+from ctxqueue.flows import judging, looking, recurring
+from ctxqueue.flows.looking import Judge
+from ctxqueue.flows.publishing import item_id, publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
+from ctxqueue.flows.signatures import OVER, TRIGGERS_A_PAGE, Kept, Launch, canvases_of, kept_trigger
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
 from ctxqueue.rules.conditions import is_judged
-from ctxqueue.rules.dependencies import resolve
-from ctxqueue.settings import MAX_TRIGGER_DEPTH, MAX_TRIGGERS
+from ctxqueue.rules.dependencies import JUDGED, resolve, watched
+from ctxqueue.settings import MAX_RECURRING, MAX_RUN_CALLS, MAX_TRIGGER_DEPTH, MAX_TRIGGERS
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Flow, KeptTrigger, Registered, TriggerState
     from ctxqueue.errors import CtxqueueError
-    from ctxqueue.flows.terms import Canvases, Terms
+    from ctxqueue.flows.terms import Terms
     from ctxqueue.models import Agent
     from ctxqueue.rules.conditions import Condition
 
-TRIGGERS_A_PAGE = 500
-
-
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a trigger. New fields go to the end, with a default."""
-
-    judge: Judge
-    """Its condition, and the agent that registered it."""
-    canvas: bytes
-    late_canvas: bytes
-    """Sent when the time is up; empty: nothing."""
-    pass_cause: bool
-    depth: int
-
-
-class Launch(msgspec.Struct, frozen=True):
-    """What is to be sent, and why."""
-
-    canvas: bytes
-    cause: dict[str, Any]
-    pass_cause: bool
-    depth: int
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Kept).decode
-
-
-def canvases_of(terms: Terms) -> Canvases:
-    """Return what makes messages of signatures; raises ConfigurationError outside any Celery app."""
-    if terms.canvases is None:
-        raise ConfigurationError(
-            "a trigger sends a Celery signature, and this manager belongs to no Celery app: take the one of"
-            " ctxqueue.install(app), as in 'ctx.workflow(id).when(...)'"
-        )
-    return terms.canvases
 
 
 def register(
@@ -74,9 +49,10 @@ def register(
     timeout: float | None,
     on_timeout: Any,
     *,
+    every: bool,
     pass_cause: bool,
 ) -> Flow[tuple[str, TriggerState]]:
-    """Keep a signature until the condition holds. Return its id, and how it stands."""
+    """Keep a signature until the condition holds, or with ``every`` for each time. Return its id, and how it stands."""
     canvases = canvases_of(terms)
     depth = canvases.depth() + 1
     if depth > MAX_TRIGGER_DEPTH:
@@ -85,9 +61,12 @@ def register(
             f" {MAX_TRIGGER_DEPTH} are allowed"
         )
     tree = resolve(condition, agent)
-    judged = is_judged(condition)
-    if judging.afar_of(condition, agent):
-        yield from judging.lacking(workflow_id, agent, condition)  # each of the workflows must be there
+    judged = every or is_judged(condition)
+    if every:
+        tree = [JUDGED, *watched(condition, agent)[""]]
+    if looking.afar_of(condition, agent):
+        yield from looking.lacking(workflow_id, agent, condition)  # each of the workflows must be there
+    timeout_us = None if timeout is None else microseconds(timeout, "timeout")
     kept = Kept(
         Judge.of(condition, agent),
         canvases.frozen(signature),
@@ -96,24 +75,33 @@ def register(
         depth,
     )
     with Identified("when", workflow_id, agent.agent_id, [], None) as call:
-        trigger_id = derived_run_id(call.owner, call.call_id) if call.mode == "run" else new_run_id()
+        of_run = call.mode == "run"
+        name = derived_run_id(call.owner, call.call_id) if of_run else new_run_id()
+    lasts = LASTING if timeout is None else "+"
+    trigger_id = f"{lasts}{recurring.FAMILY}-{name}" if every else name
+    late = b"" if every and timeout is None else canvases.launch(workflow_id, trigger_id, late=True)
+    afar = yield from looking.begin_afar(terms, workflow_id, agent, condition, trigger_id)
     reply = yield from do(
         Register(
             workflow_id=workflow_id,
             trigger_id=trigger_id,
             condition=tree,
-            judge=judging.packed(condition, agent) if judged else b"",
+            judge=looking.packed(condition, agent) if judged else b"",
             item_id=item_id(terms.app, workflow_id, trigger_id, Position(0, 0)),
-            message=canvases.launch(workflow_id, trigger_id, late=False),
-            late_message=canvases.launch(workflow_id, trigger_id, late=True),
-            timeout_us=None if timeout is None else microseconds(timeout, "timeout"),
+            message=b"" if every else canvases.launch(workflow_id, trigger_id, late=False),
+            late_message=late,
+            timeout_us=timeout_us,
             record=_encode(kept),
             most=MAX_TRIGGERS,
             app=terms.app,
             lease_us=terms.lease_us,
+            call=call if of_run else None,
+            horizon_us=terms.bounds.horizon_us,
+            recurring=Recurring(MAX_RECURRING) if every else None,
         )
     )
     if reply.answer not in ("armed", "fired", "found"):
+        yield from looking.forget_afar(afar, workflow_id, trigger_id)
         raise _refusal(reply, workflow_id)
     yield from publish(terms, workflow_id, reply.outgoing)
     if judged and reply.answer == "armed":
@@ -128,14 +116,20 @@ def _refusal(reply: Registered, workflow_id: str) -> CtxqueueError:
     if reply.answer == "closed":
         return closed_workflow(workflow_id)
     if reply.answer == "patterns":
-        return judging.too_many_patterns(workflow_id)
+        return looking.too_many_patterns(workflow_id)
+    if reply.answer == "family":
+        return CapacityError(
+            f"workflow {workflow_id!r} has {MAX_RECURRING} triggers that fire each time: cancel some, or use fewer"
+        )
+    if reply.answer == "calls":
+        return CapacityError(f"the run has made all the calls that a run may make: {MAX_RUN_CALLS}")
     return CapacityError(f"workflow {workflow_id!r} has {MAX_TRIGGERS} triggers: cancel some, or use fewer")
 
 
 def load(workflow_id: str, agent: Agent, trigger_id: str) -> Flow[KeptTrigger | None]:
     """Read one of the agent's own; the operator's are all."""
     kept = yield from do(LoadTrigger(workflow_id, trigger_id))
-    return kept if kept is not None and _is_of(agent, kept) else None
+    return kept if kept is not None and _is_trigger(trigger_id) and _is_of(agent, kept) else None
 
 
 def load_all(workflow_id: str, agent: Agent) -> Flow[list[KeptTrigger]]:
@@ -144,18 +138,24 @@ def load_all(workflow_id: str, agent: Agent) -> Flow[list[KeptTrigger]]:
     cursor, more = "", True
     while more:
         page, cursor = yield from do(LoadTriggers(workflow_id, cursor, TRIGGERS_A_PAGE))
-        found.update((kept.trigger_id, kept) for kept in page if _is_of(agent, kept))
+        found.update((kept.trigger_id, kept) for kept in page if _is_trigger(kept.trigger_id) and _is_of(agent, kept))
         more = cursor != ""
-    return [found[trigger_id] for trigger_id in sorted(found)]
+    return [
+        found[trigger_id] for trigger_id in sorted(found, key=lambda name: name.rpartition(f"{recurring.FAMILY}-")[2])
+    ]
+
+
+def _is_trigger(trigger_id: str) -> bool:
+    return family_of(trigger_id).endswith(recurring.FAMILY) or not family_of(trigger_id)
 
 
 def _is_of(agent: Agent, kept: KeptTrigger) -> bool:
-    return agent.is_operator or _decode(kept.record).judge.agent_id == agent.agent_id
+    return agent.is_operator or kept_trigger(kept.record).judge.agent_id == agent.agent_id
 
 
 def condition_of(kept: KeptTrigger) -> Condition:
     """Return what a trigger waits for."""
-    return _decode(kept.record).judge.condition
+    return kept_trigger(kept.record).judge.condition
 
 
 def cancel(workflow_id: str, agent: Agent, trigger_id: str) -> Flow[bool]:
@@ -163,9 +163,9 @@ def cancel(workflow_id: str, agent: Agent, trigger_id: str) -> Flow[bool]:
     kept = yield from load(workflow_id, agent, trigger_id)
     if kept is None:
         return False
-    waiting = _decode(kept.record).judge
+    waiting = kept_trigger(kept.record).judge
     called_off = yield from do(EndTrigger(workflow_id, trigger_id, "CANCELLED", armed=True))
-    yield from judging.forget_afar(judging.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
+    yield from looking.forget_afar(looking.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
     return called_off
 
 
@@ -173,22 +173,24 @@ def fire(terms: Terms, workflow_id: str, agent: Agent, trigger_id: str) -> Flow[
     """Fire one that is armed, whatever its condition; False: it is not, or is not the agent's."""
     if (yield from load(workflow_id, agent, trigger_id)) is None:
         return False
+    if family_of(trigger_id):
+        return bool((yield from recurring.judge(terms, workflow_id, trigger_id, by_hand=True)))
     return bool((yield from judging.fire(terms, workflow_id, trigger_id)))
 
 
 def launched(workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | None]:
     """Return what a trigger that has fired, or whose time is up, is to send; None: nothing."""
     kept = yield from do(LoadTrigger(workflow_id, trigger_id))
-    if kept is None or kept.state in ("CANCELLED", "EXPIRED", "FAILED"):
+    if kept is None or kept.state in OVER:
         return None
-    trigger = _decode(kept.record)
+    trigger = kept_trigger(kept.record)
     if late:
         waiting = trigger.judge
-        yield from judging.forget_afar(judging.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
+        yield from looking.forget_afar(looking.afar_of(waiting.condition, waiting.agent), workflow_id, trigger_id)
     canvas = trigger.late_canvas if late else trigger.canvas
     if not canvas:
         return None
-    look = judging.Look(trigger.judge.condition, trigger.judge.agent, workflow_id)
+    look = looking.Look(trigger.judge.condition, trigger.judge.agent, workflow_id)
     with suppress(WorkflowNotFound):  # another one, that was removed since: what is sent does not hang on it
         yield from look.look()
     newest = max(look.entries, key=lambda entry: entry.timestamp, default=None)

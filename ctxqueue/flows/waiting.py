@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import WAKE, EndTrigger, Position, Register, do
-from ctxqueue.flows import judging
-from ctxqueue.flows.attempts import item_id
+from ctxqueue.flows import judging, looking
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.identity import new_run_id
 from ctxqueue.rules.conditions import is_judged
@@ -34,15 +34,16 @@ def begin(
     """Let a caller be woken when the condition holds, at once if it does. Return what it is registered as."""
     tree = resolve(condition, agent)
     judged = is_judged(condition)
-    if judging.afar_of(condition, agent):
-        yield from judging.lacking(workflow_id, agent, condition)  # each of the workflows must be there
+    if looking.afar_of(condition, agent):
+        yield from looking.lacking(workflow_id, agent, condition)  # each of the workflows must be there
     waiting = new_run_id()
+    afar = yield from looking.begin_afar(terms, workflow_id, agent, condition, waiting)
     reply = yield from do(
         Register(
             workflow_id=workflow_id,
             trigger_id=waiting,
             condition=tree,
-            judge=judging.packed(condition, agent) if judged else b"",
+            judge=looking.packed(condition, agent) if judged else b"",
             item_id=item_id(woken_by, workflow_id, waiting, Position(0, 0)),
             message=b"",
             late_message=b"",
@@ -53,12 +54,14 @@ def begin(
             lease_us=terms.lease_us,
         )
     )
+    if reply.answer not in ("armed", "fired"):
+        yield from looking.forget_afar(afar, workflow_id, waiting)
     if reply.answer == "no_workflow":
         raise unknown_workflow(workflow_id)
     if reply.answer == "closed":
         raise closed_workflow(workflow_id)
     if reply.answer == "patterns":
-        raise judging.too_many_patterns(workflow_id)
+        raise looking.too_many_patterns(workflow_id)
     if judged:
         yield from judging.judge(terms, workflow_id, waiting)
     return waiting
@@ -67,4 +70,4 @@ def begin(
 def leave(workflow_id: str, agent: Agent, condition: Condition, waiting: str) -> Flow[None]:
     """Wait no more. Nobody is woken by it: whoever waits on under the same name would wake itself for ever."""
     yield from do(EndTrigger(workflow_id, waiting, "CANCELLED", armed=True))
-    yield from judging.forget_afar(judging.afar_of(condition, agent), workflow_id, waiting)
+    yield from looking.forget_afar(looking.afar_of(condition, agent), workflow_id, waiting)

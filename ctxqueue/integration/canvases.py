@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import current_task
 from celery.canvas import Signature
@@ -12,6 +13,7 @@ from kombu.exceptions import EncodeError
 from ctxqueue.errors import InvalidInput
 from ctxqueue.integration import headers
 from ctxqueue.integration.messages import frozen, packed, unpacked
+from ctxqueue.integration.parts import count_of, renamed, tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
 LAUNCH_CANVAS = "ctxqueue.launch_canvas"
+RUN_ENDED = "ctxqueue.trigger_run_ended"
+LOOK_LATER = "ctxqueue.look_later"
+
+
+class Ending(NamedTuple):
+    """Which firing's end is to be told."""
+
+    workflow_id: str
+    trigger_id: str
+    run_id: str
+    number: int
+    is_awaited: bool
 
 
 @contextmanager
@@ -55,13 +69,40 @@ class Canvases:
 
     def launch(self, workflow_id: str, trigger_id: str, *, late: bool) -> bytes:
         """Return the message of the task that launches what a trigger holds."""
-        carried = {
-            headers.WORKFLOW: workflow_id,
-            headers.NAMESPACE: self._queue.manager.terms.namespace,
-            headers.RUN: trigger_id,
-        }
-        options = {"task_id": trigger_id, "headers": carried}
+        options = self._options(workflow_id, trigger_id)
         return frozen(self._queue.app, LAUNCH_CANVAS, (workflow_id, trigger_id, late), options)
+
+    def _options(self, workflow_id: str, run_id: str) -> dict[str, Any]:
+        namespace = self._queue.manager.terms.namespace
+        carried = {headers.WORKFLOW: workflow_id, headers.NAMESPACE: namespace, headers.RUN: run_id}
+        return {"task_id": run_id, "headers": carried}
+
+    def thawed_again(self, kept: bytes, ending: Ending) -> Signature[Any]:
+        """Undo `frozen`, for one of several firings; the end of what it sends is told, unless nobody waits for it."""
+        content = renamed(unpacked(kept, self._queue.app), ending.run_id)
+        if ending.is_awaited:
+            of = count_of(content)
+            tied(content, partial(self._ended, ending, of))
+        return Signature.from_dict(content, app=self._queue.app)
+
+    def _ended(self, ending: Ending, of: int, parts: list[int]) -> dict[str, Any]:
+        given = (ending.workflow_id, ending.trigger_id, ending.number, parts, of)
+        signature: dict[str, Any] = dict(self._queue.app.tasks[RUN_ENDED].si(*given))
+        return signature
+
+    def launch_again(
+        self, workflow_id: str, trigger_id: str, run_id: str, number: int, cause: dict[str, Any], depth: int
+    ) -> bytes:
+        """Return the message of the task that launches it for the n-th time, as the run that is named."""
+        given = (workflow_id, trigger_id, False, [number, cause, depth])
+        return frozen(self._queue.app, LAUNCH_CANVAS, given, self._options(workflow_id, run_id))
+
+    def look_later(self, workflow_id: str, subscription_id: str, seconds: float) -> bytes | None:
+        """Return a message by which a worker looks at a subscription after a time; None: tasks run at once here."""
+        app = self._queue.app
+        if app.conf.task_always_eager:
+            return None
+        return frozen(app, LOOK_LATER, (workflow_id, subscription_id), {"countdown": seconds})
 
     def depth(self) -> int:
         """Return how many triggers have led to what runs here."""

@@ -12,6 +12,7 @@ from celery._state import get_current_task
 from ctxqueue.effects import Position
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.flows import attempts
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.headers import carried_by
@@ -102,7 +103,7 @@ def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
             " set ctxqueue_namespace alike"
         )
     position = Position(task.request.retries or 0, carried.leg)
-    item = attempts.item_id(terms.app, carried.workflow_id, carried.run_id, position)
+    item = item_id(terms.app, carried.workflow_id, carried.run_id, position)
     task_id = str(task.request.id)
     ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch)
     delivery = Delivery(queue, task)

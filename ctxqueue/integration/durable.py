@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import Position, Promise
 from ctxqueue.errors import ConfigurationError
-from ctxqueue.flows.attempts import item_id
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.integration.headers import LEG, RUN, WORKFLOW
 from ctxqueue.integration.messages import as_published
 

@@ -22,6 +22,7 @@ from ctxqueue.errors import (
     WorkflowClosed,
 )
 from ctxqueue.flows import attempts
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, staged_eagerly
 from ctxqueue.integration import events, stepping, waiting
@@ -144,10 +145,12 @@ class ContextTask(PrivateTask):
 
     @property
     def cause(self) -> dict[str, Any] | None:
-        """What sent this task, if a trigger did.
+        """What sent this task, if a trigger or a subscription did.
 
-        ``trigger``, ``workflow``, and of the newest commit among what it had waited for ``revision`` and ``agent``; the
-        ``keys`` that are there, and ``missing`` if its time was up.
+        Of a trigger its id as ``trigger``, ``workflow``, and of the newest commit among what it had waited for
+        ``revision`` and ``agent``; the ``keys`` that are there, and ``missing`` if its time was up. Of a subscription
+        its id as ``subscription``, ``workflow``, the ``keys`` that others have changed, and ``revision`` and ``agent``
+        of the newest of these changes.
         """
         cause: dict[str, Any] | None = self.request.get(CAUSE)
         return cause
@@ -257,7 +260,7 @@ class ContextTask(PrivateTask):
         condition, late = self._condition_of(carried, args, kwargs)
         agent = self.named_agent()
         position = Position(self.request.retries or 0, carried.leg)
-        item = attempts.item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
+        item = item_id(manager.terms.app, carried.workflow_id, carried.run_id, position)
         task_id, may_wait = str(self.request.id), self._needs_timeout()
         ticket = attempts.Ticket(
             carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch, may_wait

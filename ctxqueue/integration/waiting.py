@@ -14,6 +14,7 @@ from celery.exceptions import Ignore
 from ctxqueue.effects import Position
 from ctxqueue.errors import AttemptSuperseded, DependencyNotReady, DependencyTimeout
 from ctxqueue.flows import attempts
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import current_attempt
 from ctxqueue.integration import chords, events
 from ctxqueue.integration.deliveries import Delivery, Parked
@@ -43,7 +44,7 @@ def park(
     delivery = Delivery(task.context_queue, task)
     chords.keep_counted(task, timeout)
     events.waiting(task, missing)
-    item = attempts.item_id(manager.terms.app, attempt.home, attempt.run_id, Position(attempt.retries, attempt.leg + 1))
+    item = item_id(manager.terms.app, attempt.home, attempt.run_id, Position(attempt.retries, attempt.leg + 1))
     message = stored(task, attempt.leg + 1)
     flow = attempts.park(manager.terms, attempt, task.named_agent(), condition, item, message, timeout, wait)
     try:

@@ -3,7 +3,7 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p``, ``:h:<address>``: parts of a workflow, as long as
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p f``, ``:h:<address>``: parts of a workflow, as long as
   its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
 - ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
@@ -16,6 +16,7 @@ Everything else (attempts, journals, operations, lanes) must expire.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -36,7 +37,7 @@ KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:(metadata|memory)"
     r"|\{[^:{}]+:s\d{4}\}:mem:(?P<owner>[0-9a-f]{16}):([menldx]|[au][123])"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjop])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjopf])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
@@ -55,6 +56,8 @@ class ParkedRecord(msgspec.Struct, array_like=True):
     witness: list[str]
     parked_us: int
     judge: msgspec.Raw = msgspec.Raw()
+    turn: msgspec.Raw = msgspec.Raw()
+    repeats: list[Any] | None = None
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
 def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     """Of a workflow that is not there."""
     fields: Any = client.hkeys(f"{prefix}:t")
-    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjop"):
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjopf"):
         yield "parts without a head"
     elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
         yield "messages without a workflow never expire, or there is something else"
@@ -170,7 +173,8 @@ def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) ->
         for field, value in fields.items()
         if field.startswith(b"c:")
     }
-    if {field[2:] for field in fields if field.startswith(b"m:")} != set(parked):
+    recurring = {run for run, kept in parked.items() if kept.repeats}
+    if {field[2:] for field in fields if field.startswith(b"m:")} != set(parked) - recurring:
         yield "parked runs and their messages do not match"
     registered = {member for member, _ in _zset(client, f"{prefix}:w") if b"\0\0\1" not in member}
     witnesses = {f"{address}\0\0".encode() + run for run, kept in parked.items() for address in kept.witness}
@@ -185,7 +189,19 @@ def _of_parked(client: Client, prefix: str, name: str, due: dict[bytes, int]) ->
         judged = bytes(kept.judge) != b""
         if judged and not kept.witness and len(kept.condition) > 1 and f"judge\0\0{name}\0\0".encode() + run not in due:
             yield f"{run!r} was told of a write and is not to be judged"
+    yield from _of_recurring(client, prefix, recurring)
     yield from _of_triggers(client, prefix, {field[2:] for field in fields if field.startswith(b"l:")}, set(parked))
+
+
+def _of_recurring(client: Client, prefix: str, recurring: set[bytes]) -> Iterator[str]:
+    head: Any = client.hgetall(f"{prefix}:m")
+    families = Counter(run.partition(b"-")[0] for run in recurring)
+    if {field[2:]: int(count) for field, count in head.items() if field.startswith(b"f:")} != families:
+        yield f"those that fire each time are not as many of each family as are counted: {families}"
+    if int(head.get(b"lasting", 0)) != sum(run.startswith(b"~") for run in recurring):
+        yield "those that do not keep the workflow are not as many as are counted"
+    if not recurring <= set(client.hkeys(f"{prefix}:j")):
+        yield "one that fires each time is not on record"
 
 
 def _of_triggers(client: Client, prefix: str, armed: set[bytes], parked: set[bytes]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from ctxqueue.flows import (
     viewing,
     writing,
 )
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Put
 from ctxqueue.pending import PendingUpdate
@@ -137,11 +138,11 @@ def test_a_claim_and_a_parking(worker: Worker, place: Place) -> None:
 def claim_and_park(worker: Worker, run: str) -> fx.Flow[None]:
     terms = worker.manager.terms
     needs = all_of("a", "b")
-    item = attempts.item_id(terms.app, WORKFLOW, run, fx.Position(0, 0))
+    item = item_id(terms.app, WORKFLOW, run, fx.Position(0, 0))
     ticket = attempts.Ticket(WORKFLOW, run, fx.Position(0, 0), item)
     claimed, *_ = yield from attempts.claim(terms, ticket, AGENT, needs, b"first")
     attempt = Attempt(run, 0, WORKFLOW, claimed.epoch)
-    following = attempts.item_id(terms.app, WORKFLOW, run, fx.Position(0, 1))
+    following = item_id(terms.app, WORKFLOW, run, fx.Position(0, 1))
     yield from attempts.park(terms, attempt, AGENT, needs, following, f"{run}/0.1".encode(), 60)
 
 

@@ -11,6 +11,7 @@ from ctxqueue import codec
 from ctxqueue import effects as fx
 from ctxqueue.context import TransactionContext
 from ctxqueue.flows import attempts, steps
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import current_attempt
 from ctxqueue.testing.contract.runs import AGENT, message
 from tests.faults.dying import WORKFLOW, all_delivered, at_each_point, check_sent
@@ -125,7 +126,7 @@ def test_a_claim_that_finds_its_task_cancelled(worker: Worker, place: Place, wor
         runs.append(f"r{len(runs)}")
         worker.cancel(runs[-1])
         position = fx.Position(0, 0)
-        item = attempts.item_id(worker.manager.terms.app, workflow_id, runs[-1], position)
+        item = item_id(worker.manager.terms.app, workflow_id, runs[-1], position)
         ticket = attempts.Ticket(workflow_id, runs[-1], position, item, runs[-1])
         return attempts.claim(worker.manager.terms, ticket, AGENT, None, message(runs[-1], 0, 0))
 
@@ -196,7 +197,7 @@ def taken_over(worker: Worker, run: str, workflow_id: str = WORKFLOW) -> Answer:
 def published(worker: Worker, run: str, workflow_id: str, *, retries: int = 0) -> fx.Flow[None]:
     """What `integration.durable` does: the store has the message before the broker."""
     terms = worker.manager.terms
-    item = attempts.item_id(terms.app, workflow_id, run, fx.Position(retries, 0))
+    item = item_id(terms.app, workflow_id, run, fx.Position(retries, 0))
     body = message(run, retries, 0)
     yield from fx.do(fx.Promise(workflow_id, run, item, body, terms.lease_us, terms.bounds.horizon_us))
     yield from fx.do(fx.Publish((fx.Outgoing(item, body),)))

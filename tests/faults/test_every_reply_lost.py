@@ -12,6 +12,7 @@ from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
 from ctxqueue.effects import Draw, LetGo, Outgoing, Position, Promise, TakeOutgoing, do
 from ctxqueue.flows import attempts, draining, inbox, steps
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.flows.stored import UpdateRef, packed
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import CommitResult, ContextEntry, Put, WorkflowContext
@@ -122,7 +123,7 @@ CALLS |= {"carry out": carried_out, "drain": drained, "bury and revive": buried_
 def claimed(manager: SharedContextManager, wf: WorkflowHandle, *, retries: int = 0, leg: int = 0) -> Claimed:
     """Claim the workflow's one run, which is the task of the workflow's name."""
     run, position = wf.workflow_id, Position(retries, leg)
-    ticket = attempts.Ticket(run, run, position, attempts.item_id("app", run, run, position), run)
+    ticket = attempts.Ticket(run, run, position, item_id("app", run, run, position), run)
     needs = key("never").exists() if leg else None
     return manager.driver.run(attempts.claim(manager.terms, ticket, wf.agent, needs, b"message")).claimed
 
@@ -134,7 +135,7 @@ def cancelled(manager: SharedContextManager, wf: WorkflowHandle, before: str) ->
     if before == "ended":
         run(attempts.finish(manager.terms, attempt, "done", b"result"))
     if before == "parked":
-        item = attempts.item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 1))
+        item = item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 1))
         run(attempts.park(manager.terms, attempt, wf.agent, key("never").exists(), item, b"message", 60))
     cancelled = run(attempts.cancel(manager.terms, wf.workflow_id))
     return cancelled, claimed(manager, wf, leg=int(before == "parked")).answer
@@ -151,7 +152,7 @@ def stepped(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
 
 
 def promised(manager: SharedContextManager, wf: WorkflowHandle) -> Any:
-    item = attempts.item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 0))
+    item = item_id("app", wf.workflow_id, wf.workflow_id, Position(0, 0))
     promise = Promise(wf.workflow_id, wf.workflow_id, item, b"message", 0, 60_000_000)
     kept = [manager.driver.run(do(promise))]
     manager.cleanup_expired_contexts()

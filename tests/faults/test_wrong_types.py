@@ -11,7 +11,8 @@ import redis
 
 from ctxqueue import effects as fx
 from ctxqueue.errors import StoreUnavailable
-from ctxqueue.flows import attempts, draining, inbox, updating, writing
+from ctxqueue.flows import draining, inbox, updating, writing
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.flows.stored import UpdateRef, packed
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Address, Agent, ContextScope, Put
@@ -81,7 +82,7 @@ def claim(worker: Worker) -> fx.Effect[Any]:
 def arm(worker: Worker) -> fx.Effect[Any]:
     answer = worker.claim("r", needs="x")
     tree = resolve(as_condition(all_of("old", "x")), AGENT)
-    item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
+    item = item_id("app", WORKFLOW, "r", fx.Position(0, 1))
     return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, "", tree, item, b"message", LEASE, HORIZON, LEASE)
 
 
@@ -164,7 +165,7 @@ def take(worker: Worker) -> fx.Effect[Any]:
 
 def settle(worker: Worker) -> fx.Effect[Any]:
     shard = in_outbox(worker)
-    item = attempts.item_id("app", WORKFLOW, "r", fx.Position(0, 1))
+    item = item_id("app", WORKFLOW, "r", fx.Position(0, 1))
     return fx.Settle(shard, (item,))
 
 

@@ -15,7 +15,10 @@ FLOORS = (
     {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "remembered", "views"},
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
-    {"handles", "context", "aio", "pending", "after_commit", "storages", "triggers", "waiting", "memories"},
+    {
+        *("handles", "context", "aio", "pending", "after_commit", "storages", "subscriptions", "triggers", "waiting"),
+        "memories",
+    },
     {"integration", "tasks", "inspector", "observability", "adapters", "testing"},
 )
 """Rooms of ctxqueue, from the ground up; those of one floor may import each other, except siblings."""

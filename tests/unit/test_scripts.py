@@ -11,7 +11,7 @@ from ctxqueue.stores.redis import scripts
 
 LUA = files("ctxqueue.stores.redis") / "lua"
 NAMES = sorted(path.name.removesuffix(".lua") for path in LUA.iterdir() if path.name.endswith(".lua"))
-INCLUDED = {"clock", "condition", "head", "inbox", "log", "memory", "released", "triggers", "waiters"}
+INCLUDED = {"clock", "condition", "head", "inbox", "log", "memory", "recurring", "released", "triggers", "waiters"}
 CALL = re.compile(r"redis\.p?call\(\s*'(\w+)'\s*(?:,\s*([^,)]+))?")
 
 

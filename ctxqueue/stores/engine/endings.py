@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
-from ctxqueue.stores.engine import inbox, waiters
-from ctxqueue.stores.engine.held import Due, Trigger
+from ctxqueue.stores.engine import inbox, recurring, waiters
+from ctxqueue.stores.engine.held import Due
 from ctxqueue.stores.engine.triggers import KEPT_ENDED
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def close(state: State, effect: fx.Close) -> Literal["closed", "kept", "no_workf
         state.clear_due([idle])
         return "no_workflow"
     if effect.idle_us is not None:
-        awaited = workflow.parked or inbox.of(workflow).stored or state.any_ready(effect.workflow_id)
+        lasting = state.count_parked(effect.workflow_id, fx.LASTING) if workflow.parked else 0
+        awaited = workflow.parked > lasting or inbox.of(workflow).stored or state.any_ready(effect.workflow_id)
         idle_at = (max(workflow.clock_us, now) if awaited else workflow.clock_us) + effect.idle_us
         if idle_at > now:
             state.set_due({idle: idle_at})
@@ -45,13 +46,13 @@ def end(state: State, effect: fx.End) -> fx.Ended:
         return fx.Ended("done")
     if workflow.parked:
         runs = state.some_parked(effect.workflow_id, effect.limit)
-        triggers = {run: parked for run, parked in runs.items() if parked.late_message}
+        triggers = {run: parked for run, parked in runs.items() if recurring.is_trigger(parked)}
         if triggers:
             waiters.stop_waiting(state, workflow, triggers)
             for trigger_id in triggers:
                 kept = state.trigger(effect.workflow_id, trigger_id)
                 if kept is not None:
-                    ended = Trigger("CANCELLED", kept.record, "the workflow was closed", now)
+                    ended = recurring.ended(kept, "CANCELLED", "the workflow was closed", now)
                     state.save_trigger(effect.workflow_id, trigger_id, ended)
             state.trim_triggers(effect.workflow_id, KEPT_ENDED)
         tasks = {run: parked for run, parked in runs.items() if run not in triggers}

@@ -8,6 +8,7 @@ from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
 from ctxqueue.records import decode_header, meta_of
 from ctxqueue.stores.engine import inbox as boxes
+from ctxqueue.stores.engine import waiters
 from ctxqueue.stores.engine.held import Due, Workflow
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def expire(state: State, effect: fx.Expire) -> fx.Expired:
         return fx.Expired(0, 0, more=False)
     soonest = state.expiring(effect.workflow_id, effect.limit + 1)
     expired = [entry for entry in soonest[: effect.limit] if entry.order <= now]
+    # What goes may bring to light what stands further out, or is what somebody wants to know of.
+    pending = waiters.waited_on(state, workflow, [entry.address for entry in expired])
     if expired:
         state.remove(effect.workflow_id, [entry.address for entry in expired])
         workflow.floor = max(workflow.floor, *(entry.version for entry in expired))
@@ -139,9 +142,10 @@ def expire(state: State, effect: fx.Expire) -> fx.Expired:
         )
         record = fx.LogRecord(workflow.revision, effect.commit_id, "", now, gone)
         state.write_log(effect.workflow_id, record, effect.log_limit)
+        state.set_due({Due("fan_out", effect.workflow_id, address): now for address in pending})
     following = soonest[len(expired)].order if len(soonest) > len(expired) else None
     if following is None:
         state.clear_due([due])
-        return fx.Expired(len(expired), 0 if expired else 1, more=False)
+        return fx.Expired(len(expired), 0 if expired else 1, more=False, pending=pending)
     state.set_due({due: following})
-    return fx.Expired(len(expired), 0 if expired else 1, more=following <= now)
+    return fx.Expired(len(expired), 0 if expired else 1, more=following <= now, pending=pending)

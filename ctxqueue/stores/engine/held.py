@@ -82,6 +82,19 @@ class Run(msgspec.Struct, array_like=True):
         return self.waits.get(wait) if wait else self.deadline_us
 
 
+class Repeats(msgspec.Struct, array_like=True):
+    """Of a parked one that fires each time. New fields go to the end, with a default."""
+
+    number: int = 0
+    """How often it has fired."""
+    until_us: int = 0
+    """When the end of what it sent last is waited for no more; 0: it runs no more, or nobody waits for that."""
+    depth: int = 0
+    """Of what was written while it ran: see `ctxqueue.effects.Watched`."""
+    ended: list[int] = []  # msgspec copies it
+    """The parts of what it sent last that have come to their end."""
+
+
 class Parked(msgspec.Struct, array_like=True):
     """A run that waits, registered on the addresses of its witness. New fields go to the end, with a default."""
 
@@ -100,6 +113,8 @@ class Parked(msgspec.Struct, array_like=True):
     """Of a judged one: rises when it is told of a write, and when it is registered anew."""
     parked_us: int = 0
     """When it began to wait."""
+    repeats: Repeats | None = None
+    """Of one that fires each time."""
 
 
 class Trigger(msgspec.Struct, frozen=True, array_like=True):
@@ -110,6 +125,8 @@ class Trigger(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
     ended_us: int = 0
     """0: it waits, or its message is on its way."""
+    notes: bytes = b""
+    """Of one that fires each time: what the last look at it left."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True):

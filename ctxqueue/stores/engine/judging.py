@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.rules.dependencies import JUDGED, addresses_of
-from ctxqueue.stores.engine import waiters
+from ctxqueue.stores.engine import recurring, waiters
+from ctxqueue.stores.engine.held import Repeats
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State
@@ -24,13 +25,24 @@ def rewatch(state: State, effect: fx.Rewatch) -> fx.Watched:
         return fx.Watched("gone")
     if workflow.closed_us:
         return fx.Watched("closed")
+    if parked.repeats is not None and not parked.item_id.startswith(f"{effect.app}\0"):
+        due = waiters.due_to_be_judged(effect.workflow_id, run)
+        state.set_due({due: held.now_us}, sooner=True)
+        return fx.Watched("others")
+    if recurring.still_running(state, effect, parked, held.now_us):
+        return fx.Watched("running")
+    kept = state.trigger(effect.workflow_id, run) if parked.repeats is not None else None
+    repeats = parked.repeats or Repeats()
     addresses = list(effect.addresses) or parked.condition[1:]
     turn = parked.turn + 1
     watching = msgspec.structs.replace(parked, condition=[JUDGED, *addresses], witness=addresses, turn=turn)
+    if parked.repeats is not None:
+        watching.repeats = msgspec.structs.replace(repeats, until_us=0)
     state.park(effect.workflow_id, {run: watching})
     due = waiters.due_to_be_judged(effect.workflow_id, run)
     state.set_due({due: held.now_us + effect.lease_us}, sooner=True)
-    return fx.Watched("watched", parked.judge, tuple(addresses), turn)
+    notes = kept.notes if kept is not None else b""
+    return fx.Watched("watched", parked.judge, tuple(addresses), turn, notes, repeats.number, repeats.depth)
 
 
 def rest(state: State, effect: fx.Rest) -> bool:
@@ -63,19 +75,21 @@ def load_parked(state: State, effect: fx.LoadParked) -> tuple[list[fx.ParkedRun]
     return found, found[-1].run_id if len(found) == effect.limit else ""
 
 
-def watch_afar(state: State, effect: fx.WatchAfar) -> bool:
+def watch_afar(state: State, effect: fx.WatchAfar) -> Literal["watched", "absent", "patterns"]:
     """Register a run of another workflow on addresses of this one."""
     held = state.hold(effect.workflow_id)
     workflow = held.workflow
     if workflow is None or workflow.removing:
-        return False
+        return "absent"
+    if effect.first and waiters.too_many_prefixes(state, effect.workflow_id, effect.addresses):
+        return "patterns"
     if not workflow.watched:
         workflow.watched = True
         state.save(workflow)
     state.register(effect.workflow_id, effect.watcher, effect.addresses)
     name = waiters.due_to_be_judged(effect.workflow_id, effect.watcher)
     state.set_due({name: held.now_us + effect.again_us}, sooner=True)
-    return True
+    return "watched"
 
 
 def rest_afar(state: State, effect: fx.RestAfar) -> bool:

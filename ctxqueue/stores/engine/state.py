@@ -167,6 +167,18 @@ class State(Protocol):
         """Return how many there are."""
         ...
 
+    def count_parked(self, workflow_id: str, begins: str) -> int:
+        """Return how many wait whose names begin so."""
+        ...
+
+    def notices(self, workflow_id: str, agent_id: str) -> Sequence[bytes]:
+        """Return what an agent was notified of, the oldest first."""
+        ...
+
+    def save_notices(self, workflow_id: str, agent_id: str, notices: Sequence[bytes]) -> None:
+        """Write what an agent was notified of."""
+        ...
+
     def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
         """Write a trigger's record."""
         ...

@@ -57,9 +57,9 @@ def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us
     """Decide for the runs that wait for what a commit brings."""
     if not (workflow.parked or workflow.watched) or not (decided.records or decided.removed):
         return Considered()
-    # What goes may bring to light what stands further out: who judges is told.
+    # What goes may bring to light what stands further out, or is what somebody wants to know of: who judges is told.
     arrived = sorted(
-        [*{*decided.records, *decided.removed}, *_prefixes_of(state, workflow.workflow_id, decided.records)]
+        [*(changed := {*decided.records, *decided.removed}), *prefixes_of(state, workflow.workflow_id, changed)]
     )
     registered = state.waiting(workflow.workflow_id, arrived, INLINE_WAITERS + 1)
     if not registered:
@@ -80,7 +80,15 @@ def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us
     return considered
 
 
-def _prefixes_of(state: State, workflow_id: str, addresses: Iterable[str]) -> list[str]:
+def waited_on(state: State, workflow: Workflow, gone: Sequence[str]) -> tuple[str, ...]:
+    """Return what is waited on among addresses that have gone, and what stands for some of them."""
+    if not gone or not (workflow.parked or workflow.watched):
+        return ()
+    places = [*gone, *prefixes_of(state, workflow.workflow_id, gone)]
+    return tuple(place for place in places if state.waiting(workflow.workflow_id, [place], 1))
+
+
+def prefixes_of(state: State, workflow_id: str, addresses: Iterable[str]) -> list[str]:
     """Return what is waited on that stands for some of the addresses, by how their keys begin."""
     keys = [address.rpartition("\0")[2] for address in addresses]
     prefixes = state.prefixes(workflow_id)
@@ -132,7 +140,14 @@ def carry_out(
     if considered.afar:
         state.unregister(workflow_id, considered.afar)
     if considered.judged:
-        state.set_due({due_to_be_judged(workflow_id, run): now_us + lease_us for run in considered.judged})
+        state.set_due(
+            {
+                due_to_be_judged(workflow_id, run): now_us
+                if _is_others(considered.moves.get(run), app)
+                else now_us + lease_us
+                for run in considered.judged
+            }
+        )
     if considered.pending:
         state.set_due({Due("fan_out", workflow_id, address): now_us for address in considered.pending})
     if not considered.fires:
@@ -142,6 +157,11 @@ def carry_out(
     guards = {run: considered.fires[run] for run in distinct.values()}
     state.guard(workflow_id, guards, now_us, now_us + GUARDED_LEASES * lease_us)
     return fire(state, workflow, considered.fires, now_us, lease_us, app)
+
+
+def _is_others(parked: Parked | None, app: str) -> bool:
+    """Whether it fires each time and only processes of another app can judge it: the next sweep of theirs does."""
+    return parked is not None and parked.repeats is not None and not parked.item_id.startswith(f"{app}\0")
 
 
 MOST_PREFIXES = 50

@@ -32,6 +32,8 @@ class Contents:
     """What released runs are about to read, and until when."""
     updates: StoredUpdates = field(default_factory=StoredUpdates)
     triggers: dict[str, Trigger] = field(default_factory=dict)
+    notices: dict[str, list[bytes]] = field(default_factory=dict)
+    """By agent, the oldest first."""
     parked: dict[str, Parked] = field(default_factory=dict)
     waiting: dict[str, list[str]] = field(default_factory=dict)
     """Address -> runs registered on it, sorted."""

@@ -81,6 +81,18 @@ class ParkedRuns:
         """Return how many there are."""
         return len(self._workflows[workflow_id].triggers)
 
+    def count_parked(self, workflow_id: str, begins: str) -> int:
+        """Return how many wait whose names begin so."""
+        return sum(run.startswith(begins) for run in self._workflows[workflow_id].parked)
+
+    def notices(self, workflow_id: str, agent_id: str) -> Sequence[bytes]:
+        """Return what an agent was notified of, the oldest first."""
+        return self._workflows[workflow_id].notices.get(agent_id, [])
+
+    def save_notices(self, workflow_id: str, agent_id: str, notices: Sequence[bytes]) -> None:
+        """Write what an agent was notified of."""
+        self._workflows[workflow_id].notices[agent_id] = list(notices)
+
     def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
         """Write a trigger's record."""
         self._workflows[workflow_id].triggers[trigger_id] = trigger

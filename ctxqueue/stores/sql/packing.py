@@ -16,6 +16,7 @@ ready = msgspec.msgpack.Decoder(Ready).decode
 trigger = msgspec.msgpack.Decoder(Trigger).decode
 parked = msgspec.msgpack.Decoder(Parked).decode
 keys = msgspec.msgpack.Decoder(tuple[str, ...]).decode
+notices = msgspec.msgpack.Decoder(list[bytes]).decode
 condition = msgspec.msgpack.Decoder(list[Any]).decode
 
 _log = msgspec.msgpack.Decoder(tuple[bytes, str, int, tuple[fx.Logged, ...]]).decode

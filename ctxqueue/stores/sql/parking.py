@@ -57,6 +57,21 @@ class SqlParking(Transaction):
         """Return how many there are."""
         return int(self._rows(writing.COUNT_TRIGGERS, workflow_id=workflow_id)[0][0])
 
+    def count_parked(self, workflow_id: str, begins: str) -> int:
+        """Return how many wait whose names begin so."""
+        end = begins[:-1] + chr(ord(begins[-1]) + 1)
+        return int(self._rows(writing.COUNT_PARKED, workflow_id=workflow_id, begins=begins, end=end)[0][0])
+
+    def notices(self, workflow_id: str, agent_id: str) -> Sequence[bytes]:
+        """Return what an agent was notified of, the oldest first."""
+        rows = self._rows(writing.NOTICES, workflow_id=workflow_id, of_agent=agent_id)
+        return packing.notices(rows[0][0]) if rows else []
+
+    def save_notices(self, workflow_id: str, agent_id: str, notices: Sequence[bytes]) -> None:
+        """Write what an agent was notified of."""
+        row = {"workflow_id": workflow_id, "agent_id": agent_id, "notices": packing.pack(list(notices))}
+        self._put(self._statements.notice, [row])
+
     def save_trigger(self, workflow_id: str, trigger_id: str, trigger: Trigger) -> None:
         """Write a trigger's record."""
         row = {"workflow_id": workflow_id, "trigger_id": trigger_id, "ended_us": trigger.ended_us or None}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREFIX = "ctxqueue_"
 VERSION_TABLE = "ctxqueue_alembic_version"
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Of the schema, in order; the last one is what this version works with."""
 
 
@@ -207,6 +207,15 @@ triggers = Table(
     Column("trigger", LargeBinary, nullable=False),
 )
 _index("ctxqueue_triggers_ended", triggers.c.namespace, triggers.c.workflow_id, triggers.c.ended_us)
+
+notices = Table(
+    "ctxqueue_notices",
+    metadata,
+    _namespace(),
+    _part_of_key("workflow_id"),
+    _part_of_key("agent_id"),
+    Column("notices", LargeBinary, nullable=False),
+)
 
 updates = Table(
     "ctxqueue_updates",

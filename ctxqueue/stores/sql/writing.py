@@ -22,6 +22,7 @@ from ctxqueue.stores.sql.schema import (
     memories_removed,
     memory_names,
     memory_owners,
+    notices,
     outbox,
     parked,
     ready,
@@ -55,6 +56,7 @@ class Statements:
         self.parked = self._upsert(parked)
         self.ready = self._upsert(ready)
         self.trigger = self._upsert(triggers)
+        self.notice = self._upsert(notices)
         self.waiter = self._insert(waiters).on_conflict_do_nothing()
         self.update = self._upsert(updates)
         self.due = self._upsert(due)
@@ -182,7 +184,7 @@ CATALOGUE = (
 )
 DROP = tuple(
     delete(table).where(here(table))
-    for table in (entries, log, history, guards, parked, waiters, triggers, updates, workflows)
+    for table in (entries, log, history, guards, parked, waiters, triggers, notices, updates, workflows)
 )
 FORGET_JUDGING = delete(due).where(here(due), due.c.kind == "judge")
 
@@ -216,6 +218,16 @@ TRIGGERS = (
     .where(here(triggers), triggers.c.trigger_id > bindparam("after", type_=Name))
     .order_by(triggers.c.trigger_id)
     .limit(bindparam("rows", type_=Integer))
+)
+NOTICES = select(notices.c.notices).where(here(notices), notices.c.agent_id == bindparam("of_agent", type_=Name))
+COUNT_PARKED = (
+    select(func.count())
+    .select_from(parked)
+    .where(
+        here(parked),
+        parked.c.run_id >= bindparam("begins", type_=Name),
+        parked.c.run_id < bindparam("end", type_=Name),
+    )
 )
 COUNT_TRIGGERS = select(func.count()).select_from(triggers).where(here(triggers))
 TRIM_TRIGGERS = delete(triggers).where(

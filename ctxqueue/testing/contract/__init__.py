@@ -19,8 +19,9 @@ import pytest
 PARTS = (
     *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
-    *("listing", "mistakes", "parking", "released", "relevance", "retention", "scopes", "steps", "surveys"),
-    *("transactions", "triggers", "updates", "values", "waiters", "waking", "workflows", "working"),
+    *("listing", "mistakes", "parking", "recurring", "released", "relevance", "retention", "scopes", "steps"),
+    *("subscriptions", "surveys", "transactions", "triggers", "updates", "values", "waiters", "waking"),
+    *("workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -46,11 +47,13 @@ from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
+from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
 from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
+from ctxqueue.testing.contract.subscriptions import Subscriptions  # noqa: E402
 from ctxqueue.testing.contract.surveys import Surveys  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
 from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
@@ -86,6 +89,8 @@ class StoreContract(
     Judging,
     Triggers,
     Waiters,
+    Recurring,
+    Subscriptions,
     Waking,
     Overtaken,
     Released,

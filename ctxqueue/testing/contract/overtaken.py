@@ -10,7 +10,7 @@ import pytest
 
 from ctxqueue.effects import Effect, Fire, Load, RestAfar, do
 from ctxqueue.errors import CapacityError, DependencyTimeout, WorkflowNotFound
-from ctxqueue.flows import committing, judging, triggers
+from ctxqueue.flows import committing, judging, looking, triggers
 from ctxqueue.rules.conditions import all_of, any_of, at_least, in_workflow, key
 from ctxqueue.rules.dependencies import watcher
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
@@ -292,13 +292,13 @@ class Overtaken(Contract):
 
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     looks: list[int] = []
-    plain = judging.lacking
+    plain = looking.lacking
 
     def lacking(*given: Any) -> Flow[tuple[str, ...]]:
         looks.append(1)
         return plain(*given)
 
-    monkeypatch.setattr(judging, "lacking", lacking)
+    monkeypatch.setattr(looking, "lacking", lacking)
     return looks
 
 

@@ -11,6 +11,7 @@ from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import Driver
 from ctxqueue.effects import Position, Promise, Renew, do
 from ctxqueue.flows import attempts, sweeping
+from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
 from ctxqueue.rules.conditions import as_condition
@@ -77,7 +78,7 @@ class Worker:
         """Begin an attempt; the message is ``run/retries.leg``."""
         terms = self.manager.terms
         position = Position(retries, leg)
-        item = attempts.item_id(terms.app, workflow_id, run, position)
+        item = item_id(terms.app, workflow_id, run, position)
         ticket = attempts.Ticket(workflow_id, run, position, item, task_id, after_epoch)
         condition = as_condition(needs) if needs is not None else None
         flow = attempts.claim(terms, ticket, AGENT, condition, message(run, retries, leg))
@@ -116,7 +117,7 @@ class Worker:
         """
         terms = self.manager.terms
         attempt = answer.attempt
-        item = attempts.item_id(terms.app, attempt.home, attempt.run_id, Position(attempt.retries, leg))
+        item = item_id(terms.app, attempt.home, attempt.run_id, Position(attempt.retries, leg))
         following = message(attempt.run_id, attempt.retries, leg)
         flow = attempts.park(terms, attempt, AGENT, as_condition(needs), item, following, timeout, wait)
         return self.manager.driver.run(flow)
@@ -153,7 +154,7 @@ class Worker:
     ) -> bool:
         """Do what a durable publish does first; it is sent after ``wait`` seconds, or a lease."""
         position = Position(retries, leg)
-        item = attempts.item_id(self.manager.terms.app, workflow_id, run, position)
+        item = item_id(self.manager.terms.app, workflow_id, run, position)
         effect = Promise(
             *(workflow_id, run, item, message(run, retries, leg)),
             wait_us=self.manager.terms.lease_us if wait is None else int(wait * 1_000_000),

@@ -37,12 +37,27 @@ class PlainCanvases:
 
     def __init__(self) -> None:
         self.now_at = 0
+        self.causes: dict[str, dict[str, Any]] = {}
+        """By run, of those that fire each time."""
+        self.depths: list[int] = []
+        self.timers: list[tuple[str, float]] = []
 
     def frozen(self, signature: bytes) -> bytes:
         return signature
 
     def launch(self, _workflow_id: str, trigger_id: str, *, late: bool) -> bytes:
         return f"{trigger_id} {'late' if late else 'launch'}".encode()
+
+    def launch_again(
+        self, _workflow_id: str, trigger_id: str, run_id: str, number: int, cause: dict[str, Any], depth: int
+    ) -> bytes:
+        self.causes[run_id] = cause
+        self.depths.append(depth)
+        return f"{trigger_id} again {number} {run_id}".encode()
+
+    def look_later(self, _workflow_id: str, subscription_id: str, seconds: float) -> bytes | None:
+        self.timers.append((subscription_id, seconds))
+        return f"{subscription_id} later".encode()
 
     def depth(self) -> int:
         return self.now_at

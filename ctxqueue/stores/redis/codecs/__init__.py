@@ -11,6 +11,7 @@ from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
 from ctxqueue.stores.redis.codecs.judging import JUDGING_CODECS
 from ctxqueue.stores.redis.codecs.memories import MEMORIES_CODECS
 from ctxqueue.stores.redis.codecs.reading import READING_CODECS
+from ctxqueue.stores.redis.codecs.recurring import RECURRING_CODECS
 from ctxqueue.stores.redis.codecs.runs import RUNS_CODECS
 from ctxqueue.stores.redis.codecs.triggers import TRIGGERS_CODECS
 from ctxqueue.stores.redis.requests import Codec, Request
@@ -36,6 +37,7 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **DUE_CODECS,
     **JUDGING_CODECS,
     **TRIGGERS_CODECS,
+    **RECURRING_CODECS,
     **INBOX_CODECS,
     **MEMORIES_CODECS,
 }

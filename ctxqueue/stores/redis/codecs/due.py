@@ -28,14 +28,14 @@ def _decode_peek(effect: fx.PeekDue, replies: list[Any]) -> list[fx.Due]:
 
 def _encode_expire(namespace: str, effect: fx.Expire) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g)
+    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g, keys.w)
     args = (effect.workflow_id, effect.commit_id, effect.limit, effect.log_limit)
     return [Request(scripts.EXPIRE, all_keys, args)]
 
 
 def _decode_expire(_effect: fx.Expire, replies: list[Any]) -> fx.Expired:
-    expired, kept, more = replies[0]
-    return fx.Expired(expired, kept, bool(more))
+    expired, kept, more, *pending = replies[0]
+    return fx.Expired(expired, kept, bool(more), tuple(address.decode() for address in pending))
 
 
 def _encode_release(namespace: str, effect: fx.Release) -> list[Request]:
@@ -71,7 +71,7 @@ def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
         *(keys.due, keys.out, keys.msg, keys.all, keys.u, keys.q, keys.i, keys.n, keys.d),
-        *(keys.j, keys.o, keys.p),
+        *(keys.j, keys.o, keys.p, keys.f),
         *(keys.history(address) for address in effect.drop),
     )
     bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctxqueue import effects as fx
 from ctxqueue.stores.redis import scripts
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 def _encode_rewatch(namespace: str, effect: fx.Rewatch) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    args: tuple[str | int, ...] = (effect.workflow_id, effect.run_id, effect.lease_us, *effect.addresses)
-    return [Request(scripts.REWATCH, (keys.m, keys.w, keys.t, keys.due), args)]
+    args: tuple[str | int, ...] = (effect.workflow_id, effect.run_id, effect.lease_us)
+    args = (*args, effect.app, effect.depth, *effect.addresses)
+    return [Request(scripts.REWATCH, (keys.m, keys.w, keys.t, keys.due, keys.j), args)]
 
 
 def _decode_rewatch(_effect: fx.Rewatch, replies: list[Any]) -> fx.Watched:
     answer, *rest = replies[0]
     if not rest:
         return fx.Watched(answer.decode())
-    judge, turn, *addresses = rest
-    return fx.Watched(answer.decode(), judge, tuple(address.decode() for address in addresses), turn)
+    judge, turn, notes, number, depth, *addresses = rest
+    told = (notes, int(number), int(depth))
+    return fx.Watched(answer.decode(), judge, tuple(address.decode() for address in addresses), turn, *told)
 
 
 def _encode_rest(namespace: str, effect: fx.Rest) -> list[Request]:
@@ -72,8 +74,14 @@ def _decode_load_parked(_effect: fx.LoadParked, replies: list[Any]) -> tuple[lis
 
 def _encode_watch_afar(namespace: str, effect: fx.WatchAfar) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us, *effect.addresses)
+    args: tuple[str | int, ...] = (effect.workflow_id, effect.watcher, effect.again_us)
+    args = (*args, 1 if effect.first else 0, *effect.addresses)
     return [Request(scripts.WATCH_AFAR, (keys.m, keys.w, keys.due, keys.p), args)]
+
+
+def _decode_watch_afar(_effect: fx.WatchAfar, replies: list[Any]) -> Literal["watched", "absent", "patterns"]:
+    answer: Literal["watched", "absent", "patterns"] = replies[0].decode()
+    return answer
 
 
 def _encode_rest_afar(namespace: str, effect: fx.RestAfar) -> list[Request]:
@@ -91,7 +99,7 @@ JUDGING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.Rewatch: Codec(_encode_rewatch, _decode_rewatch),
     fx.Rest: Codec(_encode_rest, truth),
     fx.LoadParked: Codec(_encode_load_parked, _decode_load_parked),
-    fx.WatchAfar: Codec(_encode_watch_afar, truth),
+    fx.WatchAfar: Codec(_encode_watch_afar, _decode_watch_afar),
     fx.RestAfar: Codec(_encode_rest_afar, truth),
     fx.ForgetAfar: Codec(_encode_forget_afar, nothing),
     fx.Fire: Codec(_encode_fire, _decode_fire),

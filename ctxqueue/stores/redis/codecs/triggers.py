@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import effects as fx
 from ctxqueue.stores.redis import scripts
 from ctxqueue.stores.redis.keys import workflow_keys
-from ctxqueue.stores.redis.requests import Codec, Request, outgoing_of, pack, truth
+from ctxqueue.stores.redis.requests import MAX_RUN_FIELDS, Codec, Request, outgoing_of, pack, truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,11 @@ def _encode_register(namespace: str, effect: fx.Register) -> list[Request]:
         *(effect.item_id, effect.message, effect.late_message),
         "" if effect.timeout_us is None else effect.timeout_us,
         *(effect.record, effect.most, effect.app, effect.lease_us),
+        *(effect.call.call_id if effect.call is not None else "", MAX_RUN_FIELDS, effect.horizon_us // 1_000),
+        *((effect.recurring.most, effect.recurring.notes) if effect.recurring is not None else ("", b"")),
     )
-    all_keys = (keys.m, keys.v, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.y, keys.j)
+    journal = keys.run(effect.call.owner) if effect.call is not None else keys.m
+    all_keys = (keys.m, keys.v, keys.w, keys.t, keys.due, keys.out, keys.msg, keys.y, keys.j, journal)
     return [Request(scripts.REGISTER, all_keys, args)]
 
 
@@ -37,7 +40,7 @@ def _trigger(reply: list[bytes]) -> fx.KeptTrigger:
 
 def _encode_load(namespace: str, effect: fx.LoadTrigger) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.LOAD_TRIGGER, (keys.j, keys.t), (effect.trigger_id,))]
+    return [Request(scripts.LOAD_TRIGGER, (keys.j, keys.t, keys.m), (effect.trigger_id,))]
 
 
 def _decode_load(_effect: fx.LoadTrigger, replies: list[Any]) -> fx.KeptTrigger | None:
@@ -46,7 +49,7 @@ def _decode_load(_effect: fx.LoadTrigger, replies: list[Any]) -> fx.KeptTrigger 
 
 def _encode_load_some(namespace: str, effect: fx.LoadTriggers) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.LOAD_TRIGGERS, (keys.j, keys.t), (effect.cursor or "0", effect.limit))]
+    return [Request(scripts.LOAD_TRIGGERS, (keys.j, keys.t, keys.m), (effect.cursor or "0", effect.limit))]
 
 
 def _decode_load_some(_effect: fx.LoadTriggers, replies: list[Any]) -> tuple[list[fx.KeptTrigger], str]:
@@ -58,7 +61,7 @@ def _decode_load_some(_effect: fx.LoadTriggers, replies: list[Any]) -> tuple[lis
 def _encode_end(namespace: str, effect: fx.EndTrigger) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args = (effect.workflow_id, effect.trigger_id, effect.state, effect.reason, 1 if effect.armed else 0)
-    return [Request(scripts.END_TRIGGER, (keys.j, keys.o, keys.t, keys.w, keys.due), args)]
+    return [Request(scripts.END_TRIGGER, (keys.j, keys.o, keys.t, keys.w, keys.due, keys.m), args)]
 
 
 TRIGGERS_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {

@@ -6,8 +6,9 @@
 --@include clock
 local m, t, due = KEYS[1], KEYS[2], KEYS[3]
 local idle_member = 'idle\0\0' .. ARGV[1] .. '\0\0'
-local found = redis.call('HMGET', m, 'i', 'k', 'z', 'y')
-local waiting = redis.call('HLEN', t) + redis.call('HLEN', KEYS[4])
+local found = redis.call('HMGET', m, 'i', 'k', 'z', 'y', 'lasting')
+-- Those that fire each time wait for no end: they go with their workflow.
+local waiting = redis.call('HLEN', t) - (tonumber(found[5]) or 0) + redis.call('HLEN', KEYS[4])
 redis.call('ZCARD', due)
 if not found[1] then
   redis.call('ZREM', due, idle_member)

@@ -342,21 +342,12 @@ if redis.call('ZCARD', w) > 0 then
   for i = 1, count do
     if records[i] then arrived[#arrived + 1] = addresses[i] end
   end
-  local keys_arrived = #arrived
-  -- What goes may bring to light what stands further out: who judges is told.
+  -- What goes may bring to light what stands further out, or is what somebody wants to know of: who judges is told.
   for i = 1, count do
     if deleted[i] then arrived[#arrived + 1] = addresses[i] end
   end
   for _, address in ipairs(victims) do arrived[#arrived + 1] = address end
-  for _, address in ipairs(keys_arrived > 0 and prefixes_waited_on(w) or {}) do
-    local prefix = sub(address, 2)
-    for i = 1, keys_arrived do
-      if sub(string.match(arrived[i], '[^%z]*$'), 1, #prefix) == prefix then
-        arrived[#arrived + 1] = address
-        break
-      end
-    end
-  end
+  add_prefixes(w, arrived)
   for _, address in ipairs(arrived) do
     local runs = budget < 0 and {} or waiting_on(w, address, INLINE_WAITERS - looked_at + 1)
     if budget < 0 or looked_at + #runs > INLINE_WAITERS then

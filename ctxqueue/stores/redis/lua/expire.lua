@@ -1,9 +1,11 @@
 -- Removes expired entries of one workflow. Whoever wrote an address again meanwhile has moved its expiry.
--- KEYS  1 m  2 e  3 v  4 x  5 k  6 due  7 l  8 s  9 g
+-- KEYS  1 m  2 e  3 v  4 x  5 k  6 due  7 l  8 s  9 g  10 w
 -- ARGV  1 workflow  2 commit id  3 limit  4 records kept in the log
--- Returns {expired, kept, 1 if more is due}; kept: nothing was due any more.
+-- Returns {expired, kept, 1 if more is due, address to be fanned out...}; kept: nothing was due any more.
 -- Cost  O(limit * log N)
 --@include clock
+--@include condition
+--@include waiters
 --@include log
 local m, e, v, x, k, due, l, s, g = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local member = 'expiry\0\0' .. ARGV[1] .. '\0\0'
@@ -28,6 +30,15 @@ redis.call('XLEN', l)
 redis.call('ZCARD', s)
 redis.call('HLEN', g)
 redis.call('ZCARD', due)
+-- What goes may bring to light what stands further out, or is what somebody wants to know of: who judges is told.
+local w, gone, pending = KEYS[10], {}, {}
+if redis.call('ZCARD', w) > 0 then
+  for i, address in ipairs(expired) do gone[i] = address end
+  add_prefixes(w, gone)
+  for _, address in ipairs(gone) do
+    if #waiting_on(w, address, 1) > 0 then pending[#pending + 1] = address end
+  end
+end
 
 if #expired > 0 then
   redis.call('HDEL', e, unpack(expired))
@@ -40,10 +51,14 @@ if #expired > 0 then
   redis.call('HSET', m, 'r', digits(tonumber(head[1]) + 1), 'c', ARGV[2], 'k', digits(now),
     'f', digits(floor), 'b', digits(bytes))
 end
+for _, address in ipairs(pending) do
+  redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
+end
 local next_expiry = redis.call('ZRANGE', x, 0, 0, 'WITHSCORES')[2]
 if next_expiry then
   redis.call('ZADD', due, next_expiry, member)
 else
   redis.call('ZREM', due, member)
 end
-return { #expired, #expired == 0 and 1 or 0, next_expiry and tonumber(next_expiry) <= now and 1 or 0 }
+local more = next_expiry and tonumber(next_expiry) <= now and 1 or 0
+return { #expired, #expired == 0 and 1 or 0, more, unpack(pending) }

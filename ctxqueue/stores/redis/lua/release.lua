@@ -7,6 +7,7 @@
 --@include clock
 --@include condition
 --@include waiters
+--@include recurring
 local m, w, t, due, out, msg, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local workflow, run, kind, lease, horizon = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local LONGEST_PAUSE = 3600 * 1000000
@@ -47,6 +48,7 @@ if kind == 'deadline' then
   if not parked then return 'kept' end
   let_go(t, due, out, msg, workflow, run, parked[1], message, now, now, lease)
   stop_waiting(w, t, due, workflow, run, parked)
+  if parked[8] then count_of_family(KEYS[1], run, -1) end
   return 'sent'
 end
 

@@ -1,14 +1,25 @@
 -- Triggers, in two forms that change together:
---   j  hash  trigger -> msgpack {state, reason, record}; one that is armed stands among the parked runs, see waiters.lua
+--   j  hash  trigger -> msgpack {state, reason, record, notes of one that fires each time}; one that is armed stands
+--            among the parked runs, see waiters.lua and recurring.lua
 --   o  list  those that have ended, the newest first
 
 local KEPT_ENDED = 100
 
 -- Returns {id, state, reason, record}. Between its firing and its end the record still says ARMED.
-local function trigger_of(t, trigger, packed)
+local function trigger_of(m, t, trigger, packed)
   local kept = cmsgpack.unpack(packed)
-  local armed = redis.call('HEXISTS', t, 'c:' .. trigger) == 1
-  return { trigger, kept[1] == 'ARMED' and not armed and 'FIRED' or kept[1], kept[2], kept[3] }
+  local state = kept[1]
+  if state == 'ARMED' then
+    local waiting = redis.call('HGET', t, 'c:' .. trigger)
+    local parked = waiting and cmsgpack.unpack(string.sub(waiting, 5))
+    local repeats = parked and parked[8]
+    if not waiting then
+      state = 'FIRED'
+    elseif repeats and repeats[2] > clock_now(redis.call('HGET', m, 'k')) then
+      state = #parked[4] > 0 and repeats[3] == 0 and 'RUNNING' or 'RUNNING_DIRTY'
+    end
+  end
+  return { trigger, state, kept[2], kept[3] }
 end
 
 local function write_ended(j, o, trigger, packed, state, reason)

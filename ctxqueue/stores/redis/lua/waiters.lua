@@ -1,11 +1,11 @@
 -- Parked and released runs, in forms that change together:
 --   w  zset, all scores 0   member "<address>\0\0<run>" for each address of the run's witness
 --   t  hash                 "c:<run>" -> number of addresses in the condition (>I4), then
---                           msgpack {item id, deadline us, condition, witness, parked us, what judges it, turn}; the
---                           witness of a judged one is empty from when it is told until it is registered anew; its
---                           turn rises with both
+--                           msgpack {item id, deadline us, condition, witness, parked us, what judges it, turn,
+--                           of one that fires each time: see recurring.lua}; the witness of a judged one is empty
+--                           from when it is told until it is registered anew; its turn rises with both
 --   a run of another workflow is "\1<its workflow>\1<its run>" in w, and taken off the address that is written
---                           "m:<run>" -> the message to send once the condition holds
+--                           "m:<run>" -> the message to send once the condition holds; not of one that fires each time
 --                           "l:<run>" -> of a trigger: the one to send in its place when the time is up
 --                           "n:<run>" -> of a run that was released and is not claimed yet: see released.lua
 --   due zset                "deadline\0\0<workflow>\0\0<run>", scored by the deadline; "ready...": see released.lua
@@ -31,6 +31,20 @@ local function prefixes_waited_on(w)
     if not member then return found end
     found[#found + 1] = string.match(member, '^(.-)%z%z')
     from = '(' .. found[#found] .. '\0\1'
+  end
+end
+
+-- Adds to addresses that were written or have gone those of that kind which stand for some of them.
+local function add_prefixes(w, addresses)
+  local count = #addresses
+  for _, address in ipairs(count > 0 and prefixes_waited_on(w) or {}) do
+    local prefix = string.sub(address, 2)
+    for i = 1, count do
+      if string.sub(string.match(addresses[i], '[^%z]*$'), 1, #prefix) == prefix then
+        addresses[#addresses + 1] = address
+        break
+      end
+    end
   end
 end
 
@@ -169,9 +183,12 @@ local function carry_out(fires, moves, w, t, y, due, out, msg, workflow, now, ap
     register(w, run, parked.witness)
     if parked.judged then
       judged[#judged + 1] = run
-      redis.call('ZADD', due, digits(now + lease), 'judge\0\0' .. workflow .. '\0\0' .. run)
+      -- One that fires each time is judged by processes of its own app alone: by their next sweep.
+      local at = parked[8] and string.sub(parked[1], 1, #app + 1) ~= app .. '\0' and now or now + lease
+      redis.call('ZADD', due, digits(at), 'judge\0\0' .. workflow .. '\0\0' .. run)
     end
-    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5], parked[6], parked.judged and (parked[7] or 0) + 1 or nil }
+    local turn = parked.judged and (parked[7] or 0) + 1 or nil
+    local kept = { parked[1], parked[2], parked[3], parked.witness, parked[5], parked[6], turn, parked[8] }
     redis.call('HSET', t, 'c:' .. run, struct.pack('>I4', parked.size) .. cmsgpack.pack(kept))
   end
   return fired, outgoing, judged

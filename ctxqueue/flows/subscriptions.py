@@ -1,0 +1,487 @@
+"""Subscriptions: a signature is sent whenever others have changed what an agent wants to know of.
+
+One is told of writes as a judged run is, and then reads in the log what has changed since it looked last. How far it
+has read, what it has not told of yet and the numbers that it compares with are its notes, written down with the firing:
+so a look that is repeated finds nothing new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ctxqueue.clock import MICROSECONDS, instant, microseconds
+from ctxqueue.effects import (
+    LASTING,
+    EndTrigger,
+    Load,
+    LoadLog,
+    LoadNotices,
+    LoadTrigger,
+    LoadTriggers,
+    Outgoing,
+    Position,
+    Publish,
+    Recurring,
+    Register,
+    RestAfar,
+    do,
+    family_of,
+    work,
+)
+from ctxqueue.errors import AccessDenied, CapacityError, WorkflowNotFound
+from ctxqueue.flows import recurring, viewing
+from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, is_at, too_many_patterns, watch_afar
+from ctxqueue.flows.publishing import item_id
+from ctxqueue.flows.reading import list_entries, shown
+from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
+from ctxqueue.flows.signatures import TRIGGERS_A_PAGE, KeptSubscription, canvases_of, kept_subscription
+from ctxqueue.identity import Identified, derived_run_id, new_run_id
+from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, Agent, ContextScope, Notification, is_reserved
+from ctxqueue.rules.access import is_sensitive_name, may_read, reads_sensitive
+from ctxqueue.rules.changes import (
+    MAX_LEAVES,
+    Changed,
+    Named,
+    When,
+    leaves_of_value,
+    matches,
+    place_of,
+    prefix_of,
+)
+from ctxqueue.rules.dependencies import JUDGED, OF_PREFIX, places_of, watcher
+from ctxqueue.settings import MAX_PAGE, MAX_SUBSCRIPTIONS, MAX_TRIGGER_DEPTH, MAX_TRIGGERS
+
+if TYPE_CHECKING:
+    from ctxqueue.effects import Flow, Head, KeptTrigger, Logged, LogRecord, Watched
+    from ctxqueue.flows.looking import Afar
+    from ctxqueue.flows.terms import Canvases, Terms
+    from ctxqueue.models import ContextEntry
+
+logger = logging.getLogger(__name__)
+
+FAMILY = f"{LASTING}s"
+"""Of subscriptions, before what stands for the agent."""
+LOG_PAGE = 1_000
+LONGEST_DEBOUNCE = 10
+"""How often its time a subscription waits for quiet at most."""
+LONGEST_TIMER_US = 60 * MICROSECONDS
+"""For longer no message waits in a worker: the sweep looks."""
+SHORTEST_TIMER = 0.01
+NAMED_KEYS = 200
+"""In a cause, of those changed last."""
+
+
+class Spec(msgspec.Struct, frozen=True, array_like=True):
+    """What an agent wants to know of. New fields go to the end, with a default."""
+
+    patterns: tuple[str, ...]
+    when: When | None
+    debounce_us: int
+    agent_id: str
+    agent_type: str
+    agent_role: str | None
+    groups: tuple[str, ...]
+
+    @property
+    def agent(self) -> Agent:
+        """Who wants to know."""
+        if self.agent_id == OPERATOR.agent_id:
+            return OPERATOR
+        return Agent(self.agent_id, self.agent_type, self.agent_role, self.groups)
+
+    def watched(self) -> dict[str, dict[str, None]]:
+        """Return the addresses that it is to be told of, by workflow ('': its own)."""
+        found: dict[str, dict[str, None]] = {"": {}}
+        for pattern in self.patterns:
+            place, prefix = place_of(pattern), prefix_of(pattern)
+            names = places_of(place, self.agent, pattern) if prefix is None else [OF_PREFIX + prefix]
+            found.setdefault(place, {}).update(dict.fromkeys(names))
+        return found
+
+
+class Pending(msgspec.Struct, array_like=True):
+    """Changes that it was not told of yet."""
+
+    keys: list[str]
+    revision: int
+    agent_id: str
+    first_us: int
+    last_us: int
+    depth: int
+
+
+class Notes(msgspec.Struct, array_like=True):
+    """What one look leaves to the next. New fields go to the end, with a default."""
+
+    read: dict[str, tuple[str, int]]
+    """Up to where the log was read, by workflow: incarnation and revision."""
+    leaves: dict[str, str | None]
+    pending: Pending | None = None
+    timer_us: int = 0
+    """When a message brings somebody to look."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_spec = msgspec.msgpack.Decoder(Spec).decode
+_notes = msgspec.msgpack.Decoder(Notes).decode
+
+
+def spec_of(kept: bytes) -> Spec:
+    """Return what stands with a subscription as what judges it."""
+    return _spec(kept)
+
+
+# --- registration ------------------------------------------------------------------------------------------------
+
+
+def subscribe(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    patterns: tuple[str, ...],
+    signature: Any,
+    debounce: float,
+    when: When | None,
+) -> Flow[str]:
+    """Keep a signature that is sent at changes by others. Return the subscription's id."""
+    canvases = canvases_of(terms)
+    for pattern in patterns:
+        if is_sensitive_name(pattern) and not (agent.is_operator or reads_sensitive(agent, pattern)):
+            raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
+    debounce_us = microseconds(debounce, "debounce") if debounce else 0
+    named = (agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups))
+    spec = Spec(patterns, when, debounce_us, *named)
+    record = _encode(KeptSubscription(patterns, agent.agent_id, canvases.frozen(signature)))
+    watched = spec.watched()
+    notes = yield from _first_notes(workflow_id, spec, watched)
+    family = FAMILY + hashlib.blake2b(agent.agent_id.encode(), digest_size=6).hexdigest()
+    with Identified("subscribe", workflow_id, agent.agent_id, patterns, None) as call:
+        of_run = call.mode == "run"
+        name = derived_run_id(call.owner, call.call_id) if of_run else new_run_id()
+    subscription_id = f"{family}-{name}"
+    afar = yield from watch_afar(terms, _elsewhere(watched), workflow_id, subscription_id, first=True)
+    reply = yield from do(
+        Register(
+            workflow_id=workflow_id,
+            trigger_id=subscription_id,
+            condition=[JUDGED, *watched[""]],
+            judge=_encode(spec),
+            item_id=item_id(terms.app, workflow_id, subscription_id, Position(0, 0)),
+            message=b"",
+            late_message=b"",
+            timeout_us=None,
+            record=record,
+            most=MAX_TRIGGERS,
+            app=terms.app,
+            lease_us=terms.lease_us,
+            call=call if of_run else None,
+            horizon_us=terms.bounds.horizon_us,
+            recurring=Recurring(MAX_SUBSCRIPTIONS, _encode(notes)),
+        )
+    )
+    if reply.answer not in ("armed", "found"):
+        yield from forget_afar(afar, workflow_id, subscription_id)
+        if reply.answer == "no_workflow":
+            raise unknown_workflow(workflow_id)
+        if reply.answer == "closed":
+            raise closed_workflow(workflow_id)
+        if reply.answer == "patterns":
+            raise too_many_patterns(workflow_id)
+        raise CapacityError(
+            f"{agent.agent_id} has {MAX_SUBSCRIPTIONS} subscriptions in workflow {workflow_id!r}, or the workflow all"
+            " the triggers, or the run all the calls that are allowed: cancel some, or give one more patterns"
+        )
+    yield from judge(terms, workflow_id, subscription_id)
+    return subscription_id
+
+
+def _elsewhere(watched: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]:
+    return {place: addresses for place, addresses in watched.items() if place}
+
+
+def _first_notes(workflow_id: str, spec: Spec, watched: dict[str, dict[str, None]]) -> Flow[Notes]:
+    read: dict[str, tuple[str, int]] = {}
+    for place in watched:
+        head, _ = yield from do(Load(place or workflow_id, ()))
+        if head is None and not place:
+            raise unknown_workflow(workflow_id)
+        read[place] = (head.incarnation, head.revision) if head is not None else ("", 0)
+    leaves = (yield from _leaves(workflow_id, spec)) if isinstance(spec.when, Changed) else {}
+    return Notes(read, leaves)
+
+
+# --- a look ------------------------------------------------------------------------------------------------------
+
+
+def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: bool = False) -> Flow[int | None]:
+    """Look what has changed, and send what is due; return how often it has fired, None if it is not there."""
+    watched = yield from recurring.watching(terms, workflow_id, subscription_id)
+    if watched.answer == "gone":
+        return None
+    canvases = terms.canvases
+    if watched.answer != "watched" or canvases is None:
+        return 0
+    spec = _spec(watched.judge)
+    looking = _Looking(terms, workflow_id, subscription_id, spec, watched)
+    yield from looking.read()
+    try:
+        return (yield from looking.conclude(canvases, by_timer=by_timer))
+    except CapacityError as error:
+        reason = str(error)
+    except _PredicateError as error:
+        reason = error.reason
+    logger.warning("subscription %s in workflow %r is set aside: %s", subscription_id, workflow_id, reason)
+    yield from _set_aside(workflow_id, subscription_id, spec, reason)
+    return 0
+
+
+def _set_aside(workflow_id: str, subscription_id: str, spec: Spec, reason: str) -> Flow[None]:
+    yield from recurring.set_aside(workflow_id, subscription_id, reason)
+    elsewhere = {place: tuple(addresses) for place, addresses in _elsewhere(spec.watched()).items()}
+    yield from forget_afar(elsewhere, workflow_id, subscription_id)
+
+
+class _PredicateError(Exception):
+    """A function of the user's raised something."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Looking:
+    """One look at one subscription."""
+
+    def __init__(self, terms: Terms, workflow_id: str, subscription_id: str, spec: Spec, watched: Watched) -> None:
+        self._terms = terms
+        self._workflow_id = workflow_id
+        self._id = subscription_id
+        self._spec = spec
+        self._watched = watched
+        self._notes = _notes(watched.notes)
+        self._now_us = 0
+
+    def read(self) -> Flow[None]:
+        """Note what others have changed since the last look."""
+        watched = self._spec.watched()
+        elsewhere = _elsewhere(watched)
+        yield from watch_afar(self._terms, elsewhere, self._workflow_id, self._id)
+        for place in watched:
+            yield from self._read(place)
+        name = watcher(self._workflow_id, self._id)
+        for place, addresses in elsewhere.items():  # what was written there meanwhile stays due there
+            yield from do(RestAfar(place, name, tuple(addresses), AGAIN_US))
+
+    def _read(self, place: str) -> Flow[None]:
+        incarnation, revision = self._notes.read.get(place, ("", 0))
+        while True:
+            head, oldest, records = yield from do(LoadLog(place or self._workflow_id, revision + 1, LOG_PAGE))
+            if head is None:
+                return
+            if not place:
+                self._now_us = head.now_us
+            if head.incarnation != incarnation:  # the global context was not there yet
+                incarnation, revision = head.incarnation, 0
+                continue
+            if oldest > revision + 1 and revision < head.revision:
+                yield from self._standing(place, revision)
+            for record in records:
+                for change in record.changes:
+                    self._note(place, record, change)
+            revision = records[-1].revision if records else head.revision
+            self._notes.read[place] = incarnation, revision
+            if revision >= head.revision:
+                return
+
+    def _note(self, place: str, record: LogRecord, change: Logged) -> None:
+        address = Address.decode(change.address, of_global=place == GLOBAL_WORKFLOW)
+        author = "" if change.kind in ("expired", "evicted") else change.agent_id or record.agent_id
+        patterns = [pattern for pattern in self._spec.patterns if place_of(pattern) == place]
+        if (
+            author != self._spec.agent_id
+            and not is_reserved(address.key)
+            and matches(patterns, address.key)
+            and may_read(self._spec.agent, address, sensitive=change.sensitive)
+        ):
+            self._add(address.key, record.revision, author, record.at_us)
+
+    def _standing(self, place: str, revision: int) -> Flow[None]:
+        """Note what was written since, where the log does not reach back: what has gone is not seen any more."""
+        for entry in (yield from _matching(self._workflow_id, self._spec, place)):
+            if entry.revision > revision and entry.agent_id != self._spec.agent_id:
+                self._add(entry.key, entry.revision, entry.agent_id, self._now_us)
+
+    def _add(self, key: str, revision: int, author: str, at_us: int) -> None:
+        depth = recurring.depth_here(self._terms)
+        pending = self._notes.pending or Pending([], 0, "", at_us, at_us, depth)
+        if key in pending.keys:
+            pending.keys.remove(key)
+        pending.keys = [*pending.keys, key][-NAMED_KEYS:]
+        pending.revision, pending.agent_id, pending.last_us = revision, author, max(at_us, pending.last_us)
+        pending.depth = min(depth, pending.depth)
+        self._notes.pending = pending
+
+    def conclude(self, canvases: Canvases, *, by_timer: bool) -> Flow[int]:
+        """Fire, or put it off until it has been quiet, or leave it to rest; write that down."""
+        notes, pending = self._notes, self._notes.pending
+        if pending is None:
+            return (yield from self._recur(None, None))
+        quiet_us = self._spec.debounce_us
+        due_us = min(pending.last_us + quiet_us, pending.first_us + LONGEST_DEBOUNCE * quiet_us)
+        if due_us > self._now_us:
+            return (yield from self._put_off(canvases, due_us, by_timer=by_timer))
+        cause = {
+            "subscription": self._id,
+            "workflow": self._workflow_id,
+            "revision": pending.revision,
+            "agent": pending.agent_id,
+            "keys": sorted(pending.keys),
+        }
+        notes.pending, notes.timer_us = None, 0
+        if not (yield from self._is_wanted(cause)):
+            return (yield from self._recur(None, None))
+        if pending.depth > MAX_TRIGGER_DEPTH:
+            yield from _set_aside(self._workflow_id, self._id, self._spec, recurring.LOOP)
+            return 0
+        notice = _encode((self._now_us, self._id, cause["keys"], pending.revision, pending.agent_id))
+        firing = recurring.fired(
+            *(self._terms, canvases, self._workflow_id, self._id, self._watched.number + 1, cause, pending.depth),
+            agent_id=self._spec.agent_id,
+            notice=notice,
+        )
+        return (yield from self._recur(None, firing))
+
+    def _put_off(self, canvases: Canvases, due_us: int, *, by_timer: bool) -> Flow[int]:
+        left_us = due_us - self._now_us
+        timer = None
+        if left_us <= LONGEST_TIMER_US and (by_timer or self._notes.timer_us <= self._now_us):
+            timer = canvases.look_later(self._workflow_id, self._id, max(left_us / MICROSECONDS, SHORTEST_TIMER))
+            self._notes.timer_us = due_us if timer is not None else 0
+        yield from self._recur(due_us, None)
+        if timer is not None:  # one that gets lost is made up for by the sweep
+            yield from do(Publish((Outgoing(self._id, timer),)))
+        return 0
+
+    def _recur(self, due_us: int | None, firing: Any) -> Flow[int]:
+        notes = _encode(self._notes)
+        return recurring.recur(self._terms, self._workflow_id, self._id, self._watched.turn, notes, due_us, firing)
+
+    def _is_wanted(self, cause: dict[str, Any]) -> Flow[bool]:
+        """Whether what it asks for besides holds; raises _PredicateError, CapacityError."""
+        when, agent = self._spec.when, self._spec.agent
+        if when is None:
+            return True
+        if isinstance(when, Changed):
+            leaves = yield from _leaves(self._workflow_id, self._spec)
+            wanted = when.holds(self._notes.leaves, leaves)
+            if wanted:
+                self._notes.leaves = leaves
+            return wanted
+        if isinstance(when, Named):
+            view = yield from viewing.view(self._terms, self._workflow_id, agent)
+            return (yield from do(work(partial(_asked, when, cause, view))))
+        look = Look(when, agent, self._workflow_id)
+        try:
+            yield from look.look()
+        except WorkflowNotFound:  # another one, that was removed
+            return False
+        return not look.false_leaves()
+
+
+def _asked(predicate: Named, cause: dict[str, Any], view: Any) -> bool:
+    try:
+        return bool(predicate.function()(cause, view))
+    except Exception as error:  # the user's function may raise anything: the others go on
+        name = f"{predicate.module}.{predicate.name}"
+        logger.exception("%s, by which a subscription chooses, has failed", name)
+        raise _PredicateError(f"{type(error).__name__} in {name}") from error
+
+
+def _matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry]]:
+    """Return what stands in a workflow that the subscription is about, as its agent finds it."""
+    agent = spec.agent
+    found: dict[str, ContextEntry] = {}
+    for pattern in spec.patterns:
+        if place_of(pattern) != place:
+            continue
+        prefix = prefix_of(pattern)
+        if prefix is None:
+            names = places_of(place, agent, pattern)
+            _, records = yield from do(Load(place or workflow_id, tuple(names)))
+            entries = [shown(agent, address, records.get(encoded)) for encoded, address in names.items()]
+            found.update((entry.key, entry) for entry in [each for each in entries if each is not None][:1])
+            continue
+        cursor: str | None = ""
+        scope = ContextScope.GLOBAL if place else None
+        while cursor is not None:
+            page = yield from list_entries(place or workflow_id, agent, prefix, scope, MAX_PAGE, cursor or None)
+            for entry in page.items:
+                if matches((pattern,), entry.key) and is_at(place, entry):
+                    found.setdefault(entry.key, entry)
+            cursor = page.next_cursor
+    return list(found.values())
+
+
+def _leaves(workflow_id: str, spec: Spec) -> Flow[dict[str, str | None]]:
+    """Return what `changed_by` compares; raises CapacityError."""
+    found: dict[str, str | None] = {}
+    for place in spec.watched():
+        for entry in (yield from _matching(workflow_id, spec, place)):
+            # Of what is sensitive nothing is written down: it has changed whenever it was written.
+            hidden = {f"{entry.key}\0{entry.version}\0{entry.timestamp}": None}
+            found.update(hidden if entry.sensitive else leaves_of_value(entry.key, entry.value))
+            if len(found) > MAX_LEAVES:
+                raise CapacityError(f"what is compared has more than {MAX_LEAVES} leaves: subscribe to less of it")
+    return found
+
+
+# --- what there is -----------------------------------------------------------------------------------------------
+
+
+def load_all(workflow_id: str, agent: Agent) -> Flow[list[tuple[KeptTrigger, KeptSubscription]]]:
+    """Read the agent's own, the oldest first; the operator's are all."""
+    found: dict[str, tuple[KeptTrigger, KeptSubscription]] = {}
+    cursor, more = "", True
+    while more:
+        page, cursor = yield from do(LoadTriggers(workflow_id, cursor, TRIGGERS_A_PAGE))
+        for kept in page:
+            if family_of(kept.trigger_id).startswith(FAMILY):
+                subscription = kept_subscription(kept.record)
+                if agent.is_operator or subscription.agent_id == agent.agent_id:
+                    found[kept.trigger_id] = kept, subscription
+        more = cursor != ""
+    return [found[each] for each in sorted(found, key=lambda name: name.partition("-")[2])]
+
+
+def cancel(workflow_id: str, agent: Agent, subscription_id: str) -> Flow[bool]:
+    """End one; False: it had ended, or is not the agent's."""
+    kept = yield from do(LoadTrigger(workflow_id, subscription_id))
+    if kept is None or not family_of(subscription_id).startswith(FAMILY):
+        return False
+    subscription = kept_subscription(kept.record)
+    if not agent.is_operator and subscription.agent_id != agent.agent_id:
+        return False
+    called_off = yield from do(EndTrigger(workflow_id, subscription_id, "CANCELLED", armed=True))
+    elsewhere: Afar = {place_of(pattern): () for pattern in subscription.patterns if place_of(pattern)}
+    yield from forget_afar(elsewhere, workflow_id, subscription_id)
+    return called_off
+
+
+def notifications(workflow_id: str, agent: Agent) -> Flow[list[Notification]]:
+    """Return what the agent was notified of, the newest first: the last hundred."""
+    head: Head | None
+    head, _ = yield from do(Load(workflow_id, ()))
+    if head is None:
+        raise unknown_workflow(workflow_id)
+    kept = yield from do(LoadNotices(workflow_id, agent.agent_id))
+    return [_notification(each) for each in reversed(kept)]
+
+
+def _notification(kept: bytes) -> Notification:
+    at_us, subscription_id, keys, revision, author = msgspec.msgpack.decode(kept)
+    return Notification(instant(at_us), subscription_id, tuple(keys), revision, author)
