@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 from celery import chain, chord, group
 
 from ctxqueue import all_of, current, key
-from tests.integration.apps.common import note, queue_of
+from tests.integration.apps.common import hold, note, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ctxqueue.integration.install import ContextQueue
+
+
+def of_the_extractor(cause: dict[str, Any], view: Any) -> bool:
+    """Choose what one agent has written, while there is something to report."""
+    return cause["agent"] == "extractor_1" and "done" in view
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:
@@ -36,6 +41,15 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     def loops(self: Any) -> None:
         note(app, f"loops:{self.context.workflow_id}", self.cause)
         current().when("always").then(app.tasks["loops"].s())
+
+    @ctx.task(name="recalculate", agent_type="calculator")
+    def recalculate(self: Any, *, fails: bool = False) -> Any:
+        name = self.context.workflow_id
+        note(app, f"begun:{name}", self.cause)
+        hold(app, name)
+        note(app, f"recalculated:{name}", self.context["rates"])
+        if fails:
+            raise ValueError("it fails")
 
     @app.task(name="plain", shared=False)
     def plain(*given: Any) -> None:
