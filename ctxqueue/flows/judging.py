@@ -43,8 +43,8 @@ def judge(terms: Terms, workflow_id: str, name: str) -> Flow[int]:
 def _judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int | None]:
     """Return how many were released, None if the run does not wait."""
     if family := family_of(run_id):
-        each_time = subscriptions if family.startswith(subscriptions.FAMILY) else recurring
-        return (yield from each_time.judge(terms, workflow_id, run_id))
+        each_time = subscriptions.judge if family.startswith(subscriptions.FAMILY) else recurring.judge
+        return (yield from each_time(terms, workflow_id, run_id))
     watching = yield from do(Rewatch(workflow_id, run_id, (), terms.lease_us))
     for _ in range(LOOKS):
         if watching.answer == "gone":

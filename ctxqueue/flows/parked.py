@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ctxqueue.clock import instant
 from ctxqueue.effects import WAKE, Fire, LoadParked, Position, do
 from ctxqueue.errors import InvalidInput
-from ctxqueue.flows.judging import judge_of
+from ctxqueue.flows.looking import judge_of
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.reading import etag
 from ctxqueue.flows.surveying import checked_limit

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import connect
-from ctxqueue.flows import judging
+from ctxqueue.flows import looking
 
 if TYPE_CHECKING:
     import pytest
@@ -20,13 +20,13 @@ def test_a_caller_whose_connection_was_cut_is_woken_and_looks_now_and_then(
     proxy: FaultProxy, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[float] = []
-    plain = judging.lacking
+    plain = looking.lacking
 
     def lacking(*given: Any) -> Any:
         looks.append(time.monotonic())
         return plain(*given)
 
-    monkeypatch.setattr(judging, "lacking", lacking)
+    monkeypatch.setattr(looking, "lacking", lacking)
     with connect(redis_url) as direct, connect(proxy.url) as manager, ThreadPoolExecutor(1) as threads:
         wf = direct.workflow("cut", agent_id="writer_1")
         wf.open()

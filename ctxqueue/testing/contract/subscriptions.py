@@ -123,8 +123,8 @@ class Subscriptions(Contract):
             repeating.sweep()
             return repeating.launched()
 
-        ((_, number, run),) = until(told, "it has been quiet")
-        assert number == "1"
+        ((_, first, run),) = until(told, "it has been quiet")
+        assert first == "1"
         assert repeating.canvases.causes[run]["keys"] == [f"n_{each}" for each in range(7)]
         assert repeating.canvases.causes[run]["revision"] == 40
         repeating.sweep()
