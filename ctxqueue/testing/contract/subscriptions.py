@@ -117,7 +117,9 @@ class Subscriptions(Contract):
         repeating.wf.subscribe("n_*", b"canvas", debounce=0.3)
         for number in range(40):
             assert other.update({f"n_{number % 7}": number}, merge_strategy="replace").fired == 0
-        assert [seconds <= 0.3 for _, seconds in repeating.canvases.timers] == [True]
+        asked = [seconds for _, seconds in repeating.canvases.timers]
+        assert 0 < len(asked) < 20
+        assert max(asked) <= 0.3
 
         def told() -> list[list[str]]:
             repeating.sweep()
