@@ -36,7 +36,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
         same = AsyncInprocessStore(store) if isinstance(store, InprocessStore) else None
         super().__init__(same or open_async_store(queue.url, namespace), {"namespace": namespace})
         self.terms = manager.terms
-        self.driver = AsyncDriver(self.store, partial(publish, queue.app))
+        self.driver = AsyncDriver(self.store, partial(publish, queue))
         self._queue = queue
         self._memory: AsyncVectorMemoryManager | None = None
 

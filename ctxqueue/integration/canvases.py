@@ -56,7 +56,8 @@ class Canvases:
         if not isinstance(signature, Signature):
             raise InvalidInput(f"{signature!r:.60} is no signature: give task.s(...), or a canvas of such")
         canvas = signature.clone()
-        canvas.freeze()
+        if not self._queue.app.conf.task_always_eager:  # there it is sent once, and a chord would ask for its results
+            canvas.freeze()
         try:
             return packed(dict(canvas), self._queue.app.conf.task_serializer)
         except EncodeError as error:
@@ -107,5 +108,8 @@ class Canvases:
     def depth(self) -> int:
         """Return how many triggers have led to what runs here."""
         request = current_task.request if current_task else None
-        depth: int = (request.get(headers.DEPTH) if request is not None else None) or 0
+        known = request.get(headers.DEPTH) if request is not None else None
+        if known is None:  # an eager task's request has no headers
+            known = (headers.causing.get() or {}).get(headers.DEPTH)
+        depth: int = known or 0
         return depth

@@ -84,6 +84,10 @@ class Watcher(Protocol):
         """Take note of an eager task that has ``needs``."""
         ...
 
+    def launched(self, task: str, workflow_id: str, keys: tuple[str, ...]) -> None:
+        """Take note of what a trigger or a subscription sends."""
+        ...
+
 
 class ContextQueue:
     """ctxqueue in one Celery app."""
@@ -98,7 +102,7 @@ class ContextQueue:
         self._aio: AsyncContextQueue | None = None
         self._memory: VectorMemoryManager | None = None
         self.watcher: Watcher | None = None
-        """Told of eager tasks with ``needs``."""
+        """Told of eager tasks with ``needs``, and of what triggers and subscriptions send."""
 
     def _reset(self) -> None:
         self._opening = threading.RLock()  # a new one after a fork: who held it then is not there to let it go
@@ -183,7 +187,7 @@ class ContextQueue:
         config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
         manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
-        manager.driver = Driver(manager.store, partial(publish, self.app))
+        manager.driver = Driver(manager.store, partial(publish, self))
         return manager
 
     @property

@@ -18,12 +18,14 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
 )
 
 from ctxqueue.errors import InvalidInput
+from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 
 if TYPE_CHECKING:
     from celery import Celery, Task
 
     from ctxqueue.effects import Outgoing
+    from ctxqueue.integration.install import ContextQueue
 
 logger = logging.getLogger(__name__)
 
@@ -103,12 +105,19 @@ def send(app: Celery, message: bytes, producer: Any) -> None:
     producer.publish(content["body"], **policy, **options)
 
 
-def publish(app: Celery, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
+def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
     """Send stored messages; return the ids of those that the broker took.
 
     Never raises for a broker that is away: the commit stands, and the outbox sends what is left after its lease. A
-    thread of its own does it: there Celery knows of no task under way, which it would make the parent of these.
+    thread of its own does it: there Celery knows of no task under way, which it would make the parent of these. Where
+    tasks run at once they run here, and what they raise is raised.
     """
+    app = queue.app
+    if app.conf.task_always_eager:
+        for item in items:
+            content = unpacked(item.message, app)
+            carry_out(queue, content, item.message, Signature.from_dict(content, app=app).apply_async)
+        return tuple(item.item_id for item in items)
     taken: list[str] = []
     thread = threading.Thread(target=_publish, args=(app, items, taken), name="ctxqueue-publish")
     thread.start()

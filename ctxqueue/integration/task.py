@@ -28,7 +28,7 @@ from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_wor
 from ctxqueue.integration import events, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
-from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by
+from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by, causing
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask
@@ -153,6 +153,8 @@ class ContextTask(PrivateTask):
         of the newest of these changes.
         """
         cause: dict[str, Any] | None = self.request.get(CAUSE)
+        if cause is None and self.request.is_eager:
+            cause = (causing.get() or {}).get(CAUSE)
         return cause
 
     @property

@@ -91,10 +91,18 @@ def _send(
     thawed: Callable[[], Signature[Any]],
 ) -> bool:
     """Send a canvas; False: it cannot be, and is set aside. Raises Reject, Retry for another try."""
+    given = (launch.cause,) if launch.pass_cause else ()
+    if task.request.is_eager:  # it runs here, and what it raises is for who tests it
+        canvas = thawed()
+        if queue.watcher is not None:
+            queue.watcher.launched(str(canvas.task), place.workflow_id, tuple(launch.cause["keys"]))
+        with caused_by(launch.cause, launch.depth):
+            canvas.apply_async(args=given)
+        return True
     try:
         canvas = thawed()
         with caused_by(launch.cause, launch.depth):
-            canvas.apply_async(args=(launch.cause,) if launch.pass_cause else ())
+            canvas.apply_async(args=given)
     except OperationalError as error:
         time.sleep(PAUSE)  # else it would come again at once, and again
         raise Reject(error, requeue=True) from error

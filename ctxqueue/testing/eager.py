@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ctxqueue.flows import sweeping
 from ctxqueue.integration.install import install
 from ctxqueue.integration.installed import installed
 from ctxqueue.stores.inprocess.store import InprocessStore
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import SweepReport
 
+MESSAGES = 10_000
 EAGER = {"task_always_eager": True, "task_eager_propagates": True}
 
 
 class Needing(NamedTuple):
-    """A task with ``needs``, as it was called."""
+    """A task with ``needs``, as it was called; or what a trigger or a subscription sent, and the keys that did it."""
 
     task: str
     workflow_id: str
@@ -35,13 +37,16 @@ class EagerContext:
         self.parked: list[Needing] = []
         """Tasks that raised DependencyNotReady, with the keys that were missing: a worker would have parked them."""
         self.fired: list[Needing] = []
-        """Tasks that ran since the keys that they need were there."""
+        """Tasks that ran since the keys that they need were there, and what triggers and subscriptions sent."""
         self._clock = clock
 
     def advance(self, seconds: float) -> SweepReport:
         """Move the store's clock on, and do what beat does then: what has expired goes, deadlines pass."""
         self._clock.advance(seconds)
-        return self.queue.manager.cleanup_expired_contexts()
+        manager = self.queue.manager
+        report = manager.cleanup_expired_contexts()
+        manager.driver.run(sweeping.resend(manager.terms, MESSAGES))
+        return report
 
     def needs_looked_at(self, task: str, workflow_id: str, needed: tuple[str, ...], missing: tuple[str, ...]) -> None:
         """Take note; the task class calls it."""
@@ -49,6 +54,10 @@ class EagerContext:
             self.parked.append(Needing(task, workflow_id, missing))
         else:
             self.fired.append(Needing(task, workflow_id, needed))
+
+    def launched(self, task: str, workflow_id: str, keys: tuple[str, ...]) -> None:
+        """Take note; the task that launches calls it."""
+        self.fired.append(Needing(task, workflow_id, keys))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.queue, name)

@@ -171,3 +171,110 @@ def test_a_suite_that_does_not_use_it_loads_nothing(pytester: pytest.Pytester) -
             ]
         """,
     )
+
+
+def test_triggers_and_subscriptions_run_right_after_the_commit(pytester: pytest.Pytester) -> None:
+    passed(
+        pytester,
+        """
+        import pytest
+        from celery import chain, chord, group
+        from ctxqueue import all_of, changed_by, key
+
+        @pytest.fixture
+        def wf(ctx):
+            wf = ctx.workflow("w", agent_id="web_extractor_1")
+            wf.open()
+            return wf
+
+        def tasks(ctx):
+            @ctx.task(name="note", agent_type="noter")
+            def note(self, *given):
+                self.context.update({"noted": [[list(given), self.cause["keys"]]]}, merge_strategy="append")
+                return 1
+
+            @ctx.task(name="wrong", agent_type="noter")
+            def wrong(self):
+                raise ValueError("it fails")
+
+            return note, wrong
+
+        def test_once(ctx, wf):
+            note, _ = tasks(ctx)
+            trigger = wf.when(all_of("a", key("b") > 1)).then(chain(note.si(1), note.si(2)))
+            wf.put("a", 1)
+            assert wf.get("noted") is None
+            wf.put("b", 2)
+            assert wf["noted"] == [[[1], ["a", "b"]], [[2], ["a", "b"]]]
+            assert [each.state for each in wf.triggers()] == ["FIRED"]
+            assert ctx.fired == [("celery.chain", "w", ("a", "b"))]
+            wf.put("b", 3)
+            assert len(wf["noted"]) == 2
+
+        @pytest.mark.parametrize("kind", ["task", "group", "chord"])
+        def test_each_time(ctx, wf, kind):
+            note, _ = tasks(ctx)
+            several = [note.si(1), note.si(2)]
+            canvas = {"task": note.si(1), "group": group(several), "chord": chord(several, note.si(3))}[kind]
+            count = {"task": 1, "group": 2, "chord": 3}[kind]
+            wf.put("a", 1)
+            wf.when("a").then(canvas, every=True)
+            for value in (2, 3):
+                wf.put("a", value)
+                assert [each.state for each in wf.triggers()] == ["ARMED"]
+            assert len(wf["noted"]) == 3 * count
+
+        def test_its_time_is_up(ctx, wf):
+            note, _ = tasks(ctx)
+            wf.when("never").then(note.si("in time"), timeout=60, on_timeout=note.si("late"))
+            ctx.advance(61)
+            assert wf["noted"] == [[["late"], []]]
+            ctx.advance(61)
+            assert len(wf["noted"]) == 1
+
+        def test_what_it_raises_is_raised(ctx, wf):
+            _, wrong = tasks(ctx)
+            wf.when("a").then(wrong.si())
+            with pytest.raises(ValueError, match="it fails"):
+                wf.put("a", 1)
+            assert wf["a"] == 1
+
+        def test_a_loop_ends(ctx, wf):
+            @ctx.task(name="writes", agent_type="writer")
+            def writes(self):
+                self.context.update({"a": 1}, merge_strategy="increment")
+
+            wf.put("a", 0)
+            wf.when("a").then(writes.si(), every=True)
+            assert wf["a"] == 16
+            assert [each.state for each in wf.triggers()] == ["FAILED"]
+
+        def test_a_subscription(ctx, wf):
+            note, _ = tasks(ctx)
+            reader = ctx.workflow("w", agent_id="reader_1")
+            wf.put("rates", {"USD": 1.0})
+            reader.subscribe("rates", note.si(), debounce=5, when=changed_by(0.01))
+            for rate in (1.005, 1.02, 1.03):
+                wf.put("rates", {"USD": rate})
+            ctx.advance(3)
+            assert ctx.fired == []
+            ctx.advance(3)
+            assert ctx.fired == [("note", "w", ("rates",))]
+            assert wf["noted"] == [[[], ["rates"]]]
+            ctx.advance(60)
+            assert len(wf["noted"]) == 1
+
+        def test_a_coroutine_fires_too(ctx, wf):
+            note, _ = tasks(ctx)
+            wf.when("revenue").then(note.si())
+
+            @ctx.task(name="fetch", agent_type="web_extractor")
+            async def fetch(self):
+                await self.acontext.put("revenue", 10)
+
+            with wf:
+                fetch.delay()
+            assert ctx.fired == [("note", "w", ("revenue",))]
+        """,
+        count=9,
+    )
