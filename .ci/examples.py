@@ -161,7 +161,7 @@ class Page:
     def _in_session(self, code: str, number: int) -> str:
         if self._session is None:
             reads, writes = os.pipe()
-            self._session = subprocess.Popen(
+            self._session = subprocess.Popen(  # noqa: S603 - it is this repository's own page
                 [self._python, "-c", SESSION, str(writes)],
                 stdin=subprocess.PIPE,
                 text=True,
@@ -174,9 +174,7 @@ class Page:
             self._stack.callback(self._end_session, self._session)
         path = self.directory / f".block-{number}.py"
         path.write_text(code, encoding="utf-8")
-        assert self._session.stdin is not None
-        self._session.stdin.write(json.dumps(str(path)) + "\n")
-        self._session.stdin.flush()
+        print(json.dumps(str(path)), file=self._session.stdin, flush=True)
         answer = self._answers.readline()
         failed, printed = json.loads(answer) if answer else (True, "the interpreter ended")
         if failed:

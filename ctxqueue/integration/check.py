@@ -170,6 +170,18 @@ def no_task_outlives_the_visibility_timeout(setup: Setup) -> Iterator[Finding]:
         )
 
 
+def a_task_can_be_published(setup: Setup) -> Iterator[Finding]:
+    """Look for limits with which Celery refuses every message."""
+    soft, hard = _seconds(setup.conf.get("task_soft_time_limit")), _seconds(setup.conf.get("task_time_limit"))
+    if soft and hard and soft > hard:
+        yield Finding(
+            "error",
+            "task_soft_time_limit",
+            f"it is {soft:g} s, above the task_time_limit of {hard:g} s: Celery publishes no task so (ValueError)",
+            f"task_soft_time_limit = {0.9 * hard:g}",
+        )
+
+
 def no_countdown_outlives_the_visibility_timeout(setup: Setup) -> Iterator[Finding]:
     """Look for messages that wait in a worker for longer than the broker lets them."""
     if setup.broker not in REDIS_SCHEMES:
@@ -374,6 +386,7 @@ RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
     versions_are_supported,
     servers_keep_what_they_are_given,
     the_store_is_shared,
+    a_task_can_be_published,
     no_task_outlives_the_visibility_timeout,
     no_countdown_outlives_the_visibility_timeout,
     messages_do_not_wait_behind_long_ones,

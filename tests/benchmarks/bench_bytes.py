@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,54 +26,55 @@ def server() -> Iterator[EmbeddedServer]:
         yield server
 
 
+def empty_workflows(worker: Worker) -> None:
+    for number in range(MANY):
+        worker.manager.workflow(f"empty-{number}", agent_id="analyst_001").open()
+
+
+def entries(worker: Worker) -> None:
+    wf = worker.manager.workflow(WORKFLOW, agent_id="analyst_001")
+    for first in range(0, MANY, 200):
+        wf.update({key(number): value(number) for number in range(first, first + 200)})
+
+
+def second_versions(worker: Worker) -> None:
+    wf = worker.manager.workflow(WORKFLOW, agent_id="analyst_001")
+    for number in range(MANY):
+        wf.put(key(number), value(number + 1))
+
+
+def parked_tasks(worker: Worker) -> None:
+    for number in range(MANY):
+        worker.claim_and_park(f"parked-{number}", all_of("never"))
+
+
+def ended_runs(worker: Worker) -> None:
+    for number in range(MANY):
+        worker.finish(worker.claim(f"ended-{number}"), "done", b"x" * 50)
+
+
+def memories(worker: Worker) -> None:
+    texts = [f"fact {number} " + "word " * 18 for number in range(MANY)]
+    VectorMemoryManager(worker.manager).remember_many([{"content": text} for text in texts])
+
+
+KINDS: dict[str, Callable[[Worker], None]] = {
+    "an empty workflow": empty_workflows,
+    f"an entry of {SIZE} bytes": entries,
+    "one more version of it, in history and log": second_versions,
+    "a parked task, beside its message": parked_tasks,
+    "a run that has ended, until the horizon": ended_runs,
+    "a memory of 100 characters, with its vector": memories,
+}
+
+
 def test_bytes_of_one_record(report: Report, server: EmbeddedServer) -> None:
-    with redis.Redis.from_url(server.url()) as client:
-
-        def taken(work: Callable[[], object]) -> float:
+    worker = Worker(server.url())
+    with redis.Redis.from_url(server.url()) as client, worker.manager as manager:
+        manager.workflow(WORKFLOW, agent_id="analyst_001").open()
+        told = {"server": durability(client)}
+        for what, store in KINDS.items():
             before = client.info("memory")["used_memory"]
-            work()
-            return float((client.info("memory")["used_memory"] - before) / MANY)
-
-        worker = Worker(server.url())
-        with worker.manager as manager:
-            manager.workflow("warm", agent_id="analyst_001").open()
-            fresh = itertools.count()
-
-            def workflows() -> None:
-                for _ in range(MANY):
-                    manager.workflow(f"empty-{next(fresh)}", agent_id="analyst_001").open()
-
-            wf = manager.workflow(WORKFLOW, agent_id="analyst_001")
-            wf.open()
-
-            def entries() -> None:
-                for first in range(0, MANY, 200):
-                    wf.update({key(number): value(number) for number in range(first, first + 200)})
-
-            def again() -> None:
-                for number in range(MANY):
-                    wf.put(key(number), value(number + 1))
-
-            def parked() -> None:
-                for number in range(MANY):
-                    worker.claim_and_park(f"parked-{number}", all_of("never"))
-
-            def ended() -> None:
-                for number in range(MANY):
-                    worker.finish(worker.claim(f"ended-{number}"), "done", b"x" * 50)
-
-            sizes = {
-                "an empty workflow": taken(workflows),
-                f"an entry of {SIZE} bytes": taken(entries),
-                "one more version of it, in history and log": taken(again),
-                "a parked task, beside its message": taken(parked),
-                "a run that has ended, until the horizon": taken(ended),
-            }
-        memory = VectorMemoryManager(server.url())
-
-        def memories() -> None:
-            memory.remember_many([{"content": f"fact {number} " + "word " * 18} for number in range(MANY)])
-
-        sizes["a memory of 100 characters, with its vector"] = taken(memories)
-        told = {what: f"{size:,.0f} bytes" for what, size in sizes.items()}
-        report.add(Section("Memory of one record", {"server": durability(client), **told}, {}))
+            store(worker)
+            told[what] = f"{(client.info('memory')['used_memory'] - before) / MANY:,.0f} bytes"
+        report.add(Section("Memory of one record", told, {}))

@@ -46,6 +46,7 @@ def test_under_our_defaults_there_is_nothing_to_say() -> None:
         ({"broker_transport_options.visibility_timeout": 1800}, "error", broker("visibility_timeout")),
         ({"task_time_limit": 3600}, "error", broker("visibility_timeout")),
         ({"task_time_limit": None}, "warning", "time limit of analyse"),
+        ({"task_time_limit": 600}, "error", "task_soft_time_limit"),
         ({"broker_transport_options.socket_timeout": None}, "warning", broker("socket_timeout")),
         ({"broker_transport_options.socket_connect_timeout": 60}, "warning", broker("socket_connect_timeout")),
         ({"redis_socket_timeout": 120.0}, "warning", "redis_socket_timeout"),
@@ -89,7 +90,7 @@ def test_messages_that_wait_behind_a_long_task_are_warned_of(multiplier: int | N
 
 def test_a_message_that_may_wait_for_longer_than_it_may_be_out_is_warned_of_too() -> None:
     assert len(under({"worker_prefetch_multiplier": 4})) == 2
-    assert len(under({"worker_prefetch_multiplier": 4, "task_time_limit": 60})) == 1
+    assert len(under({"worker_prefetch_multiplier": 4, "task_soft_time_limit": 50, "task_time_limit": 60})) == 1
 
 
 def test_a_tasks_own_time_limit_goes_before_the_apps() -> None:
@@ -189,6 +190,8 @@ def test_every_rule_has_something_to_object_to() -> None:
             "broker_transport_options": {},
             "worker_prefetch_multiplier": 4,
             "result_expires": 10,
+            "task_soft_time_limit": 4000,
+            "task_time_limit": 3000,
             "beat_scheduler": "redbeat.RedBeatScheduler",
         },
         broker="sentinel",
