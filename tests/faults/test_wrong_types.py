@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,12 +15,13 @@ from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import draining, inbox, updating, writing
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.flows.stored import UpdateRef, packed
-from ctxqueue.identity import Attempt, current_attempt
+from ctxqueue.identity import Attempt, Call, current_attempt
 from ctxqueue.models import Address, Agent, ContextScope, Put
 from ctxqueue.rules.conditions import all_of, as_condition
-from ctxqueue.rules.dependencies import resolve
+from ctxqueue.rules.dependencies import resolve, watcher
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.testing.contract.runs import AGENT, Worker
+from ctxqueue.testing.contract.triggers import PlainCanvases
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -315,6 +317,58 @@ def remind(worker: Worker, kind: Any) -> fx.Effect[Any]:
     return fx.Remind(fx.Due(worker.manager.store.shard_of(WORKFLOW), kind, WORKFLOW, "", 0), 10, LEASE)
 
 
+def each_time(worker: Worker, *, fires: bool = False) -> str:
+    """A trigger that fires each time stands there; return its id."""
+    worker.manager.terms = replace(worker.manager.terms, canvases=PlainCanvases())
+    handle = worker.manager.workflow(WORKFLOW, agent_id=AGENT.agent_id)
+    trigger = handle.when("old" if fires else "x").then(b"canvas", every=True)
+    return trigger.id
+
+
+def register(worker: Worker) -> fx.Effect[Any]:
+    each_time(worker)
+    call = Call("run", "r", "1:call:1", "r", 1)
+    recurring = fx.Recurring(10, b"notes")
+    effect = fx.Register(
+        *(WORKFLOW, "~e-one", ["j", "w\0\0x"], b"judge", "app\0item", b"", b"", None, b"record", 10, "app", LEASE),
+        call=call,
+        horizon_us=HORIZON,
+        recurring=recurring,
+    )
+    worker.claim("r")  # its record is a hash already
+    return effect
+
+
+def rewatch(worker: Worker) -> fx.Effect[Any]:
+    return fx.Rewatch(WORKFLOW, each_time(worker), ("w\0\0y",), LEASE, "app")
+
+
+def recur(worker: Worker) -> fx.Effect[Any]:
+    trigger_id = each_time(worker)
+    watched = worker.manager.store.perform(fx.Rewatch(WORKFLOW, trigger_id, (), LEASE, "app"))
+    message = fx.Outgoing("app\0item\0run\x000.0", b"message")
+    firing = fx.Firing("run", message, LEASE, "agent", b"notice")
+    return fx.Recur(WORKFLOW, trigger_id, watched.turn, b"notes", None, firing, "app", LEASE)
+
+
+def end_run(worker: Worker) -> fx.Effect[Any]:
+    return fx.EndRun(WORKFLOW, each_time(worker, fires=True), 1, (0,), 1, LEASE)
+
+
+def notices(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(recur(worker))
+    return fx.LoadNotices(WORKFLOW, "agent")
+
+
+def end_trigger(worker: Worker) -> fx.Effect[Any]:
+    return fx.EndTrigger(WORKFLOW, each_time(worker), "CANCELLED", armed=True)
+
+
+def watch_afar(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.workflow(WORKFLOW).put("old", 1)
+    return fx.WatchAfar(WORKFLOW, watcher("home", "r"), ("w\0\0x",), LEASE, first=True)
+
+
 SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     # scene, number of keys, those that it has no business with
     "open": (open_again, 4, set()),
@@ -362,6 +416,13 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "revive": (revive, 8, set()),
     "remind of a drain": (lambda worker: remind(worker, "inbox"), 8, set()),
     "remind of updates": (lambda worker: remind(worker, "updates"), 8, set()),
+    "register one that fires each time": (register, 10, {2}),
+    "rewatch": (rewatch, 5, set()),
+    "recur": (recur, 7, set()),
+    "end a run": (end_run, 3, set()),
+    "notices": (notices, 2, set()),
+    "end a trigger": (end_trigger, 6, set()),
+    "watch from afar": (watch_afar, 4, set()),
     "take": (take, 2, set()),
     "settle": (settle, 2, set()),
     "peek": (lambda _worker: fx.PeekDue((0,), 10), 1, set()),
@@ -378,6 +439,7 @@ READS = {
     "addresses of history",
     "graph",
     "catalogue",
+    "notices",
 }
 """Scenes that change nothing."""
 
@@ -389,7 +451,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def is_list(key: str) -> bool:
-    return ":h:" in key or key.endswith(":q")
+    return ":h:" in key or key.endswith((":q", ":o"))
 
 
 def foreign(client: redis.Redis, key: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue import settings
+from ctxqueue.effects import Firing, Outgoing, Recur, Rewatch
 from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows import recurring
 from ctxqueue.identity import Attempt, current_attempt
@@ -92,6 +93,29 @@ class Recurring(Contract):
         repeating.sweep()
         assert repeating.states() == ["ARMED"]
         assert repeating.launched() == []
+
+    def test_a_look_that_was_overtaken_writes_nothing_and_one_that_comes_twice_fires_once(
+        self, repeating: Repeating, other: WorkflowHandle
+    ) -> None:
+        trigger = repeating.wf.when(key("a") > 5).then(b"canvas", every=True)
+        perform = repeating.manager.store.perform
+        first, second = (perform(Rewatch(WORKFLOW, trigger.id, (), 1_000, "app")) for _ in range(2))
+        message = Outgoing("app\0item\0r\x000.0", b"message")
+        firing = Firing("r", message, running_us=60_000_000)
+
+        def recur(turn: int) -> tuple[str, tuple[Outgoing, ...]]:
+            reply = perform(Recur(WORKFLOW, trigger.id, turn, b"notes", None, firing, "app", 1_000_000))
+            return reply.answer, reply.outgoing
+
+        assert recur(first.turn) == ("moved", ())
+        assert recur(second.turn) == ("done", (message,))
+        assert recur(second.turn) == ("moved", ())
+        assert repeating.states() == ["RUNNING"]
+        assert other.update({"a": 9}).fired == 0
+        assert perform(Rewatch(WORKFLOW, trigger.id, (), 1_000, "app")).answer == "running"
+        assert perform(Rewatch(WORKFLOW, trigger.id, (), 1_000, "another")).answer == "others"
+        trigger.cancel()
+        assert recur(second.turn) == ("gone", ())
 
     def test_it_runs_until_each_part_has_ended(self, repeating: Repeating, other: WorkflowHandle) -> None:
         other.put("a", 1)
