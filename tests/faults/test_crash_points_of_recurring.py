@@ -153,11 +153,18 @@ def test_a_registration(app: Repeating, place: Place, *, elsewhere: bool) -> Non
         each, told = app.manager.driver.run(registering())
         seen = Runs(app, place)
         app.manager.driver.run(write(app, b=len(runs)))
-        wait_until(lambda: seen.carried_out(ends=False) or (seen.begun[each] and seen.begun[told]), "both have fired")
+
+        def both() -> bool:
+            seen.carried_out(ends=False)
+            return bool(seen.begun[each] and seen.begun[told])
+
+        wait_until(both, "both have fired")
         seen.check(each, 1)
         seen.check(told, 1)
-        for one in [*app.wf.triggers(), *app.wf.subscriptions()]:
-            one.cancel()
+        for trigger in app.wf.triggers():
+            trigger.cancel()
+        for subscription in app.wf.subscriptions():
+            subscription.cancel()
         nothing_is_due(app)
 
     assert at_each_point(app, begin, check) >= 5
