@@ -36,29 +36,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment may choose. Durations are seconds, sizes bytes of a packed value."""
 
     sweep_interval: float = 10.0
-    """Between two runs of the cleanup sweep and of the dependency callbacks."""
+    """Seconds between two runs of `ctxqueue.cleanup_sweep` and of `ctxqueue.dependency_callbacks`."""
     retention_interval: float = 3_600.0
-    """Between two runs of the retention of memories."""
+    """Seconds between two runs of `ctxqueue.memory_retention`."""
     lease: float = 30.0
-    """How long an attempt or a message under way is left alone without a sign of life."""
+    """Seconds that an attempt or a message under way is left alone without a sign of life."""
     horizon: float = 24 * 3600.0
-    """How long the outcome of a call is remembered."""
+    """Seconds that the outcome of a call is remembered."""
     on_divergence: OnDivergence = "first"
-    """What a repeated call with another input gets: the first outcome, its way, or OperationDiverged."""
+    """What a repeated call with another input gets: the `first` outcome, its way (`apply`), or an `error`."""
     max_value: int = 1024 * 1024
+    """Bytes of one packed value."""
     max_entries: int = 10_000
+    """Entries of one workflow."""
     max_bytes: int = 64 * 1024 * 1024
+    """Bytes of the values of one workflow."""
     history: int = 20
     """Values kept of one address, the standing one included; 0 and 1 keep no other."""
     log_limit: int = 1_000
     """Revisions kept in a workflow's log."""
     idle_life: float = 24 * 3600.0
-    """How long a workflow stays after its last commit; one with a parked task stays."""
+    """Seconds that a workflow stays after its last commit; one with a parked task stays."""
     needs_timeout: float = 3600.0
+    """Seconds that a task waits for its keys, where it does not say."""
     wait_replicas: int = 0
     """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
     inbox_limit: int = 10_000
-    """Updates that wait in one workflow's inbox, dead letters among them."""
+    """Stored updates of one workflow that wait for their outcome, dead letters among them; then `InboxFull`."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
