@@ -241,6 +241,38 @@ class Judging(Contract):
         worker.park(worker.claim("exact"), key("n") > 5)
         assert wf.update({"p7_x": 1, "n": 6}).fired == 2
 
+    def test_patterns_of_another_workflow_are_bounded_there(
+        self, worker: Worker, manager: SharedContextManager
+    ) -> None:
+        other = manager.workflow("other")
+        other.open()
+        for number in range(50):
+            worker.claim_and_park(f"r{number}", in_workflow("other", at_least(1, f"p{number}_*")))
+        one_more = in_workflow("other", at_least(1, "more_*"))
+        with pytest.raises(CapacityError, match="'other' is waited on by as many different patterns"):
+            worker.park(worker.claim("more"), one_more)
+        with pytest.raises(CapacityError, match="'other' is waited on"):
+            manager.workflow(WORKFLOW).wait_for(one_more)
+        worker.park(worker.claim("again"), in_workflow("other", at_least(2, "p7_*")))
+        worker.park(worker.claim("exact"), in_workflow("other", "more_1"))
+        assert other.update({"p7_x": 1, "more_1": 1}).fired == 2
+        assert worker.claim("more").word != "parked"
+
+    def test_an_entry_that_expires_uncovers_what_is_waited_for(
+        self, worker: Worker, manager: SharedContextManager
+    ) -> None:
+        mine = manager.workflow(WORKFLOW, agent_id=AGENT.agent_id)
+        manager.workflow(WORKFLOW, agent_id="other_1").put("n", 6)
+        mine.put("n", 1, scope="private", ttl=SHORT)
+        worker.claim_and_park("r", any_of(key("n") > 5, at_least(1, "r_*")))
+
+        def released() -> list[bytes]:
+            worker.sweep()
+            return worker.deliver()
+
+        assert until(released, "its own entry has expired") == [b"r/0.1"]
+        until(lambda: worker.manager.cleanup_expired_contexts().scanned <= 1, "nothing else is due")
+
     def test_a_run_that_waits_no_more_is_not_watched(self, worker: Worker, wf: WorkflowHandle) -> None:
         worker.claim_and_park("r", key("n") > 5)
         wf.put("n", 6)
