@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ctxqueue.effects import LoadGraph
 from ctxqueue.errors import CircularDependencyError, InvalidInput
+from ctxqueue.flows import writing
 from ctxqueue.models import Put
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, nothing_written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.context import SharedContextManager, WorkflowHandle
+    from ctxqueue.effects import Effect, Flow
+
+
+def _gone_on(flow: Flow[Any], perform: Callable[[Effect[Any]], Any], effect: Effect[Any]) -> None:
+    while True:
+        effect = flow.send(perform(effect))
 
 
 class Graph(Contract):
@@ -31,6 +41,19 @@ class Graph(Contract):
             with pytest.raises(CircularDependencyError):
                 wf.create("d", 1, depends_on=["x", "a"])
         assert set(wf.view()) == {"a", "b"}
+
+    def test_of_two_commits_that_close_one_together_the_second_is_refused(
+        self, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        perform = manager.store.perform
+        flow = writing.put(manager.terms, WORKFLOW, wf.agent, "a", Put(1, depends_on=["b"]))
+        effect = next(flow)
+        assert isinstance(effect, LoadGraph)
+        commit = flow.send(perform(effect))  # it has looked, and found no circle
+        wf.put("b", 1, depends_on=["a"])
+        with pytest.raises(CircularDependencyError, match="a -> b -> a"):
+            _gone_on(flow, perform, commit)
+        assert set(wf.view()) == {"b"}
 
     def test_the_path_names_no_key_that_the_writer_may_not_read(
         self, wf: WorkflowHandle, manager: SharedContextManager
