@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.drivers import AsyncDriver
-from ctxqueue.flows.subscriptions import load_all as load_subscriptions
-from ctxqueue.flows.subscriptions import notifications
+from ctxqueue.flows.subscribing import load_all as load_subscriptions
+from ctxqueue.flows.subscribing import notifications
 from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     Handle,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.after_commit import AfterCommit
 from ctxqueue.drivers import Driver
-from ctxqueue.flows.subscriptions import load_all as load_subscriptions
-from ctxqueue.flows.subscriptions import notifications
+from ctxqueue.flows.subscribing import load_all as load_subscriptions
+from ctxqueue.flows.subscribing import notifications
 from ctxqueue.flows.triggers import load_all
 from ctxqueue.handles import (
     ENVIRONMENT_URL,

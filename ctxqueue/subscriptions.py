@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.flows import subscriptions
+from ctxqueue.flows import subscribing
 from ctxqueue.rules.changes import checked_patterns, checked_when
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Subscription:
         return f"<{type(self).__name__} {self.id} {self.state}: {', '.join(self.patterns)}>"
 
     def _cancel(self) -> Flow[bool]:
-        return subscriptions.cancel(self._handle.workflow_id, self._handle.agent, self.id)
+        return subscribing.cancel(self._handle.workflow_id, self._handle.agent, self.id)
 
 
 class Subscription(_Subscription):
@@ -76,7 +76,7 @@ def subscribe(
     """Register one, and return what the faces are made of."""
     wanted, asked = checked_patterns(patterns), checked_when(when)
     place = handle.terms, handle.workflow_id, handle.agent
-    subscription_id = yield from subscriptions.subscribe(*place, wanted, signature, debounce, asked)
+    subscription_id = yield from subscribing.subscribe(*place, wanted, signature, debounce, asked)
     return handle, subscription_id, wanted, "ARMED", ""
 
 

@@ -7,58 +7,46 @@ so a look that is repeated finds nothing new.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ctxqueue.clock import MICROSECONDS, instant, microseconds
+from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import (
     LASTING,
-    EndTrigger,
     Load,
     LoadLog,
-    LoadNotices,
-    LoadTrigger,
-    LoadTriggers,
     Outgoing,
-    Position,
     Publish,
-    Recurring,
-    Register,
     RestAfar,
     do,
-    family_of,
     work,
 )
-from ctxqueue.errors import AccessDenied, CapacityError, WorkflowNotFound
+from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows import recurring, viewing
-from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, is_at, too_many_patterns, watch_afar
-from ctxqueue.flows.publishing import item_id
+from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, is_at, watch_afar
 from ctxqueue.flows.reading import list_entries, shown
-from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
-from ctxqueue.flows.signatures import TRIGGERS_A_PAGE, KeptSubscription, canvases_of, kept_subscription
-from ctxqueue.identity import Identified, derived_run_id, new_run_id
-from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, Agent, ContextScope, Notification, is_reserved
-from ctxqueue.rules.access import is_sensitive_name, may_read, reads_sensitive
+from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, Agent, ContextScope, is_reserved
+from ctxqueue.rules.access import may_read
 from ctxqueue.rules.changes import (
     MAX_LEAVES,
     Changed,
     Named,
+    Resolved,
     When,
     leaves_of_value,
     matches,
     place_of,
     prefix_of,
 )
-from ctxqueue.rules.dependencies import JUDGED, OF_PREFIX, places_of, watcher
-from ctxqueue.settings import MAX_PAGE, MAX_SUBSCRIPTIONS, MAX_TRIGGER_DEPTH, MAX_TRIGGERS
+from ctxqueue.rules.dependencies import OF_PREFIX, places_of, watcher
+from ctxqueue.rules.graph import is_resolved
+from ctxqueue.settings import MAX_PAGE, MAX_TRIGGER_DEPTH
 
 if TYPE_CHECKING:
-    from ctxqueue.effects import Flow, Head, KeptTrigger, Logged, LogRecord, Watched
-    from ctxqueue.flows.looking import Afar
+    from ctxqueue.effects import Flow, Logged, LogRecord, Watched
     from ctxqueue.flows.terms import Canvases, Terms
     from ctxqueue.models import ContextEntry
 
@@ -86,6 +74,8 @@ class Spec(msgspec.Struct, frozen=True, array_like=True):
     agent_type: str
     agent_role: str | None
     groups: tuple[str, ...]
+    own: bool = False
+    """Whether its own changes count too."""
 
     @property
     def agent(self) -> Agent:
@@ -136,88 +126,6 @@ def spec_of(kept: bytes) -> Spec:
     return _spec(kept)
 
 
-# --- registration ------------------------------------------------------------------------------------------------
-
-
-def subscribe(
-    terms: Terms,
-    workflow_id: str,
-    agent: Agent,
-    patterns: tuple[str, ...],
-    signature: Any,
-    debounce: float,
-    when: When | None,
-) -> Flow[str]:
-    """Keep a signature that is sent at changes by others. Return the subscription's id."""
-    canvases = canvases_of(terms)
-    for pattern in patterns:
-        if is_sensitive_name(pattern) and not (agent.is_operator or reads_sensitive(agent, pattern)):
-            raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
-    debounce_us = microseconds(debounce, "debounce") if debounce else 0
-    named = (agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups))
-    spec = Spec(patterns, when, debounce_us, *named)
-    record = _encode(KeptSubscription(patterns, agent.agent_id, canvases.frozen(signature)))
-    watched = spec.watched()
-    notes = yield from _first_notes(workflow_id, spec, watched)
-    family = FAMILY + hashlib.blake2b(agent.agent_id.encode(), digest_size=6).hexdigest()
-    with Identified("subscribe", workflow_id, agent.agent_id, patterns, None) as call:
-        of_run = call.mode == "run"
-        name = derived_run_id(call.owner, call.call_id) if of_run else new_run_id()
-    subscription_id = f"{family}-{name}"
-    afar = yield from watch_afar(terms, _elsewhere(watched), workflow_id, subscription_id, first=True)
-    reply = yield from do(
-        Register(
-            workflow_id=workflow_id,
-            trigger_id=subscription_id,
-            condition=[JUDGED, *watched[""]],
-            judge=_encode(spec),
-            item_id=item_id(terms.app, workflow_id, subscription_id, Position(0, 0)),
-            message=b"",
-            late_message=b"",
-            timeout_us=None,
-            record=record,
-            most=MAX_TRIGGERS,
-            app=terms.app,
-            lease_us=terms.lease_us,
-            call=call if of_run else None,
-            horizon_us=terms.bounds.horizon_us,
-            recurring=Recurring(MAX_SUBSCRIPTIONS, _encode(notes)),
-        )
-    )
-    if reply.answer not in ("armed", "found"):
-        yield from forget_afar(afar, workflow_id, subscription_id)
-        if reply.answer == "no_workflow":
-            raise unknown_workflow(workflow_id)
-        if reply.answer == "closed":
-            raise closed_workflow(workflow_id)
-        if reply.answer == "patterns":
-            raise too_many_patterns(workflow_id)
-        raise CapacityError(
-            f"{agent.agent_id} has {MAX_SUBSCRIPTIONS} subscriptions in workflow {workflow_id!r}, or the workflow all"
-            " the triggers, or the run all the calls that are allowed: cancel some, or give one more patterns"
-        )
-    yield from judge(terms, workflow_id, subscription_id)
-    return subscription_id
-
-
-def _elsewhere(watched: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]:
-    return {place: addresses for place, addresses in watched.items() if place}
-
-
-def _first_notes(workflow_id: str, spec: Spec, watched: dict[str, dict[str, None]]) -> Flow[Notes]:
-    read: dict[str, tuple[str, int]] = {}
-    for place in watched:
-        head, _ = yield from do(Load(place or workflow_id, ()))
-        if head is None and not place:
-            raise unknown_workflow(workflow_id)
-        read[place] = (head.incarnation, head.revision) if head is not None else ("", 0)
-    leaves = (yield from _leaves(workflow_id, spec)) if isinstance(spec.when, Changed) else {}
-    return Notes(read, leaves)
-
-
-# --- a look ------------------------------------------------------------------------------------------------------
-
-
 def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: bool = False) -> Flow[int | None]:
     """Look what has changed, and send what is due; return how often it has fired, None if it is not there."""
     watched = yield from recurring.watching(terms, workflow_id, subscription_id)
@@ -227,6 +135,10 @@ def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: boo
     if watched.answer != "watched" or canvases is None:
         return 0
     spec = _spec(watched.judge)
+    if isinstance(spec.when, Resolved):
+        watched = yield from _watching_all(terms, workflow_id, subscription_id, spec, spec.when, watched)
+        if watched.answer != "watched":
+            return 0
     looking = _Looking(terms, workflow_id, subscription_id, spec, watched)
     yield from looking.read()
     try:
@@ -240,10 +152,31 @@ def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: boo
     return 0
 
 
+def _watching_all(
+    terms: Terms, workflow_id: str, subscription_id: str, spec: Spec, when: Resolved, watched: Watched
+) -> Flow[Watched]:
+    """Begin the look anew until it is told of all that the entry depends on."""
+    for _ in range(recurring.LOOKS):
+        addresses = yield from _depended_on(terms, workflow_id, spec, when)
+        if watched.answer != "watched" or set(addresses) == set(watched.addresses):
+            break
+        watched = yield from recurring.watching(terms, workflow_id, subscription_id, addresses)
+    return watched
+
+
+def _depended_on(terms: Terms, workflow_id: str, spec: Spec, when: Resolved) -> Flow[tuple[str, ...]]:
+    """Return what an entry depends on now, with the entry: all of it has to be there."""
+    seen = (yield from viewing.view(terms, workflow_id, spec.agent)).readable()
+    entry = seen.get(when.entry_key)
+    names = [when.entry_key, *(entry.dependencies if entry is not None else ())]
+    more = [places_of("", spec.agent, name) for name in names]
+    return tuple(dict.fromkeys([*spec.watched()[""], *(address for addresses in more for address in addresses)]))
+
+
 def _set_aside(workflow_id: str, subscription_id: str, spec: Spec, reason: str) -> Flow[None]:
     yield from recurring.set_aside(workflow_id, subscription_id, reason)
-    elsewhere = {place: tuple(addresses) for place, addresses in _elsewhere(spec.watched()).items()}
-    yield from forget_afar(elsewhere, workflow_id, subscription_id)
+    afar = {place: tuple(addresses) for place, addresses in elsewhere(spec.watched()).items()}
+    yield from forget_afar(afar, workflow_id, subscription_id)
 
 
 class _PredicateError(Exception):
@@ -269,12 +202,12 @@ class _Looking:
     def read(self) -> Flow[None]:
         """Note what others have changed since the last look."""
         watched = self._spec.watched()
-        elsewhere = _elsewhere(watched)
-        yield from watch_afar(self._terms, elsewhere, self._workflow_id, self._id)
+        afar = elsewhere(watched)
+        yield from watch_afar(self._terms, afar, self._workflow_id, self._id)
         for place in watched:
             yield from self._read(place)
         name = watcher(self._workflow_id, self._id)
-        for place, addresses in elsewhere.items():  # what was written there meanwhile stays due there
+        for place, addresses in afar.items():  # what was written there meanwhile stays due there
             yield from do(RestAfar(place, name, tuple(addresses), AGAIN_US))
 
     def _read(self, place: str) -> Flow[None]:
@@ -303,7 +236,7 @@ class _Looking:
         author = "" if change.kind in ("expired", "evicted") else change.agent_id or record.agent_id
         patterns = [pattern for pattern in self._spec.patterns if place_of(pattern) == place]
         if (
-            author != self._spec.agent_id
+            (self._spec.own or author != self._spec.agent_id)
             and not is_reserved(address.key)
             and matches(patterns, address.key)
             and may_read(self._spec.agent, address, sensitive=change.sensitive)
@@ -312,19 +245,12 @@ class _Looking:
 
     def _standing(self, place: str, revision: int) -> Flow[None]:
         """Note what was written since, where the log does not reach back: what has gone is not seen any more."""
-        for entry in (yield from _matching(self._workflow_id, self._spec, place)):
-            if entry.revision > revision and entry.agent_id != self._spec.agent_id:
+        for entry in (yield from matching(self._workflow_id, self._spec, place)):
+            if entry.revision > revision and (self._spec.own or entry.agent_id != self._spec.agent_id):
                 self._add(entry.key, entry.revision, entry.agent_id, self._now_us)
 
     def _add(self, key: str, revision: int, author: str, at_us: int) -> None:
-        depth = recurring.depth_here(self._terms)
-        pending = self._notes.pending or Pending([], 0, "", at_us, at_us, depth)
-        if key in pending.keys:
-            pending.keys.remove(key)
-        pending.keys = [*pending.keys, key][-NAMED_KEYS:]
-        pending.revision, pending.agent_id, pending.last_us = revision, author, max(at_us, pending.last_us)
-        pending.depth = min(depth, pending.depth)
-        self._notes.pending = pending
+        add(self._notes, key, revision, author, at_us, recurring.depth_here(self._terms))
 
     def conclude(self, canvases: Canvases, *, by_timer: bool) -> Flow[int]:
         """Fire, or put it off until it has been quiet, or leave it to rest; write that down."""
@@ -342,8 +268,11 @@ class _Looking:
             "agent": pending.agent_id,
             "keys": sorted(pending.keys),
         }
-        notes.pending, notes.timer_us = None, 0
-        if not (yield from self._is_wanted(cause)):
+        wanted = yield from self._is_wanted(cause)
+        if wanted or not isinstance(self._spec.when, Resolved):  # else it is told once the rest is there
+            notes.pending = None
+        notes.timer_us = 0
+        if not wanted:
             return (yield from self._recur(None, None))
         if pending.depth > MAX_TRIGGER_DEPTH:
             yield from _set_aside(self._workflow_id, self._id, self._spec, recurring.LOOP)
@@ -377,20 +306,34 @@ class _Looking:
         if when is None:
             return True
         if isinstance(when, Changed):
-            leaves = yield from _leaves(self._workflow_id, self._spec)
-            wanted = when.holds(self._notes.leaves, leaves)
+            now = yield from leaves(self._workflow_id, self._spec)
+            wanted = when.holds(self._notes.leaves, now)
             if wanted:
-                self._notes.leaves = leaves
+                self._notes.leaves = now
             return wanted
         if isinstance(when, Named):
             view = yield from viewing.view(self._terms, self._workflow_id, agent)
             return (yield from do(work(partial(_asked, when, cause, view))))
+        if isinstance(when, Resolved):
+            seen = (yield from viewing.view(self._terms, self._workflow_id, agent)).readable()
+            return when.dependency_key in seen and is_resolved(seen, when.entry_key)
         look = Look(when, agent, self._workflow_id)
         try:
             yield from look.look()
         except WorkflowNotFound:  # another one, that was removed
             return False
         return not look.false_leaves()
+
+
+def add(notes: Notes, key: str, revision: int, author: str, at_us: int, depth: int) -> None:
+    """Note one change that is to be told of."""
+    pending = notes.pending or Pending([], 0, "", at_us, at_us, depth)
+    if key in pending.keys:
+        pending.keys.remove(key)
+    pending.keys = [*pending.keys, key][-NAMED_KEYS:]
+    pending.revision, pending.agent_id, pending.last_us = revision, author, max(at_us, pending.last_us)
+    pending.depth = min(depth, pending.depth)
+    notes.pending = pending
 
 
 def _asked(predicate: Named, cause: dict[str, Any], view: Any) -> bool:
@@ -402,7 +345,12 @@ def _asked(predicate: Named, cause: dict[str, Any], view: Any) -> bool:
         raise _PredicateError(f"{type(error).__name__} in {name}") from error
 
 
-def _matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry]]:
+def elsewhere(watched: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]:
+    """Return what it is to be told of in other workflows."""
+    return {place: addresses for place, addresses in watched.items() if place}
+
+
+def matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry]]:
     """Return what stands in a workflow that the subscription is about, as its agent finds it."""
     agent = spec.agent
     found: dict[str, ContextEntry] = {}
@@ -427,61 +375,14 @@ def _matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntr
     return list(found.values())
 
 
-def _leaves(workflow_id: str, spec: Spec) -> Flow[dict[str, str | None]]:
+def leaves(workflow_id: str, spec: Spec) -> Flow[dict[str, str | None]]:
     """Return what `changed_by` compares; raises CapacityError."""
     found: dict[str, str | None] = {}
     for place in spec.watched():
-        for entry in (yield from _matching(workflow_id, spec, place)):
+        for entry in (yield from matching(workflow_id, spec, place)):
             # Of what is sensitive nothing is written down: it has changed whenever it was written.
             hidden = {f"{entry.key}\0{entry.version}\0{entry.timestamp}": None}
             found.update(hidden if entry.sensitive else leaves_of_value(entry.key, entry.value))
             if len(found) > MAX_LEAVES:
                 raise CapacityError(f"what is compared has more than {MAX_LEAVES} leaves: subscribe to less of it")
     return found
-
-
-# --- what there is -----------------------------------------------------------------------------------------------
-
-
-def load_all(workflow_id: str, agent: Agent) -> Flow[list[tuple[KeptTrigger, KeptSubscription]]]:
-    """Read the agent's own, the oldest first; the operator's are all."""
-    found: dict[str, tuple[KeptTrigger, KeptSubscription]] = {}
-    cursor, more = "", True
-    while more:
-        page, cursor = yield from do(LoadTriggers(workflow_id, cursor, TRIGGERS_A_PAGE))
-        for kept in page:
-            if family_of(kept.trigger_id).startswith(FAMILY):
-                subscription = kept_subscription(kept.record)
-                if agent.is_operator or subscription.agent_id == agent.agent_id:
-                    found[kept.trigger_id] = kept, subscription
-        more = cursor != ""
-    return [found[each] for each in sorted(found, key=lambda name: name.partition("-")[2])]
-
-
-def cancel(workflow_id: str, agent: Agent, subscription_id: str) -> Flow[bool]:
-    """End one; False: it had ended, or is not the agent's."""
-    kept = yield from do(LoadTrigger(workflow_id, subscription_id))
-    if kept is None or not family_of(subscription_id).startswith(FAMILY):
-        return False
-    subscription = kept_subscription(kept.record)
-    if not agent.is_operator and subscription.agent_id != agent.agent_id:
-        return False
-    called_off = yield from do(EndTrigger(workflow_id, subscription_id, "CANCELLED", armed=True))
-    elsewhere: Afar = {place_of(pattern): () for pattern in subscription.patterns if place_of(pattern)}
-    yield from forget_afar(elsewhere, workflow_id, subscription_id)
-    return called_off
-
-
-def notifications(workflow_id: str, agent: Agent) -> Flow[list[Notification]]:
-    """Return what the agent was notified of, the newest first: the last hundred."""
-    head: Head | None
-    head, _ = yield from do(Load(workflow_id, ()))
-    if head is None:
-        raise unknown_workflow(workflow_id)
-    kept = yield from do(LoadNotices(workflow_id, agent.agent_id))
-    return [_notification(each) for each in reversed(kept)]
-
-
-def _notification(kept: bytes) -> Notification:
-    at_us, subscription_id, keys, revision, author = msgspec.msgpack.decode(kept)
-    return Notification(instant(at_us), subscription_id, tuple(keys), revision, author)

@@ -57,7 +57,14 @@ class Named(msgspec.Struct, frozen=True, tag="named"):
         return function
 
 
-When = Changed | Named | Condition
+class Resolved(msgspec.Struct, frozen=True, tag="resolved"):
+    """A key is there, and all else that an entry depends on."""
+
+    entry_key: str
+    dependency_key: str
+
+
+When = Changed | Named | Resolved | Condition
 """What has to hold for a subscription to fire."""
 
 

@@ -46,6 +46,12 @@ def circle(edges: Edges, begin: tuple[str, ...]) -> list[str]:
     return []
 
 
+def is_resolved(seen: Mapping[str, ContextEntry], key: str) -> bool:
+    """Whether all is there that the key's entry depends on; nothing is missing for one that is not there itself."""
+    entry = seen.get(key)
+    return entry is None or all(name in seen for name in entry.dependencies)
+
+
 def stale(seen: Mapping[str, ContextEntry]) -> list[str]:
     """Return the keys of entries of which one dependency is newer than they are, in their order."""
     return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ctxqueue.flows import recurring, subscriptions, triggers, updating
+from ctxqueue.flows import recurring, subscribing, triggers, updating
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.models import Agent
 from ctxqueue.rules.conditions import all_of, in_workflow, key
@@ -137,11 +137,9 @@ def test_a_registration(app: Repeating, place: Place, *, elsewhere: bool) -> Non
                 every=True,
                 pass_cause=False,
             )
-            subscribing = subscriptions.subscribe(
-                *(app.manager.terms, WORKFLOW, app.wf.agent, ("b",), b"canvas", 0.0, None)
-            )
+            telling = subscribing.subscribe(*(app.manager.terms, WORKFLOW, app.wf.agent, ("b",), b"canvas", 0.0, None))
             first = yield from flow
-            return first[0], (yield from subscribing)
+            return first[0], (yield from telling)
         finally:
             current_attempt.reset(token)
 

@@ -24,7 +24,7 @@ def test_who_waits_elsewhere_is_found_among_many_messages_by_short_steps(redis_u
     with redis.Redis.from_url(redis_url) as client:
         # As `released.lua` keeps them; of no run that was ever there.
         kept = {f"n:{number}": b"\x80" for number in range(MESSAGES)}
-        client.hset(keys.t, mapping=kept)  # type: ignore[arg-type]  # redis-py's own
+        client.hset(keys.t, mapping=kept)
         store.perform(fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=LEASE))
         steps = 0
         while not (step := store.perform(fx.End(WORKFLOW, 10, (), "app", LEASE, LEASE))).outgoing:

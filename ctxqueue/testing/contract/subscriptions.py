@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.errors import AccessDenied, CapacityError, ConfigurationError, InvalidInput, WorkflowNotFound
-from ctxqueue.flows import signatures, subscriptions
+from ctxqueue.flows import signatures, subscribing
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.rules.changes import changed_by
 from ctxqueue.rules.conditions import key
@@ -195,7 +195,7 @@ class Subscriptions(Contract):
             other.put("a", number)
         seen = repeating.wf.notifications()
         assert (len(seen), seen[0].revision, seen[-1].revision) == (100, 103, 4)
-        monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 2)
+        monkeypatch.setattr(subscribing, "MAX_SUBSCRIPTIONS", 2)
         second = repeating.wf.subscribe("b", b"canvas")
         with pytest.raises(CapacityError, match="has 2 subscriptions"):
             repeating.wf.subscribe("c", b"canvas")
