@@ -15,6 +15,10 @@ ctxqueue_sweep_interval = float(os.environ.get("CTXQUEUE_SWEEP_INTERVAL", "10"))
 # A run on the largest file that it takes (64 MB) has this much in its context; the default is for smaller workflows.
 ctxqueue_max_bytes = 256 * 1024 * 1024
 
+# Where PROMETHEUS_MULTIPROC_DIR names a folder, each process counts there, and the worker serves it all on this port.
+ctxqueue_metrics = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+ctxqueue_metrics_port = int(os.environ.get("CTXQUEUE_METRICS_PORT", "9808"))
+
 broker_url = os.environ.get("CELERY_BROKER_URL", ctxqueue_backend_url)
 result_backend = os.environ.get("CELERY_RESULT_BACKEND", ctxqueue_backend_url)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ctxqueue.memories.working import AsyncWorkingMemory as AsyncWorkingMemory
     from ctxqueue.memories.working import WorkingMemory as WorkingMemory
     from ctxqueue.models import Agent as Agent
+    from ctxqueue.models import Backlog as Backlog
     from ctxqueue.models import Change as Change
     from ctxqueue.models import CommitResult as CommitResult
     from ctxqueue.models import ContextEntry as ContextEntry
@@ -104,7 +105,7 @@ _HOMES = {
     "ctxqueue.memories.working": ("AsyncWorkingMemory", "WorkingMemory"),
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
-        *("Agent", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
+        *("Agent", "Backlog", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "Secret", "SweepReport"),
         *("WorkflowContext", "WorkflowSummary"),
     ),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.transactions import Transaction
     from ctxqueue.models import (
         Agent,
+        Backlog,
         Change,
         CommitResult,
         ContextEntry,
@@ -135,6 +136,10 @@ class AsyncSharedContextManager(Manager):
         Go on with ``cursor=page.next_cursor`` until that is None. Raises InvalidInput for a foreign cursor.
         """
         return await self.driver.arun(self._workflows(prefix, limit, cursor))
+
+    async def backlog(self) -> Backlog:
+        """Return what the namespace has yet to do: how much is overdue, and what waits to be published."""
+        return await self.driver.arun(self._backlog())
 
     async def parked(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ParkedTask]:
         """Return the tasks that wait in a workflow, as the operator sees them; raises WorkflowNotFound.

@@ -105,7 +105,7 @@ class Driver:
                     elif isinstance(effect, Publish):
                         reply = self.publisher(effect.items)
                     elif isinstance(effect, Work):
-                        reply = effect.call()
+                        reply = self.work(effect)
                     else:
                         reply = perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend
@@ -115,6 +115,10 @@ class Driver:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def work(self, effect: Work[T]) -> T:
+        """Do what takes long."""
+        return effect.call()
 
 
 def _keep_out_of_loops(flow: Flow[Any]) -> None:
@@ -137,6 +141,10 @@ class AsyncDriver:
         self.store = store
         self.publisher = publisher
 
+    def work(self, effect: Work[T]) -> T:
+        """Do what takes long; in a thread."""
+        return effect.call()
+
     async def arun(self, flow: Flow[T]) -> T:
         """Carry out a flow; raises what the flow raises."""
         try:
@@ -150,7 +158,7 @@ class AsyncDriver:
                     elif isinstance(effect, Publish):
                         reply = await asyncio.to_thread(self.publisher, effect.items)
                     elif isinstance(effect, Work):
-                        reply = await asyncio.to_thread(effect.call)
+                        reply = await asyncio.to_thread(self.work, effect)
                     else:
                         reply = await self.store.perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
+        Backlog,
         Change,
         ContextEntry,
         ContextScope,
@@ -178,6 +179,9 @@ class Manager:
 
     def _summary(self, workflow_id: str) -> Flow[WorkflowSummary]:
         return surveying.summary(workflow_id)
+
+    def _backlog(self) -> Flow[Backlog]:
+        return surveying.backlog(self.terms)
 
     def _workflows(self, prefix: str, limit: int, cursor: str | None) -> Flow[Page[WorkflowSummary]]:
         return surveying.workflows(self.terms, prefix, limit, cursor)

@@ -361,6 +361,8 @@ class WorkflowSummary:
     dead_letters: int
     triggers: int
     """Armed, fired or ended, as far as they are kept."""
+    waiting: bool
+    """Whether a task, a trigger or a caller waits in it; it may be true for a little longer."""
     metadata: Mapping[str, Any]
 
 
@@ -416,6 +418,20 @@ class EraseReport:
     entries: int
     values: int
     memories: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a namespace has yet to do: nothing of it for long, while beat and a worker run."""
+
+    overdue: int
+    """Expiries, deadlines, messages to be sent again and the like whose time has come."""
+    oldest_overdue: float
+    """Seconds since the first of them was due; 0 if nothing is."""
+    outbox: int
+    """Messages that were released and that no broker has taken yet."""
+    outbox_age: float
+    """Seconds for which the oldest has been left to whoever comes; 0 while its committer is publishing it."""
 
 
 @dataclass(frozen=True, slots=True)

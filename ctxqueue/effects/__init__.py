@@ -18,6 +18,7 @@ from ctxqueue.effects.commits import (
     Write,
 )
 from ctxqueue.effects.due import (
+    Backlog,
     Close,
     Due,
     End,
@@ -26,6 +27,7 @@ from ctxqueue.effects.due import (
     Expired,
     FannedOut,
     FanOut,
+    LoadBacklog,
     PeekDue,
     Release,
     Settle,
@@ -140,6 +142,7 @@ __all__ = [
     "AmendMemory",
     "Arm",
     "Armed",
+    "Backlog",
     "Batch",
     "Bind",
     "Bounds",
@@ -184,6 +187,7 @@ __all__ = [
     "KeptTrigger",
     "LetGo",
     "Load",
+    "LoadBacklog",
     "LoadCatalogue",
     "LoadDead",
     "LoadGraph",

@@ -26,6 +26,25 @@ class PeekDue(Effect[list[Due]], frozen=True):
     limit: int
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """What some shards have yet to do."""
+
+    now_us: int
+    overdue: int
+    oldest_due_us: int
+    """When the first of it was due; 0: nothing is overdue."""
+    outgoing: int
+    """Items in the outbox, those that somebody has leased to publish them among them."""
+    oldest_outgoing_us: int
+    """From when on the first of them is anybody's to publish; 0: there is none."""
+
+
+class LoadBacklog(Effect[Backlog], frozen=True):
+    """Count what is overdue, and what waits to be published, in some shards."""
+
+    shards: tuple[int, ...]
+
+
 class Expired(msgspec.Struct, frozen=True):
     """What one step of an expiry sweep removed and kept; ``more`` is due."""
 

@@ -176,6 +176,8 @@ class Measured(msgspec.Struct, frozen=True):
     dead: int
     triggers: int
     """Those that have ended among them, as far as they are kept."""
+    waiting: bool
+    """Whether a run, a trigger or a caller waits; of Redis also while a run was released and is not claimed yet."""
 
 
 class Measure(Effect[Measured | None], frozen=True):

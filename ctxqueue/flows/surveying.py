@@ -5,12 +5,12 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING
 
-from ctxqueue.clock import instant
+from ctxqueue.clock import MICROSECONDS, instant
 from ctxqueue.codec import unpack
-from ctxqueue.effects import Batch, LoadCatalogue, Measure, do
+from ctxqueue.effects import Batch, LoadBacklog, LoadCatalogue, Measure, do
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows.refusals import unknown_workflow
-from ctxqueue.models import Page, WorkflowSummary, checked_name
+from ctxqueue.models import Backlog, Page, WorkflowSummary, checked_name
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -68,6 +68,20 @@ def _of_shards(shards: Sequence[int], places: range, start: str, prefix: str, mo
     return [(place, workflow_id) for place in places for workflow_id in ids[place]][:most]
 
 
+def backlog(terms: Terms) -> Flow[Backlog]:
+    """Return what all shards have yet to do."""
+    overdue, outbox = 0, 0
+    oldest, outbox_age = 0, 0
+    for first in range(0, len(terms.shards), SHARDS_A_BATCH):
+        some = yield from do(LoadBacklog(tuple(terms.shards[first : first + SHARDS_A_BATCH])))
+        overdue, outbox = overdue + some.overdue, outbox + some.outgoing
+        if some.oldest_due_us:
+            oldest = max(oldest, some.now_us - some.oldest_due_us)
+        if some.oldest_outgoing_us:
+            outbox_age = max(outbox_age, some.now_us - some.oldest_outgoing_us)
+    return Backlog(overdue, oldest / MICROSECONDS, outbox, outbox_age / MICROSECONDS)
+
+
 def checked_limit(limit: int) -> None:
     """Raise InvalidInput unless it is one of a page."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
@@ -87,6 +101,7 @@ def _summary(workflow_id: str, measured: Measured) -> WorkflowSummary:
         stored_updates=measured.updates,
         dead_letters=measured.dead,
         triggers=measured.triggers,
+        waiting=measured.waiting,
         metadata=unpack(head.metadata) if head.metadata else {},
     )
 

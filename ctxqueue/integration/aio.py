@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
-from ctxqueue.drivers import AsyncDriver
-from ctxqueue.integration import enqueuing
-from ctxqueue.integration.messages import publish
+from ctxqueue.integration import enqueuing, observed
 from ctxqueue.stores.base import open_async_store
 from ctxqueue.stores.inprocess.aio import AsyncInprocessStore
 from ctxqueue.stores.inprocess.store import InprocessStore
@@ -36,7 +33,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
         same = AsyncInprocessStore(store) if isinstance(store, InprocessStore) else None
         super().__init__(same or open_async_store(queue.url, namespace), {"namespace": namespace})
         self.terms = manager.terms
-        self.driver = AsyncDriver(self.store, partial(publish, queue))
+        self.driver = observed.async_driver_of(queue, namespace, self.store)
         self._queue = queue
         self._memory: AsyncVectorMemoryManager | None = None
 
@@ -49,6 +46,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
             blocking = self._queue.memory
             self._memory = AsyncVectorMemoryManager(self, retention={**blocking.retention})
             self._memory.share(blocking)
+            self._memory.driver = self.driver  # whoever observes the app observes its memories
         return self._memory
 
     def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:

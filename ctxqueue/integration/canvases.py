@@ -76,6 +76,8 @@ class Canvases:
     def _options(self, workflow_id: str, run_id: str) -> dict[str, Any]:
         namespace = self._queue.manager.terms.namespace
         carried = {headers.WORKFLOW: workflow_id, headers.NAMESPACE: namespace, headers.RUN: run_id}
+        for add in headers.of_triggers:
+            add(carried)
         return {"task_id": run_id, "headers": carried}
 
     def thawed_again(self, kept: bytes, ending: Ending) -> Signature[Any]:

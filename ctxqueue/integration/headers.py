@@ -16,6 +16,8 @@ from celery.signals import before_task_publish
 from ctxqueue.identity import current_attempt, current_workflow, derived_run_id, new_run_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
     from celery.app.task import Context
 
@@ -41,6 +43,9 @@ CONTENT_TYPE = "ctxqueue_content_type"
 """Not of a message: what a worker says to its process of the message's serialiser, which Celery keeps to itself."""
 
 OUR_TASKS = "ctxqueue."
+
+of_triggers: list[Callable[[dict[str, Any]], None]] = []
+"""What adds to the headers of a trigger's message when it is armed."""
 
 causing: ContextVar[dict[str, Any] | None] = ContextVar("ctxqueue_causing", default=None)
 """CAUSE and DEPTH of what is being published by a trigger."""

@@ -6,7 +6,6 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 
@@ -15,14 +14,12 @@ from celery import Celery
 
 from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
-from ctxqueue.drivers import Driver
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.handles import agent_of
-from ctxqueue.integration import cancelling, enqueuing, events, headers, schedule
+from ctxqueue.integration import cancelling, enqueuing, events, headers, observed, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
 from ctxqueue.integration.installed import installing, queues
-from ctxqueue.integration.messages import publish
 from ctxqueue.integration.on_commit import CarriedOnCommit
 from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
@@ -110,6 +107,7 @@ class ContextQueue:
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
         headers.connect_signal(self.app)
+        self.app.steps["worker"].add(observed.WORKER_STEP)
         events.connect_signal()
         if self._is_final:
             Settings.read(self.app.conf.get)  # raises before anything is registered
@@ -120,6 +118,7 @@ class ContextQueue:
 
     def _reschedule(self, **_signal: object) -> None:
         """Add our entries to a configuration that comes after the tasks."""
+        observed.connect(self.app)
         if self._is_final:
             schedule.add_entries(self.app)
 
@@ -135,6 +134,7 @@ class ContextQueue:
         for module in modules:
             module.register(self)
         schedule.add_entries(self.app)
+        observed.connect(self.app)
 
     @property
     def manager(self) -> SharedContextManager:
@@ -187,7 +187,7 @@ class ContextQueue:
         config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
         manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
-        manager.driver = Driver(manager.store, partial(publish, self))
+        manager.driver = observed.driver_of(self, namespace, manager.store)
         return manager
 
     @property

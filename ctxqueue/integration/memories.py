@@ -21,13 +21,15 @@ def memory_of(queue: ContextQueue) -> VectorMemoryManager:
     `Retention`, a pair or a mapping), ``ctxqueue_memory_supersede_above`` (a cosine).
     """
     conf = queue.app.conf
-    return VectorMemoryManager(
+    manager = VectorMemoryManager(
         queue.manager,
         embedder=embedder_named(conf.get("ctxqueue_embedder")),
         weights=_weights(conf.get("ctxqueue_memory_weights")),
         supersede_above=conf.get("ctxqueue_memory_supersede_above"),
         retention=conf.get("ctxqueue_memory_retention"),
     )
+    manager.driver = queue.manager.driver  # whoever observes the app observes its memories
+    return manager
 
 
 def embedder_named(embedder: Any) -> Any:

@@ -22,6 +22,8 @@ from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery, Task
 
     from ctxqueue.effects import Outgoing
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 sending_again: ContextVar[bool] = ContextVar("ctxqueue_sending_again", default=False)
 """What is being published is a message that the store keeps already."""
+
+kept_in_threads: list[Callable[[], Callable[[], object]]] = []
+"""What of a caller goes with what is published for it: each is called there, what it returns in the other thread."""
 
 OF_THE_MOMENT = frozenset({"retry", "retry_policy", "timeout", "confirm_timeout", "declare", "exchange"})
 """Of a producer's options: nothing that belongs to the message."""
@@ -119,14 +124,17 @@ def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]
             carry_out(queue, content, item.message, Signature.from_dict(content, app=app).apply_async)
         return tuple(item.item_id for item in items)
     taken: list[str] = []
-    thread = threading.Thread(target=_publish, args=(app, items, taken), name="ctxqueue-publish")
+    kept = [keep() for keep in kept_in_threads]
+    thread = threading.Thread(target=_publish, args=(app, items, taken, kept), name="ctxqueue-publish")
     thread.start()
     thread.join()
     return tuple(taken)
 
 
-def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str]) -> None:
+def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: list[Callable[[], object]]) -> None:
     sending_again.set(True)  # for this thread, which ends with it
+    for take_up in kept:
+        take_up()
     try:
         with app.producer_or_acquire() as producer:
             for item in items:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.bin.base import handle_preload_options
 
+from ctxqueue.integration import operating as _operating  # noqa: F401 - `celery inspect` asks only for what it knows
 from ctxqueue.integration.cli.commands import Families
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ FAMILIES: Mapping[str, str] = {
     "dead": "waiting",
     "delete": "entries",
     "diff": "past",
+    "exporter": "exporting",
     "get": "entries",
     "graph": "waiting",
     "history": "past",

@@ -114,6 +114,7 @@ def measure(state: State, effect: fx.Measure) -> fx.Measured | None:
     return fx.Measured(
         *(head, workflow.entries, workflow.size, state.count_log(place)),
         *(boxes.of(workflow).stored, state.count_dead(place), state.count_triggers(place)),
+        waiting=workflow.parked > 0,
     )
 
 

@@ -77,6 +77,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.Remind: drains.remind,
     fx.PeekDue: outbox.peek,
     fx.TakeOutgoing: outbox.take,
+    fx.LoadBacklog: outbox.backlog,
     fx.Settle: outbox.settle,
     fx.StoreMemories: memories.store,
     fx.LoadMemories: memories.load,
@@ -94,7 +95,7 @@ SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.Load
 """Effects that look once and write nothing: they need no transaction."""
 SEVERAL_READS = frozenset(
     {
-        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead, fx.Measure),
+        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead, fx.Measure, fx.LoadBacklog),
         *(fx.LoadMemories, fx.GetMemories, fx.LoadRetirable, fx.LoadOwners),
     }
 )

@@ -24,6 +24,12 @@ def peek(state: State, effect: fx.PeekDue) -> list[fx.Due]:
     ]
 
 
+def backlog(state: State, _effect: fx.LoadBacklog) -> fx.Backlog:
+    """Count what is overdue, and what waits to be published."""
+    now = state.now()
+    return fx.Backlog(now, *state.overdue(now), *state.outgoing())
+
+
 def take(state: State, effect: fx.TakeOutgoing) -> list[tuple[int, fx.Outgoing]]:
     """Lease items of one app."""
     return [(SHARD, item) for item in state.take(effect.app, effect.limit, state.now() + effect.lease_us)]

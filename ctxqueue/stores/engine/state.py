@@ -271,6 +271,14 @@ class State(Protocol):
         """Return what is due, the oldest first."""
         ...
 
+    def overdue(self, now_us: int) -> tuple[int, int]:
+        """Return how much is due, and when the first of it was; 0: nothing is."""
+        ...
+
+    def outgoing(self) -> tuple[int, int]:
+        """Return how many items the outbox has, and from when on the first may be taken; 0: there is none."""
+        ...
+
     def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
         """Write when things are due; ``sooner``: unless they are due before that."""
         ...

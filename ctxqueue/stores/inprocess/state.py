@@ -288,6 +288,15 @@ class MemoryState(ParkedRuns, Memories):
         """Return what is due, the oldest first."""
         return nsmallest(limit, ((at, due) for due, at in self._due.items() if at <= until_us))
 
+    def overdue(self, now_us: int) -> tuple[int, int]:
+        """Return how much is due, and when the first of it was."""
+        due = [at for at in self._due.values() if at <= now_us]
+        return len(due), min(due, default=0)
+
+    def outgoing(self) -> tuple[int, int]:
+        """Return how many items the outbox has, and from when on the first may be taken."""
+        return len(self._outbox), min((from_us for from_us, _ in self._outbox.values()), default=0)
+
     def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
         """Write when things are due."""
         for name, at in due.items():

@@ -283,6 +283,16 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
         """Return what is due, the oldest first."""
         return [(at, Due(*name)) for at, *name in self._rows(writing.DUE, until_us=until_us, rows=limit)]
 
+    def overdue(self, now_us: int) -> tuple[int, int]:
+        """Return how much is due, and when the first of it was."""
+        ((count, first),) = self._rows(writing.OVERDUE, until_us=now_us)
+        return count, first
+
+    def outgoing(self) -> tuple[int, int]:
+        """Return how many items the outbox has, and from when on the first may be taken."""
+        ((count, first),) = self._rows(writing.OUTGOING)
+        return count, first
+
     def set_due(self, due: Mapping[Due, int], *, sooner: bool = False) -> None:
         """Write when things are due; ``sooner``: unless they are due before that."""
         statement = self._statements.due_sooner if sooner else self._statements.due

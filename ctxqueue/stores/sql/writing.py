@@ -256,6 +256,10 @@ DUE = (
     .order_by(due.c.due_us, due.c.kind, due.c.workflow_id, due.c.detail)
     .limit(bindparam("rows", type_=Integer))
 )
+OVERDUE = select(func.count(), func.coalesce(func.min(due.c.due_us), 0)).where(
+    due.c.namespace == NAMESPACE, due.c.due_us <= bindparam("until_us", type_=BigInteger)
+)
+OUTGOING = select(func.count(), func.coalesce(func.min(outbox.c.from_us), 0)).where(outbox.c.namespace == NAMESPACE)
 CLEAR_DUE = delete(due).where(
     due.c.namespace == NAMESPACE,
     due.c.kind == bindparam("of_kind", type_=String),

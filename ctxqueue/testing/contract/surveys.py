@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.errors import InvalidInput, WorkflowNotFound
-from ctxqueue.testing.contract.base import WORKFLOW, Contract
+from ctxqueue.models import Backlog
+from ctxqueue.testing.contract.base import LIMIT, WORKFLOW, Contract, until
 
 if TYPE_CHECKING:
     from ctxqueue.context import SharedContextManager, WorkflowHandle
@@ -62,6 +63,16 @@ class Surveys(Contract):
         assert {each.workflow_id: each for each in manager.workflows()} == {
             "other": other, WORKFLOW: manager.summary(WORKFLOW),
         }  # fmt: skip
+
+    def test_what_is_overdue_is_counted_until_it_is_swept(
+        self, manager: SharedContextManager, wf: WorkflowHandle
+    ) -> None:
+        assert manager.backlog() == Backlog(0, 0.0, 0, 0.0)
+        wf.put("soon", 1, ttl=0.000_001)
+        until(lambda: manager.backlog().overdue == 1, "it is overdue")
+        assert 0 < manager.backlog().oldest_overdue < LIMIT
+        manager.cleanup_expired_contexts()
+        assert manager.backlog().overdue == 0
 
     def test_there_is_no_summary_of_what_is_not_there(self, manager: SharedContextManager) -> None:
         with pytest.raises(WorkflowNotFound, match="'nowhere'"):

@@ -18,7 +18,7 @@ from ctxqueue.testing.contract.runs import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ctxqueue.context import WorkflowHandle
+    from ctxqueue.context import SharedContextManager, WorkflowHandle
 
 
 class Waiters(Contract):
@@ -35,12 +35,22 @@ class Waiters(Contract):
     def test_parked_tasks_are_listed_with_what_they_need(self, worker: Worker) -> None:
         worker.claim_and_park("r1", all_of("a", any_of("b", "c")))
         worker.claim_and_park("r2", key("total") > 10)  # noqa: PLR2004 - any number
+        assert worker.manager.summary(WORKFLOW).waiting
         found = {task.run_id: task for task in worker.manager.parked(WORKFLOW)}
         assert found["r1"].needs == ("a", "b", "c")
         assert found["r2"].needs == ("total > 10",)
         for task in found.values():
             assert task.deadline is not None
             assert task.deadline - task.parked_at == timedelta(seconds=60)
+
+    def test_what_a_bare_process_lets_go_waits_in_the_outbox(
+        self, worker: Worker, operator: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        worker.claim_and_park("r1", "a")
+        operator.put("a", 1)
+        assert manager.backlog().outbox == 1
+        assert len(worker.deliver()) == 1
+        assert manager.backlog().outbox == 0
 
     def test_pages_of_parked_tasks_neither_repeat_nor_leave_out(self, worker: Worker) -> None:
         runs = {f"r{number:02}" for number in range(20)}

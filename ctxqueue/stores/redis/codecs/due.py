@@ -26,6 +26,18 @@ def _decode_peek(effect: fx.PeekDue, replies: list[Any]) -> list[fx.Due]:
     return found
 
 
+def _encode_backlog(namespace: str, effect: fx.LoadBacklog) -> list[Request]:
+    places = (shard_keys(namespace, shard) for shard in effect.shards)
+    return [Request(scripts.BACKLOG, (keys.due, keys.out), ()) for keys in places]
+
+
+def _decode_backlog(_effect: fx.LoadBacklog, replies: list[Any]) -> fx.Backlog:
+    rows = [[int(float(number)) for number in reply] for reply in replies]
+    nows, overdue, due, outgoing, sending = zip(*rows, strict=True)
+    first_due, first_sent = min(filter(None, due), default=0), min(filter(None, sending), default=0)
+    return fx.Backlog(max(nows), sum(overdue), first_due, sum(outgoing), first_sent)
+
+
 def _encode_expire(namespace: str, effect: fx.Expire) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g, keys.w)
@@ -108,6 +120,7 @@ def _decode_word(_effect: fx.Effect[Any], replies: list[Any]) -> Any:
 
 DUE_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.PeekDue: Codec(_encode_peek, _decode_peek),
+    fx.LoadBacklog: Codec(_encode_backlog, _decode_backlog),
     fx.Expire: Codec(_encode_expire, _decode_expire),
     fx.Release: Codec(_encode_release, _decode_word),
     fx.FanOut: Codec(_encode_fan_out, _decode_fan_out),

@@ -184,12 +184,15 @@ def _decode_graph(_effect: fx.LoadGraph, replies: list[Any]) -> tuple[fx.Head | 
 
 def _encode_measure(namespace: str, effect: fx.Measure) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.MEASURE, (keys.m, keys.e, keys.l, keys.u, keys.d, keys.j), ())]
+    return [Request(scripts.MEASURE, (keys.m, keys.e, keys.l, keys.u, keys.d, keys.j, keys.t), ())]
 
 
 def _decode_measure(_effect: fx.Measure, replies: list[Any]) -> fx.Measured | None:
     reply = replies[0]
-    return fx.Measured(_head(reply), *map(int, reply[HEAD:])) if reply else None
+    if not reply:
+        return None
+    entries, size, logged, updates, dead, triggers, waiting = map(int, reply[HEAD:])
+    return fx.Measured(_head(reply), entries, size, logged, updates, dead, triggers, bool(waiting))
 
 
 def _encode_catalogue(namespace: str, effect: fx.LoadCatalogue) -> list[Request]:

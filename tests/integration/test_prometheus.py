@@ -1,0 +1,151 @@
+"""The dashboard and the alert rules that are shipped, against the metrics that there are, and a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from ctxqueue import connect
+from ctxqueue.observability.exporting import StoreCollector
+from ctxqueue.observability.metrics import Meters, Metrics
+from ctxqueue.testing import EmbeddedServer
+from ctxqueue.testing.processes import KeptProcess
+from tests.integration.deployments import ROOT
+from tests.waiting import SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = ROOT / "config"
+NAME = re.compile(r"\bctxqueue_\w+")
+JOB = (
+    "import sys; from pathlib import Path; from workers import consolidate; source = Path(sys.argv[1]);"
+    " consolidate.start('job', source, Path(sys.argv[2]), consolidate.plan(source))"
+)
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+
+
+def queries() -> list[str]:
+    dashboard = json.loads((CONFIG / "grafana" / "ctxqueue.json").read_text(encoding="utf-8"))
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def rules() -> list[str]:
+    groups = yaml.safe_load((CONFIG / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]
+
+
+def test_what_the_dashboard_and_the_alerts_ask_for_is_there() -> None:
+    registry = CollectorRegistry()
+    Metrics("default", Meters(registry))
+    with connect("memory://") as manager:
+        collector = StoreCollector(manager, 60.0)
+        collector.survey()
+        registry.register(collector)
+        there = {sample.name for family in registry.collect() for sample in family.samples}
+    asked = {name for query in [*queries(), *rules()] for name in NAME.findall(query)}
+    assert asked <= there
+    assert len(asked) > 20
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool: apt-get install prometheus")
+def test_promtool_takes_the_rules_and_the_scrape_configuration() -> None:
+    for kind, name in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
+        command = [str(PROMTOOL), "check", kind, str(CONFIG / "prometheus" / name)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Site:
+    """The shipped deployment with its metrics on, its exporter, and a Prometheus that scrapes both."""
+
+    def __init__(self, folder: Path, url: str, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        (folder / "counts").mkdir()
+        (folder / "out").mkdir()
+        worker, store, self._port = free_port(), free_port(), free_port()
+        self._environment = {
+            **os.environ,
+            "CTXQUEUE_BACKEND_URL": url,
+            "CTXQUEUE_SWEEP_INTERVAL": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(folder / "counts"),
+            "CTXQUEUE_METRICS_PORT": str(worker),
+        }
+        celery = [sys.executable, "-P", "-m", "celery", "-A", "workers.app"]
+        self._start("worker", [*celery, "worker", "-c", "2"])
+        self._start("beat", [*celery, "beat", "-s", str(folder / "schedule"), "--pidfile="])
+        self._start("exporter", [*celery, "ctx", "exporter", "--port", str(store), "--survey", "1"])
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(CONFIG / "prometheus" / "alerts.yml")],
+            "scrape_configs": [
+                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                for name, port in (("worker", worker), ("store", store))
+            ],
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+        options = ["--config.file", str(folder / "prometheus.yml"), "--storage.tsdb.path", str(folder / "tsdb")]
+        self._start("prometheus", [str(PROMETHEUS), *options, f"--web.listen-address=127.0.0.1:{self._port}"])
+
+    def _start(self, name: str, command: list[str]) -> None:
+        process = KeptProcess(command, self._folder / f"{name}.log", cwd=ROOT, env=self._environment)
+        self._stack.callback(process.end)
+
+    def do_the_job(self) -> None:
+        sample = str(ROOT / "workers" / "sample" / "revenue.csv")
+        command = [sys.executable, "-P", "-c", JOB, sample, str(self._folder / "out")]
+        subprocess.run(command, cwd=ROOT, env=self._environment, check=True)
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+                return json.loads(answer.read())["data"]
+        except OSError:
+            return {}
+
+    def has_data(self, query: str) -> bool:
+        plain = query.replace("$namespace", ".*").replace("$__rate_interval", "1m")
+        return bool(self.ask("query", query=plain).get("result"))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with EmbeddedServer() as server, ExitStack() as stack:
+        yield Site(tmp_path, server.url(), stack)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus: apt-get install prometheus")
+def test_each_query_of_the_dashboard_returns_data_while_the_main_job_runs(site: Site) -> None:
+    site.do_the_job()
+    wait_until(lambda: site.has_data("ctxqueue_commits_total > 0"), "the worker is scraped")
+    wait_until(lambda: site.has_data("ctxqueue_entries > 0"), "the exporter is scraped")
+    for query in queries():
+        wait_until(lambda query=query: site.has_data(query), f"{query} returns data")  # type: ignore[misc]
+    (group,) = site.ask("rules")["groups"]
+    wait_until(
+        lambda: all(rule["health"] == "ok" for rule in site.ask("rules")["groups"][0]["rules"]), "rules are read"
+    )
+    assert len(group["rules"]) == len(rules())
