@@ -27,11 +27,11 @@ def observer_of(app: Celery, namespace: str) -> Observer | None:
     conf: Any = app.conf
     observers: list[Observer] = []
     if conf.get("ctxqueue_metrics"):
-    from ctxqueue.observability.metrics import Metrics  # noqa: PLC0415
+        from ctxqueue.observability.metrics import Metrics  # noqa: PLC0415
 
         observers.append(Metrics(namespace))
     if conf.get("ctxqueue_tracing"):
-    from ctxqueue.observability.tracing import Traces  # noqa: PLC0415
+        from ctxqueue.observability.tracing import Traces  # noqa: PLC0415
 
         observers.append(Traces(namespace, keys=bool(conf.get("ctxqueue_trace_keys"))))
     if len(observers) < 2:  # noqa: PLR2004 - of several one is made
