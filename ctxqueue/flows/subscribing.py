@@ -60,9 +60,7 @@ def subscribe(
     ``of_entry``: it is about what an entry depends on, whoever writes that; and what is there already counts.
     """
     canvases = canvases_of(terms)
-    for pattern in patterns:
-        if is_sensitive_name(pattern) and not (agent.is_operator or reads_sensitive(agent, pattern)):
-            raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
+    check_access(agent, patterns)
     debounce_us = microseconds(debounce, "debounce") if debounce else 0
     named = (agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups))
     spec = Spec(patterns, when, debounce_us, *named, own=of_entry)
@@ -109,6 +107,13 @@ def subscribe(
         )
     yield from judge(terms, workflow_id, subscription_id)
     return subscription_id
+
+
+def check_access(agent: Agent, patterns: tuple[str, ...]) -> None:
+    """Raise AccessDenied for a key that the agent may not read."""
+    for pattern in patterns:
+        if is_sensitive_name(pattern) and not (agent.is_operator or reads_sensitive(agent, pattern)):
+            raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
 
 
 def _first_notes(terms: Terms, workflow_id: str, spec: Spec, watched: dict[str, dict[str, None]]) -> Flow[Notes]:
@@ -163,9 +168,12 @@ def notifications(workflow_id: str, agent: Agent) -> Flow[list[Notification]]:
     if head is None:
         raise unknown_workflow(workflow_id)
     kept = yield from do(LoadNotices(workflow_id, agent.agent_id))
-    return [_notification(each) for each in reversed(kept)]
+    told = [_notification(agent, each) for each in reversed(kept)]
+    return [each for each in told if each.keys]
 
 
-def _notification(kept: bytes) -> Notification:
+def _notification(agent: Agent, kept: bytes) -> Notification:
+    """Return it as the agent may see it now: its type may be another one than when it was told."""
     at_us, subscription_id, keys, revision, author = msgspec.msgpack.decode(kept)
-    return Notification(instant(at_us), subscription_id, tuple(keys), revision, author)
+    seen = tuple(key for key in keys if agent.is_operator or not is_sensitive_name(key) or reads_sensitive(agent, key))
+    return Notification(instant(at_us), subscription_id, seen, revision, author)

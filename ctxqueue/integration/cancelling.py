@@ -12,6 +12,7 @@ from celery.states import READY_STATES, REVOKED
 
 from ctxqueue.flows import attempts
 from ctxqueue.integration import events
+from ctxqueue.integration.names import RUN_ENDED
 from ctxqueue.models import checked_name
 
 if TYPE_CHECKING:
@@ -50,5 +51,8 @@ def revoked(task: Task[..., Any]) -> None:
     task.backend.mark_as_failure(
         request.id, TaskRevokedError(REASON), request=request, store_result=keep, call_errbacks=False, state=REVOKED
     )
+    for errback in request.errbacks or ():
+        if errback.get("task") == RUN_ENDED:  # whatever sent it is told, else it would wait for its end
+            task.app.signature(errback).apply_async()
     task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=False)
     events.revoked(task)

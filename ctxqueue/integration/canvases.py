@@ -13,16 +13,13 @@ from kombu.exceptions import EncodeError
 from ctxqueue.errors import InvalidInput
 from ctxqueue.integration import headers
 from ctxqueue.integration.messages import frozen, packed, unpacked
+from ctxqueue.integration.names import LAUNCH_CANVAS, LOOK_LATER, RUN_ENDED
 from ctxqueue.integration.parts import count_of, renamed, tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ctxqueue.integration.install import ContextQueue
-
-LAUNCH_CANVAS = "ctxqueue.launch_canvas"
-RUN_ENDED = "ctxqueue.trigger_run_ended"
-LOOK_LATER = "ctxqueue.look_later"
 
 
 class Ending(NamedTuple):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PATTERNS: Final = 100
-MAX_LEAVES: Final = 10_000
+MAX_LEAVES: Final = 2_000
 """Of all values that one subscription compares."""
 DIGITS: Final = 60
 """With which numbers are compared: more than any float has."""

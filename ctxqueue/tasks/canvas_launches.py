@@ -15,8 +15,9 @@ from kombu.exceptions import OperationalError
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import recurring, signatures, subscriptions, triggers
 from ctxqueue.identity import derived_run_id
-from ctxqueue.integration.canvases import LAUNCH_CANVAS, LOOK_LATER, RUN_ENDED, Canvases, Ending, caused_by
+from ctxqueue.integration.canvases import Canvases, Ending, caused_by
 from ctxqueue.integration.claims import claimed
+from ctxqueue.integration.names import LAUNCH_CANVAS, LOOK_LATER, RUN_ENDED
 from ctxqueue.tasks.options import silent
 
 if TYPE_CHECKING:

@@ -83,6 +83,18 @@ def test_an_end_that_is_told_more_than_once_counts_once(site: Deployment, workfl
     assert len(site.notes(f"begun:{name}")) == 2
 
 
+def test_a_run_that_is_called_off_has_ended(site: Deployment, workflow: WorkflowHandle) -> None:
+    name = workflow.workflow_id
+    trigger = workflow.when("a").then(site.task("waits_for").s("never"), every=True)
+    workflow.put("a", 1)
+    wait_until(lambda: site.parked(workflow)[1:], "its task waits")
+    assert [each.state for each in workflow.triggers()] == ["RUNNING"]
+    (parked,) = site.queue.parked(name).items
+    assert site.queue.cancel(parked.task_id) is True
+    wait_until(lambda: [each.state for each in workflow.triggers()] == ["ARMED"], "its end is told")
+    assert trigger.cancel() is True
+
+
 def test_a_rate_that_changes_by_more_recalculates_once(site: Deployment, workflow: WorkflowHandle) -> None:
     name = workflow.workflow_id
     handle = site.queue.workflow(name, agent_id="financial_calculator_1")

@@ -154,7 +154,9 @@ class Subscriptions(Contract):
         reader.subscribe("exchange_api_key", b"canvas", when=changed_by(0.5))
         other.put("exchange_api_key", 1001)
         assert repeating.numbers() == [1]
-        assert manager.workflow(WORKFLOW).notifications() == []
+        assert [each.keys for each in reader.notifications()] == [("exchange_api_key",)]
+        by_another_type = manager.workflow(WORKFLOW, agent_id="financial_calculator_1", agent_type="reporter")
+        assert by_another_type.notifications() == manager.workflow(WORKFLOW).notifications() == []
 
     def test_a_condition_or_a_function_may_choose(self, repeating: Repeating, other: WorkflowHandle) -> None:
         first = repeating.wf.subscribe("a", b"canvas", when=key("a") > 5)

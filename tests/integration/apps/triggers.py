@@ -51,6 +51,10 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         if fails:
             raise ValueError("it fails")
 
+    @ctx.task(name="waits_for", agent_type="worker", needs=lambda name: key(name).exists())
+    def waits_for(self: Any, name: str) -> Any:
+        return self.context[name]
+
     @app.task(name="plain", shared=False)
     def plain(*given: Any) -> None:
         note(app, "plain", given)
