@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 from msgspec.msgpack import Ext
 
+from ctxqueue import envelopes
 from ctxqueue.errors import NotSerializable, RecordTooNew
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _encoder = msgspec.msgpack.Encoder()
 class Codes:
     """Extension codes of the format. A code is never reused for something else."""
 
+    # 11 and 12 are those of `envelopes`.
     INTEGER, DECIMAL, UUID, DATE, DATETIME, TUPLE, SET, FROZENSET, OBJECT, ARRAY = range(1, 11)
 
 
@@ -298,6 +300,8 @@ _LOADERS: dict[int, Callable[[memoryview], Any]] = {
 def _load(code: int, data: memoryview) -> Any:
     loader = _LOADERS.get(code)
     if loader is None:
+        if code in (envelopes.SEALED, envelopes.REFUSED):
+            raise envelopes.error_of(code, data)
         raise RecordTooNew(f"a value has the unknown form {code}: a newer ctxqueue wrote it; upgrade this process")
     return loader(data)
 

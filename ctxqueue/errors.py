@@ -5,11 +5,12 @@
     CtxqueueError
     ├── InvalidInput (ValueError)        the caller's argument is wrong; nothing was written
     │   ├── InvalidName  InvalidDuration  UnknownScope  UnknownPriority  UnknownStrategy
-    │   └── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
+    │   ├── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
+    │   └── WriteRefused
     ├── StateError                       the store's state does not allow it
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
-    │   ├── CapacityError  CircularDependencyError
+    │   ├── CapacityError  QuotaExceeded  CircularDependencyError
     │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
@@ -17,7 +18,8 @@
     ├── ReadError
     │   └── RevisionTrimmed  HistoryDiverged  RecordTooNew
     ├── AccessError
-    │   └── AccessDenied  IdentityMismatch
+    │   ├── AccessDenied  IdentityMismatch  BadSignature
+    │   └── DecryptionError  ContentRefused
     ├── MemoryFailure                    what embeds memories; nothing was stored
     │   └── EmbedderError  DimensionMismatch  ModelMismatch
     ├── StoreError                       the server
@@ -89,6 +91,10 @@ class ConditionError(InvalidInput):
     """A condition on keys is malformed."""
 
 
+class WriteRefused(InvalidInput):
+    """A write guard does not let this value be written; the message says which, and why."""
+
+
 class StateError(CtxqueueError):
     """The store's state does not allow the call."""
 
@@ -127,6 +133,10 @@ class VersionConflict(StateError):
 
 class CapacityError(StateError):
     """A bound of the workflow or of a run's journal is reached."""
+
+
+class QuotaExceeded(StateError):
+    """An agent's or a group's own entries would be more, or larger, than its quota."""
 
 
 class CircularDependencyError(StateError):
@@ -202,6 +212,18 @@ class AccessDenied(AccessError):
 
 class IdentityMismatch(AccessError):
     """A task named another agent than the one it was declared for."""
+
+
+class BadSignature(AccessError):
+    """A message's headers are not signed, by an unknown key, too old, or were changed: it is not carried out."""
+
+
+class DecryptionError(AccessError):
+    """A value cannot be decrypted, or is in clear where it must be encrypted; the message never shows it."""
+
+
+class ContentRefused(AccessError):
+    """A message or record is of a content type that is not accepted: one that could run code, above all."""
 
 
 class MemoryFailure(CtxqueueError):

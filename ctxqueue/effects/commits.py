@@ -116,6 +116,8 @@ class Refused(msgspec.Struct, frozen=True):
         "closed",
         "graph_moved",
         "moved",
+        "reborn",
+        "quota",
         "answered",
         "not_the_drain",
     ]
@@ -183,3 +185,8 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     even_closed: bool = False
     """Write to a closed workflow too: only to erase."""
     settling: Settling | None = None
+    incarnation: str = ""
+    """Refuse (reborn) unless the workflow is still this one: what the values are encrypted for."""
+    sealed: bool = False
+    """Values may be encrypted, each for an entry that is sensitive or not: to lay one over an entry that is otherwise
+    is left to the client (merge_outside)."""

@@ -10,6 +10,7 @@ from ctxqueue.errors import (
     CtxqueueError,
     InvalidInput,
     OperationDiverged,
+    QuotaExceeded,
     StaleOperation,
     VersionConflict,
     WorkflowClosed,
@@ -54,6 +55,11 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
                 f"workflow {workflow_id!r} would hold {refused.detail} entries and has none of low or medium priority"
                 " to give up: delete some, or raise ctxqueue_max_entries"
             )
+        case "quota":
+            return QuotaExceeded(
+                f"workflow {workflow_id!r}: {refused.detail}; delete some, or raise ctxqueue_owner_entries or"
+                " ctxqueue_owner_bytes"
+            )
         case "bytes":
             return CapacityError(
                 f"workflow {workflow_id!r} would hold {refused.detail} bytes and has too little of low or medium"
@@ -73,7 +79,7 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
             )
         case "not_the_drain":
             return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
-        case "graph_moved" | "answered":
+        case "graph_moved" | "answered" | "reborn":
             raise AssertionError(f"{refused.reason} is looked at where it is asked for")
 
 

@@ -65,6 +65,8 @@ def _answered(  # noqa: PLR0911 - one answer a reason
         return fx.Refused("closed")
     if effect.expected_head and effect.expected_head != workflow.commit_id:
         return fx.Refused("moved", str(workflow.revision))
+    if effect.incarnation and effect.incarnation != workflow.incarnation:
+        return fx.Refused("reborn")
     if call.mode == "run" and held.run.calls >= MAX_RUN_CALLS:
         return fx.Refused("calls", str(MAX_RUN_CALLS))
     if effect.graph is not None and effect.graph != workflow.graph:

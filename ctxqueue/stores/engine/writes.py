@@ -174,6 +174,8 @@ class Decision:
         """Return meta and value of a write laid over what stands there; raises CannotMerge."""
         if here.fresh is None or here.header is None or write.operation == "put":
             return write.meta, write.value
+        if self._effect.sealed and (here.traits is None or here.traits.sensitive != write.sensitive):
+            raise CannotMerge("merge_outside")
         meta = here.fresh[here.header.agent_end : here.header.meta_end]
         if write.operation == "set":
             return meta, write.value

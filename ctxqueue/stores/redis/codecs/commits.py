@@ -54,6 +54,7 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
     ]
     settling = effect.settling or NOTHING_SETTLED
     args += (settling.drain_id, settling.trim, effect.bounds.horizon_us // 1_000)
+    args += (effect.incarnation, 1 if effect.sealed else 0)
     for write in effect.writes:
         args += (
             write.operation,

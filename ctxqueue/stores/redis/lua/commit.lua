@@ -8,6 +8,7 @@
 --       16 values kept of an address  17 records kept in the log  18 graph epoch that must still be ('' any)
 --       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
 --       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that it settles  24 horizon ms
+--       25 incarnation that the workflow must be of ('' any)  26 1 if values may be encrypted
 --       then for each write 11: operation, address, expected version ('' any), expected commit ('' any),
 --       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys),
 --       steps ('' one, else msgpack list of agent, flags, ...)
@@ -37,7 +38,7 @@ local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS
 local u, q, i_, n_ = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
 local drain, trim = ARGV[22], tonumber(ARGV[23])
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS, SETTLED = 25, 11, 21, 7
+local FIRST, STEP, HISTORY_KEYS, SETTLED = 27, 11, 21, 7
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
 local UNMEASURED_BYTES = 2097152
 local WAS_SENSITIVE = 8 -- a flag in the log only
@@ -80,6 +81,7 @@ end
 local count, settles = tonumber(ARGV[21]), #ARGV >= FIRST + tonumber(ARGV[21]) * STEP
 if head[6] and ARGV[20] ~= '1' and (count > 0 or not settles) then return { 'closed', '' } end
 if ARGV[19] ~= '' and ARGV[19] ~= head[9] then return { 'moved', head[1] } end
+if ARGV[25] ~= '' and ARGV[25] ~= head[5] then return { 'reborn', '' } end
 if drain ~= '' and head[10] ~= drain then return { 'not_the_drain', head[10] or '' } end
 if mode == 'run' and redis.call('HLEN', journal) >= tonumber(ARGV[14]) then return { 'calls', ARGV[14] } end
 
@@ -250,6 +252,10 @@ for i = 1, count do
     local expires = ttl ~= '' and now + tonumber(ttl) or keep and fresh and expiry or 0
     flags[i] = tonumber(ARGV[at + 8])
     if fresh and operation ~= 'put' then
+      -- An encrypted value holds only for an entry as sensitive as it was encrypted for.
+      if ARGV[26] == '1' and (#stamp ~= 25 or (flags_of(stamp) >= 4) ~= (flags[i] >= 4)) then
+        return { 'merge_outside', tostring(i - 1) }
+      end
       local agent_size, meta_size = struct.unpack('>HH', old, 34)
       local meta_from = 46 + agent_size
       meta = sub(old, meta_from, meta_from + meta_size - 1)
