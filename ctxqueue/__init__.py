@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctxqueue.integration.defaults import celery_defaults as celery_defaults
     from ctxqueue.integration.install import ContextQueue as ContextQueue
     from ctxqueue.integration.install import install as install
+    from ctxqueue.keyring import Keyring as Keyring
     from ctxqueue.memories.aio import AsyncVectorMemoryManager as AsyncVectorMemoryManager
     from ctxqueue.memories.embedders import CallableEmbedder as CallableEmbedder
     from ctxqueue.memories.embedders import Embedder as Embedder
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ctxqueue.models import Page as Page
     from ctxqueue.models import ParkedTask as ParkedTask
     from ctxqueue.models import Put as Put
+    from ctxqueue.models import RotationReport as RotationReport
     from ctxqueue.models import Secret as Secret
     from ctxqueue.models import SweepReport as SweepReport
     from ctxqueue.models import WorkflowContext as WorkflowContext
@@ -92,6 +94,7 @@ _HOMES = {
     "ctxqueue.integration.claims": ("claimed",),
     "ctxqueue.integration.defaults": ("celery_defaults",),
     "ctxqueue.integration.install": ("ContextQueue", "install"),
+    "ctxqueue.keyring": ("Keyring",),
     "ctxqueue.memories.aio": ("AsyncVectorMemoryManager",),
     "ctxqueue.memories.embedders": ("CallableEmbedder", "Embedder"),
     "ctxqueue.memories.enhanced": ("MemoryEnhancedContextManager", "UnifiedContextMemorySystem"),
@@ -106,8 +109,8 @@ _HOMES = {
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Backlog", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "Secret", "SweepReport"),
-        *("WorkflowContext", "WorkflowSummary"),
+        *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "RotationReport", "Secret"),
+        *("SweepReport", "WorkflowContext", "WorkflowSummary"),
     ),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.changes": ("changed_by",),
@@ -142,6 +145,7 @@ _HOMES = {
             "CommitTooLarge",
             "MixedWorkflows",
             "ConditionError",
+            "WriteRefused",
         ),
         *(
             "StateError",
@@ -151,7 +155,7 @@ _HOMES = {
             "EntryNotFound",
             "EntryExists",
         ),
-        *("VersionConflict", "CapacityError", "CircularDependencyError"),
+        *("VersionConflict", "CapacityError", "QuotaExceeded", "CircularDependencyError"),
         *("InboxFull", "UpdateAbandoned", "UpdatePending"),
         *("DependencyTimeout", "DependencyNotReady"),
         *(
@@ -168,6 +172,9 @@ _HOMES = {
             "AccessError",
             "AccessDenied",
             "IdentityMismatch",
+            "BadSignature",
+            "DecryptionError",
+            "ContentRefused",
             "StoreError",
             "StoreUnavailable",
             "StoreAuthError",

@@ -19,6 +19,7 @@ from ctxqueue.handles import (
     namespace_and_settings,
     opened,
     resolved_url,
+    sealed,
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_async_store
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
+    from ctxqueue.keyring import Keyring
     from ctxqueue.models import (
         Agent,
         Backlog,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         Notification,
         Page,
         ParkedTask,
+        RotationReport,
         SweepReport,
         WorkflowContext,
         WorkflowSummary,
@@ -59,13 +62,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def aconnect(backend_url: str | None = None, *, namespace: str = "default") -> AsyncSharedContextManager:
+def aconnect(
+    backend_url: str | None = None,
+    *,
+    namespace: str = "default",
+    keyring: Keyring | Mapping[str, Any] | None = None,
+) -> AsyncSharedContextManager:
     """Open a store; use it by ``async with``, or await it and ``close()`` it.
 
-    ``backend_url`` as for `ctxqueue.connect`; the server is reached when the result is awaited or entered. Raises
-    ConfigurationError, and then StoreUnavailable, StoreAuthError, UnsafeServer.
+    ``backend_url`` and ``keyring`` as for `ctxqueue.connect`; the server is reached when the result is awaited or
+    entered. Raises ConfigurationError, and then StoreUnavailable, StoreAuthError, UnsafeServer.
     """
-    return AsyncSharedContextManager(resolved_url(backend_url), {"namespace": namespace})
+    return AsyncSharedContextManager(resolved_url(backend_url), {"namespace": namespace, "keyring": keyring})
 
 
 class AsyncSharedContextManager(Manager):
@@ -74,9 +82,10 @@ class AsyncSharedContextManager(Manager):
     def __init__(
         self, storage_or_url: str | AsyncStore | AsyncContextStorage, config: Mapping[str, Any] | None = None
     ) -> None:
-        """Take a URL or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
+        """Take a URL or an open store; ``config`` holds ``namespace``, ``keyring`` and the fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store: AsyncStore = opened(storage_or_url, namespace, open_async_store)
+        store = opened(storage_or_url, namespace, open_async_store)
+        self.store: AsyncStore = sealed(store, config, namespace, asynchronous=True)
         self._set_terms(self.store, namespace, settings)
         self.driver = AsyncDriver(self.store)
 
@@ -147,6 +156,17 @@ class AsyncSharedContextManager(Manager):
         A page may hold more than ``limit``, or none and a cursor. `ContextQueue.parked` knows their names too.
         """
         return await self.driver.arun(self._parked(workflow_id, limit, cursor))
+
+    async def rotate_keys(self) -> RotationReport:
+        """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.
+
+        What waits for a short time only (messages, stored updates, journals) is not touched: keep the older key for the
+        horizon and the longest wait. One that was cut off can be called again. Raises ConfigurationError without a
+        keyring.
+        """
+        store: Any = self.store
+        rotation = self._rotation(store)
+        return await AsyncDriver(store.inner).arun(rotation)
 
     async def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""

@@ -21,6 +21,7 @@ from ctxqueue.handles import (
     namespace_and_settings,
     opened,
     resolved_url,
+    sealed,
 )
 from ctxqueue.models import Put
 from ctxqueue.stores.base import open_store
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
+    from ctxqueue.keyring import Keyring
     from ctxqueue.models import (
         Agent,
         Backlog,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         Notification,
         Page,
         ParkedTask,
+        RotationReport,
         SweepReport,
         WorkflowContext,
         WorkflowSummary,
@@ -63,13 +66,19 @@ T = TypeVar("T")
 __all__ = ["ENVIRONMENT_URL", "SharedContextManager", "WorkflowHandle", "connect"]
 
 
-def connect(backend_url: str | None = None, *, namespace: str = "default") -> SharedContextManager:
+def connect(
+    backend_url: str | None = None,
+    *,
+    namespace: str = "default",
+    keyring: Keyring | Mapping[str, Any] | None = None,
+) -> SharedContextManager:
     """Open a store and reach its server; use as a context manager or ``close()`` it.
 
     ``backend_url`` is ``memory://``, ``redis://``, ``rediss://`` or ``unix://``; left out, the environment's
-    CTXQUEUE_BACKEND_URL. Raises ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
+    CTXQUEUE_BACKEND_URL. ``keyring``: values are
+    encrypted with it, see `Keyring`. Raises ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
     """
-    manager = SharedContextManager(resolved_url(backend_url), {"namespace": namespace})
+    manager = SharedContextManager(resolved_url(backend_url), {"namespace": namespace, "keyring": keyring})
     manager.store.verify()
     return manager
 
@@ -78,9 +87,9 @@ class SharedContextManager(Manager):
     """Everything of one namespace in one store. Thread-safe; no I/O before the first call."""
 
     def __init__(self, storage_or_url: str | Store | ContextStorage, config: Mapping[str, Any] | None = None) -> None:
-        """Take a URL, a storage or an open store; ``config`` holds ``namespace`` and the fields of `Settings`."""
+        """Take a URL, a storage or an open store; ``config``: ``namespace``, ``keyring``, fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
-        self.store: Store = opened(storage_or_url, namespace, open_store)
+        self.store: Store = sealed(opened(storage_or_url, namespace, open_store), config, namespace)
         self._set_terms(self.store, namespace, settings)
         self.driver = Driver(self.store)
 
@@ -146,6 +155,17 @@ class SharedContextManager(Manager):
         A page may hold more than ``limit``, or none and a cursor. `ContextQueue.parked` knows their names too.
         """
         return self.driver.run(self._parked(workflow_id, limit, cursor))
+
+    def rotate_keys(self) -> RotationReport:
+        """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.
+
+        What waits for a short time only (messages, stored updates, journals) is not touched: keep the older key for the
+        horizon and the longest wait. One that was cut off can be called again. Raises ConfigurationError without a
+        keyring.
+        """
+        store: Any = self.store
+        rotation = self._rotation(store)
+        return Driver(store.inner).run(rotation)
 
     def dead_letters(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[DeadLetter]:
         """Return a workflow's updates that were begun too often without an outcome; raises WorkflowNotFound."""

@@ -31,6 +31,7 @@ from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
 from ctxqueue.flows.transactions import current as open_transactions
 from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, staged_eagerly
+from ctxqueue.keyring import keyring_of
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         DeadLetter,
         EraseReport,
         ParkedTask,
+        RotationReport,
         SweepReport,
         WorkflowContext,
         WorkflowSummary,
@@ -90,12 +92,31 @@ def opened(storage_or_url: Any, namespace: str, open_by_url: Callable[[str, str]
     return store
 
 
+def sealed(store: S, config: Mapping[str, Any] | None, namespace: str, *, asynchronous: bool = False) -> S:
+    """Return a store that encrypts with the ``keyring`` of a manager's config, if it has one.
+
+    One that does so already goes on with its own. Raises ConfigurationError.
+    """
+    keyring = keyring_of((config or {}).get("keyring"))
+    if keyring is None or hasattr(store, "sealing"):
+        return store
+    from ctxqueue.stores.sealed import AsyncSealedStore, SealedStore  # noqa: PLC0415 - only who has keys needs it
+
+    kind: Any = AsyncSealedStore if asynchronous else SealedStore
+    laid_over: S = kind(store, keyring, namespace)
+    return laid_over
+
+
 def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:
-    """Read a manager's ``config``: ``namespace`` and the fields of `Settings`; raises ConfigurationError."""
+    """Read a manager's ``config``, but for its keyring: ``namespace`` and the fields of `Settings`.
+
+    Raises ConfigurationError.
+    """
     if config is not None and not isinstance(config, Mapping):
         raise ConfigurationError(f"config is a {type(config).__name__}: give a mapping of settings")
     options = dict(config or {})
     namespace = options.pop("namespace", "default")
+    options.pop("keyring", None)
     try:
         return namespace, Settings(**options)
     except TypeError as error:
@@ -136,6 +157,7 @@ def copy_context() -> Context:
 
 
 def _wait_for_replicas(store: Any, replicas: int) -> None:
+    store = getattr(store, "inner", store)
     if getattr(store, "wait_replicas", None) is None:
         raise ConfigurationError(
             f"ctxqueue_wait_replicas is {replicas}, but the store at {store.where} does not wait for replicas:"
@@ -153,6 +175,8 @@ class Manager:
         if settings.wait_replicas:
             _wait_for_replicas(store, settings.wait_replicas)
         self.terms = Terms(namespace, store.shards, store.shard_of, settings)
+        sealing = getattr(store, "sealing", None)
+        self.terms.merges_in_store = sealing is None or not sealing.all
 
     @property
     def context_filters(self) -> ContextFilterRegistry:
@@ -189,6 +213,14 @@ class Manager:
     def _parked(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ParkedTask]]:
         page = yield from parked.parked(workflow_id, limit, cursor)
         return Page(tuple(task for task, _ in page), page.next_cursor)
+
+    def _rotation(self, store: Any) -> Flow[RotationReport]:
+        """Return what is to be carried out on the store beneath the encryption."""
+        if not hasattr(store, "sealing"):
+            raise ConfigurationError("this manager has no keyring: there are no keys to rotate")
+        from ctxqueue.stores.rotating import Rotation  # noqa: PLC0415 - only who has keys needs it
+
+        return Rotation(store.sealing, store.shards).run()
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))

@@ -68,7 +68,7 @@ class Keyring:
         return tuple(self._ciphers)
 
     def seal(self, place: tuple[Any, ...], value: bytes, value_id: bytes = b"") -> bytes:
-        """Return a value encrypted for one place, in its envelope. Raises DecryptionError for what is no clear value."""
+        """Return a value encrypted for one place, in its envelope; raises DecryptionError for one that is not clear."""
         envelopes.opened(value)
         random = os.urandom(NONCE_SIZE + VALUE_ID_SIZE)
         nonce, value_id = random[:NONCE_SIZE], value_id or random[NONCE_SIZE:]
@@ -91,6 +91,13 @@ class Keyring:
                 "an encrypted value does not open: it was changed, is from another place, or its key is another one"
             ) from None
 
+    def is_newest(self, packed: bytes) -> bool:
+        """Whether an encrypted value is under the newest key; a damaged one is under none."""
+        try:
+            return _parts(packed)[0] == self.newest
+        except DecryptionError:
+            return False
+
     def renewed(self, place: tuple[Any, ...], packed: bytes) -> bytes:
         """Return an encrypted value under the newest key, with its id; the same bytes if it is so already."""
         name, value_id, _, _ = _parts(packed)
@@ -110,7 +117,7 @@ def keyring_of(given: Any) -> Keyring | None:
         return given
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"the keyring is a {type(given).__name__}: give a Keyring, or ids with their keys")
-    options = dict(given) if isinstance(given.get("keys"), Mapping) else {"keys": given}
+    options: dict[str, Any] = dict(given) if isinstance(given.get("keys"), Mapping) else {"keys": given}
     unknown = options.keys() - {"keys", "encrypt", "accept_plaintext"}
     if unknown:
         raise ConfigurationError(f"the keyring has {', '.join(sorted(map(str, unknown)))}: nobody knows that option")
@@ -131,7 +138,7 @@ def checked_keys(keys: Any, what: str, least: int) -> dict[str, bytes]:
         if not isinstance(name, str) or not name or not name.isascii() or not name.isprintable():
             raise ConfigurationError(f"a key id of the {what} is {name!r:.40}: give printable ASCII")
         if len(name) > MOST_NAME:
-            raise ConfigurationError(f"key id {name!r:.40} of the {what} has {len(name)} characters: at most {MOST_NAME}")
+            raise ConfigurationError(f"key id {name!r:.40} of the {what} is over {MOST_NAME}")
         checked[name] = _key(key, f"key {name!r} of the {what}", least)
     return checked
 

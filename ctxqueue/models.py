@@ -450,6 +450,19 @@ class ParkedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationReport:
+    """What `rotate_keys` encrypted anew: entries' values, earlier ones too, and memories."""
+
+    workflows: int
+    values: int
+    memories: int
+    refused: int
+    """That do not open, or are in clear where they may not be: they are left as they are."""
+    left: int
+    """Under an older key, until they end by themselves: armed triggers, and what workflows were opened with."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A stored update that came to no outcome: it waits to be replayed or dropped, and is tried no more."""
 

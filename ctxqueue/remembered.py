@@ -10,6 +10,7 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import instant
+from ctxqueue.envelopes import opened
 from ctxqueue.errors import InvalidInput, RecordTooNew, UnknownScope
 from ctxqueue.models import Agent, ContextScope, checked_name
 
@@ -168,7 +169,7 @@ _unpack_body = msgspec.msgpack.Decoder(Body).decode
 
 def body_of(packed: bytes) -> Body:
     """Return a row's body; raises RecordTooNew if a newer version of ctxqueue wrote it."""
-    body = _unpack_body(packed)
+    body = _unpack_body(opened(packed))
     if body.version > ROW_VERSION:
         raise RecordTooNew(f"a memory has version {body.version}, this process knows up to {ROW_VERSION}: upgrade it")
     return body

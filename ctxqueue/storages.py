@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ctxqueue.drivers import AsyncDriver, Driver
 from ctxqueue.flows import ending, storing
 from ctxqueue.flows.terms import Terms
-from ctxqueue.handles import namespace_and_settings, packed_metadata
+from ctxqueue.handles import namespace_and_settings, packed_metadata, sealed
 from ctxqueue.models import checked_name
 from ctxqueue.stores.base import open_async_store, open_store
 
@@ -45,7 +45,7 @@ class _Storage:
 
     def __init__(self, url: str, config: Mapping[str, Any] | None = None) -> None:
         namespace, settings = namespace_and_settings(config)
-        self.store = open_store(url, namespace)
+        self.store = sealed(open_store(url, namespace), config, namespace)
         self.namespace = namespace
         self.terms = Terms(namespace, self.store.shards, self.store.shard_of, settings)
         self._run = Driver(self.store).run
@@ -122,7 +122,7 @@ class _AsyncStorage:
 
     def __init__(self, url: str, config: Mapping[str, Any] | None = None) -> None:
         namespace, settings = namespace_and_settings(config)
-        self.store = open_async_store(url, namespace)
+        self.store = sealed(open_async_store(url, namespace), config, namespace, asynchronous=True)
         self.namespace = namespace
         self.terms = Terms(namespace, self.store.shards, self.store.shard_of, settings)
         self._run = AsyncDriver(self.store).arun

@@ -98,7 +98,9 @@ from ctxqueue.effects.reading import (
     Measure,
     Measured,
     Open,
+    Reseal,
     Since,
+    Swap,
 )
 from ctxqueue.effects.recurring import (
     LASTING,
@@ -233,6 +235,7 @@ __all__ = [
     "Remembered",
     "Remind",
     "Renew",
+    "Reseal",
     "Rest",
     "RestAfar",
     "Retirable",
@@ -247,6 +250,7 @@ __all__ = [
     "StoreMemories",
     "StoredMemory",
     "StoredUpdate",
+    "Swap",
     "TakeOutgoing",
     "TouchMemories",
     "TriggerState",

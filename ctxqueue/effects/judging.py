@@ -130,3 +130,5 @@ class Fire(Effect[Fired], frozen=True):
     app: str
     lease_us: int
     message: bytes = b""
+    item_id: str = ""
+    """That the stored one has, and keeps."""

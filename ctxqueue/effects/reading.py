@@ -155,6 +155,28 @@ class Forget(Effect[int], frozen=True):
     versions: tuple[int, ...]
 
 
+class Swap(msgspec.Struct, frozen=True):
+    """A record that is to stand in another's place: of the entry, or of a value kept ``until`` a revision."""
+
+    until: int
+    """0: of the entry itself."""
+    old: bytes
+    new: bytes
+
+
+class Reseal(Effect[int], frozen=True):
+    """Write records of one address anew that differ only in how their values are encrypted.
+
+    Neither version, revision, log nor expiry changes. What is not any more as it was read stays. Reply: how many were
+    written.
+    """
+
+    workflow_id: str
+    incarnation: str
+    address: str
+    swaps: tuple[Swap, ...]
+
+
 class LoadGraph(Effect[tuple[Head | None, dict[str, tuple[str, ...]]]], frozen=True):
     """Read which keys each address depends on; addresses without dependencies are not in it."""
 

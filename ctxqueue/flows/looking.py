@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.effects import ForgetAfar, Load, Open, WatchAfar, do
-from ctxqueue.errors import CapacityError
+from ctxqueue.envelopes import opened
+from ctxqueue.errors import CapacityError, DecryptionError
 from ctxqueue.flows.reading import list_entries, shown
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import new_run_id
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Flow
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import ContextEntry
+
+logger = logging.getLogger(__name__)
 
 AGAIN_US = 3_600 * MICROSECONDS
 """A run that waits for another workflow is looked at so often anyhow: whoever had to tell it may be gone."""
@@ -63,7 +67,7 @@ def packed(condition: Condition, agent: Agent) -> bytes:
 
 def judge_of(kept: bytes) -> Judge:
     """Undo `packed`."""
-    return _decode(kept)
+    return _decode(opened(kept))
 
 
 def too_many_patterns(workflow_id: str) -> CapacityError:
@@ -162,8 +166,16 @@ class Look:
             return entry is not None
         if isinstance(leaf, Compared):
             concealed = entry.sensitive and entry.disclosure == "concealed"
-            return not concealed and leaf.holds(entry.value)
+            return not concealed and _holds_for(leaf, entry)
         return leaf.key in stale(entries)
+
+
+def _holds_for(leaf: Compared, entry: ContextEntry) -> bool:
+    try:
+        return leaf.holds(entry.value)
+    except DecryptionError as error:  # what cannot be read is not what it waits for
+        logger.error("a condition on %r is not met: %s", entry.key, error)  # noqa: TRY400
+        return False
 
 
 def is_at(place: str, entry: ContextEntry) -> bool:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ctxqueue.clock import instant
-from ctxqueue.effects import WAKE, Fire, LoadParked, Position, do
+from ctxqueue.effects import WAKE, Fire, LoadParked, Outgoing, Position, do
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows.looking import judge_of
 from ctxqueue.flows.publishing import publish
@@ -25,7 +25,7 @@ CURSOR = re.compile(r"[!-~]{1,300}")
 
 def parked(
     workflow_id: str, limit: int, cursor: str | None, *, messages: bool = False
-) -> Flow[Page[tuple[ParkedTask, bytes]]]:
+) -> Flow[Page[tuple[ParkedTask, Outgoing]]]:
     """Return tasks that wait, in the store's order, with their messages if asked for; raises WorkflowNotFound.
 
     Triggers and callers that block wait in the same place, and are left out. A page may have more than ``limit`` items,
@@ -36,13 +36,13 @@ def parked(
         raise InvalidInput(f"cursor {cursor!r:.60} is not one that parked() returned")
     yield from etag(checked_name(workflow_id, "workflow_id"))
     runs, following = yield from do(LoadParked(workflow_id, cursor or "", limit, messages))
-    found = tuple((_task(workflow_id, run), run.message) for run in runs if _is_task(run))
+    found = tuple((_task(workflow_id, run), Outgoing(run.item_id, run.message)) for run in runs if _is_task(run))
     return Page(found, following or None)
 
 
-def release(terms: Terms, workflow_id: str, run_id: str, message: bytes) -> Flow[bool]:
-    """Send a task that waits on its way by another message; False if it waits no more."""
-    fired = yield from do(Fire(workflow_id, run_id, terms.app, terms.lease_us, message))
+def release(terms: Terms, workflow_id: str, run_id: str, sent: Outgoing) -> Flow[bool]:
+    """Send a task that waits on its way by another message, under the name that it has in the store; False if it waits no more."""
+    fired = yield from do(Fire(workflow_id, run_id, terms.app, terms.lease_us, sent.message, sent.item_id))
     yield from publish(terms, workflow_id, fired.outgoing)
     return bool(fired.fired)
 

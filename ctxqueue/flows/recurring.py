@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import EndRun, EndTrigger, Firing, Outgoing, Position, Recur, RestAfar, Rewatch, do
+from ctxqueue.envelopes import opened
 from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, judge_of, watch_afar
 from ctxqueue.flows.publishing import item_id, publish
@@ -89,7 +90,7 @@ def _conclude(
         yield from do(RestAfar(place, watcher(workflow_id, trigger_id), addresses, AGAIN_US))
     seen = look.fingerprint()
     firing = None
-    if by_hand or (holds and seen != watched.notes):
+    if by_hand or (holds and seen != opened(watched.notes)):
         depth = watched.depth or depth_here(terms)
         if depth > MAX_TRIGGER_DEPTH:
             yield from set_aside(workflow_id, trigger_id, LOOP)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ctxqueue.effects import LASTING, LoadTrigger, do, family_of
+from ctxqueue.envelopes import opened
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.flows.looking import Judge  # noqa: TC001 - msgspec reads it
 
@@ -48,8 +49,18 @@ class Launch(msgspec.Struct, frozen=True):
     depth: int
 
 
-kept_trigger = msgspec.msgpack.Decoder(Kept).decode
-kept_subscription = msgspec.msgpack.Decoder(KeptSubscription).decode
+_trigger = msgspec.msgpack.Decoder(Kept).decode
+_subscription = msgspec.msgpack.Decoder(KeptSubscription).decode
+
+
+def kept_trigger(record: bytes) -> Kept:
+    """Return what is kept of a trigger; raises DecryptionError."""
+    return _trigger(opened(record))
+
+
+def kept_subscription(record: bytes) -> KeptSubscription:
+    """Return what is kept of a subscription; raises DecryptionError."""
+    return _subscription(opened(record))
 
 
 def canvases_of(terms: Terms) -> Canvases:

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from ctxqueue import codec, errors
+from ctxqueue.envelopes import opened
 from ctxqueue.errors import CtxqueueError, InvalidInput, UpdateAbandoned
 from ctxqueue.models import Put
 
@@ -83,7 +84,7 @@ def _packed_put(put: Put) -> list[Any]:
 
 def unpacked(payload: bytes) -> tuple[str, str, dict[str, Any]]:
     """Return workflow id, merge strategy and updates; raises RecordTooNew."""
-    stored = _decode(payload)
+    stored = _decode(opened(payload))
     plain = codec.unpack(stored.updates)
     updates = {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
     return stored.workflow_id, stored.merge_strategy, updates
@@ -96,7 +97,7 @@ def packed_failure(error: CtxqueueError) -> bytes:
 
 def failure_of(packed_error: bytes) -> CtxqueueError:
     """Undo `packed_failure`; what else came with the error is lost, as over a result backend."""
-    name, message = msgspec.msgpack.decode(packed_error, type=tuple[str, str])
+    name, message = msgspec.msgpack.decode(opened(packed_error), type=tuple[str, str])
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, CtxqueueError):
         return kind(message)

@@ -24,6 +24,7 @@ from ctxqueue.effects import (
     do,
     work,
 )
+from ctxqueue.envelopes import opened
 from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows import recurring, viewing
 from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, is_at, watch_afar
@@ -123,7 +124,7 @@ _notes = msgspec.msgpack.Decoder(Notes).decode
 
 def spec_of(kept: bytes) -> Spec:
     """Return what stands with a subscription as what judges it."""
-    return _spec(kept)
+    return _spec(opened(kept))
 
 
 def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: bool = False) -> Flow[int | None]:
@@ -196,7 +197,7 @@ class _Looking:
         self._id = subscription_id
         self._spec = spec
         self._watched = watched
-        self._notes = _notes(watched.notes)
+        self._notes = _notes(opened(watched.notes))
         self._now_us = 0
 
     def read(self) -> Flow[None]:

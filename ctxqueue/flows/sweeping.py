@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Due, Expire, FanOut, Flow, PeekDue, Publish, Release, Remind, Settle, TakeOutgoing, do
-from ctxqueue.errors import StoreUnavailable
+from ctxqueue.errors import DecryptionError, StoreUnavailable
 from ctxqueue.flows import ending, judging
 from ctxqueue.flows.committing import FAN_OUT_PAGE
 from ctxqueue.flows.publishing import publish
@@ -44,8 +44,8 @@ def sweep(terms: Terms, limit: int) -> Flow[SweepReport]:
             scanned += 1
             try:
                 removed, renewed, complete = yield from _carry_out(terms, due, limit - expired)
-            except StoreUnavailable as error:
-                if not error.answered:
+            except (StoreUnavailable, DecryptionError) as error:
+                if not getattr(error, "answered", True):
                     raise
                 # One damaged workflow must not keep the others waiting.
                 logger.error("%s of workflow %r is left for later: %s", due.kind, due.workflow_id, error)  # noqa: TRY400

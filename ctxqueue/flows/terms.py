@@ -103,6 +103,8 @@ class Terms:
     """The Celery app whose messages this process publishes; empty: none."""
     canvases: Canvases | None = None
     """Makes messages of signatures; None: outside any Celery app."""
+    merges_in_store: bool = True
+    """False: all values are encrypted, so none can be merged but here."""
     seen: Seen = field(default_factory=Seen)
     views: Views = field(default_factory=Views)
     bounds: Bounds = field(init=False)

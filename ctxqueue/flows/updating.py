@@ -223,7 +223,11 @@ class _Merge:
     def _merges_in_server(self, change: Change) -> bool:
         if not change.bare:
             return False  # options of its own are laid over those that stand there
-        if self._strategy in ("append", "keep"):
+        if self._strategy == "keep":
+            return True
+        if self._strategy in IN_STORE and not self._terms.merges_in_store:
+            return False
+        if self._strategy == "append":
             return True
         if self._strategy in ("increment", "maximum", "minimum"):
             return merging.is_exact_number(change.put.value)

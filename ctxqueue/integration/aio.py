@@ -29,9 +29,11 @@ class AsyncContextQueue(AsyncSharedContextManager):
         manager = queue.manager
         namespace = manager.terms.namespace
         # Two stores of one Redis are one; two in memory would be two.
-        store = manager.store
+        store = getattr(manager.store, "inner", manager.store)
         same = AsyncInprocessStore(store) if isinstance(store, InprocessStore) else None
-        super().__init__(same or open_async_store(queue.url, namespace), {"namespace": namespace})
+        sealing = getattr(manager.store, "sealing", None)
+        config = {"namespace": namespace, "keyring": sealing and sealing.keyring}
+        super().__init__(same or open_async_store(queue.url, namespace), config)
         self.terms = manager.terms
         self.driver = observed.async_driver_of(queue, namespace, self.store)
         self._queue = queue

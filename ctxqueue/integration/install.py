@@ -45,17 +45,25 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
+    from ctxqueue.keyring import Keyring
     from ctxqueue.memories.manager import VectorMemoryManager
     from ctxqueue.models import Agent, DeadLetter, Page, ParkedTask
     from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
 
 
-def install(app: Celery, *, backend_url: str | None = None, namespace: str | None = None) -> ContextQueue:
+def install(
+    app: Celery,
+    *,
+    backend_url: str | None = None,
+    namespace: str | None = None,
+    keyring: Keyring | Mapping[str, Any] | None = None,
+) -> ContextQueue:
     """Put ctxqueue into an app: its tasks, its beat entries, and headers that carry the workflow. No I/O.
 
     The store is ``backend_url``, else the setting ``ctxqueue_backend_url``, else the environment's
-    CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. Installing again returns the same
+    CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. ``keyring``, else the setting
+    ``ctxqueue_keyring``: values are encrypted with it, see `ctxqueue.Keyring`. Installing again returns the same
     object; raises ConfigurationError if it was installed with another URL or namespace.
     """
     if not isinstance(app, Celery):  # also celery.current_app, which stands for one
@@ -64,6 +72,7 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
         queue = queues.get(app)
         if queue is None:
             queue = ContextQueue(app, backend_url, namespace)
+            queue.given_keyring = keyring
             queue.prepare()
             queues[app] = queue
         elif (backend_url or queue.given_url, namespace or queue.given_namespace) != (
@@ -71,6 +80,8 @@ def install(app: Celery, *, backend_url: str | None = None, namespace: str | Non
             queue.given_namespace,
         ):
             raise ConfigurationError("ctxqueue is installed in this app with another backend_url or namespace")
+        elif keyring is not None and keyring is not queue.given_keyring and keyring != queue.given_keyring:
+            raise ConfigurationError("ctxqueue is installed in this app with another keyring")
         return queue
 
 
@@ -93,6 +104,7 @@ class ContextQueue:
         self.app = app
         self.given_url = given_url
         self.given_namespace = given_namespace
+        self.given_keyring: Keyring | Mapping[str, Any] | None = None
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
@@ -184,7 +196,8 @@ class ContextQueue:
         conf = self.app.conf
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
-        config = {"namespace": namespace, **msgspec.structs.asdict(settings)}
+        keyring = self.given_keyring or conf.get("ctxqueue_keyring")
+        config = {"namespace": namespace, "keyring": keyring, **msgspec.structs.asdict(settings)}
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
         manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
         manager.driver = observed.driver_of(self, namespace, manager.store)

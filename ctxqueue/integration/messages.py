@@ -17,7 +17,8 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
     registry,
 )
 
-from ctxqueue.errors import InvalidInput
+from ctxqueue.envelopes import opened
+from ctxqueue.errors import CtxqueueError, InvalidInput
 from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 
@@ -93,7 +94,7 @@ def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any
 
 def unpacked(message: bytes, app: Celery) -> Any:
     """Undo `packed`; raises KombuError if the app does not accept its content."""
-    kept = _decode(message)
+    kept = _decode(opened(message))
     return loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
 
 
@@ -142,7 +143,7 @@ def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: l
                     send(app, item.message, producer)
                 except OperationalError:
                     raise
-                except (KombuError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+                except (CtxqueueError, KombuError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
                     logger.exception("outbox item %r cannot be published; it stays and is tried again", item.item_id)
                 else:
                     taken.append(item.item_id)

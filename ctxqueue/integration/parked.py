@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from kombu.exceptions import KombuError
 
+from ctxqueue.effects import Outgoing
+from ctxqueue.errors import CtxqueueError
 from ctxqueue.flows import parked as flows
 from ctxqueue.integration.headers import RELEASED
 from ctxqueue.integration.messages import packed, unpacked
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 def parked(queue: ContextQueue, workflow_id: str, limit: int, cursor: str | None) -> Page[ParkedTask]:
     """Return tasks that wait, with their names and Celery's ids; raises WorkflowNotFound."""
     page = queue.manager.driver.run(flows.parked(workflow_id, limit, cursor, messages=True))
-    return Page(tuple(_named(queue.app, task, message) for task, message in page), page.next_cursor)
+    return Page(tuple(_named(queue.app, task, sent.message) for task, sent in page), page.next_cursor)
 
 
 def _named(app: Celery, task: ParkedTask, message: bytes) -> ParkedTask:
     try:
         signature = unpacked(message, app)
-    except (KombuError, msgspec.MsgspecError):  # of another app, whose content this one does not accept
+    except (CtxqueueError, KombuError, msgspec.MsgspecError):  # of another app, whose content this one does not accept
         return task
     return replace(task, task=str(signature.get("task")), task_id=str(signature["options"].get("task_id")))
 
@@ -39,9 +41,10 @@ def release(queue: ContextQueue, workflow_id: str, run_id: str) -> bool:
     driver, cursor = queue.manager.driver, None
     while True:
         page = driver.run(flows.parked(workflow_id, MAX_PAGE, cursor, messages=True))
-        for task, message in page:
+        for task, sent in page:
             if task.run_id == run_id:
-                return driver.run(flows.release(queue.manager.terms, workflow_id, run_id, _passing(queue.app, message)))
+                passing = Outgoing(sent.item_id, _passing(queue.app, sent.message))
+                return driver.run(flows.release(queue.manager.terms, workflow_id, run_id, passing))
         cursor = page.next_cursor
         if cursor is None:
             return False

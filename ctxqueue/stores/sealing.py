@@ -59,11 +59,16 @@ class Sealing:
             fx.Arm: (self._arm_in, None),
             fx.Promise: (lambda effect: replace(effect, message=self._message(effect.item_id, effect.message)), None),
             fx.Finish: (lambda effect: replace(effect, outcome=self._sealed(_outcome(effect), effect.outcome)), None),
-            fx.Once: (self._once_in, lambda effect, reply: replace(reply, value=self.opened(_step(effect), reply.value))),
+            fx.Once: (
+                self._once_in,
+                lambda effect, reply: replace(reply, value=self.opened(_step(effect), reply.value)),
+            ),
             fx.Rewatch: (
                 None,
                 lambda effect, reply: replace(
-                    reply, judge=self.opened(("judge", effect.workflow_id, effect.run_id), reply.judge)
+                    reply,
+                    judge=self.opened(("judge", effect.workflow_id, effect.run_id), reply.judge),
+                    notes=self.opened(("notes", effect.workflow_id, effect.run_id), reply.notes),
                 ),
             ),
             fx.LoadParked: (None, self._parked_out),
@@ -76,16 +81,18 @@ class Sealing:
                 None,
                 lambda effect, reply: ([self._trigger(effect.workflow_id, each) for each in reply[0]], reply[1]),
             ),
-            fx.Fire: (None, self._with_outgoing),
+            fx.Recur: (self._recur_in, self._with_outgoing),
+            fx.Fire: (
+                lambda effect: replace(effect, message=self._message(effect.item_id, effect.message)),
+                self._with_outgoing,
+            ),
             fx.FanOut: (None, self._with_outgoing),
             fx.Cancel: (None, self._with_outgoing),
             fx.End: (None, self._with_outgoing),
             fx.TakeOutgoing: (None, lambda _, reply: [(shard, self._item(item)) for shard, item in reply]),
             fx.StoreMemories: (self._memories_in, None),
             fx.AmendMemory: (
-                lambda effect: replace(
-                    effect, body=self._sealed(_memory(effect.owner, effect.memory_id), effect.body)
-                ),
+                lambda effect: replace(effect, body=self._sealed(_memory(effect.owner, effect.memory_id), effect.body)),
                 None,
             ),
             fx.LoadMemories: (
@@ -107,8 +114,12 @@ class Sealing:
 
     # Any bytes -----------------------------------------------------------------------------------------------------
 
+    def full(self, place: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return all that a value of a place is bound to."""
+        return (self._namespace, *place)
+
     def _sealed(self, place: tuple[Any, ...], value: bytes) -> bytes:
-        return self.keyring.seal((self._namespace, *place), value) if value else value
+        return self.keyring.seal(self.full(place), value) if value else value
 
     def opened(self, place: tuple[Any, ...], value: bytes, *, required: bool = True) -> bytes:
         """Return what was encrypted for a place, or a refusal: also for what is in clear though it may not be."""
@@ -119,10 +130,10 @@ class Sealing:
             if required and not self.keyring.accept_plaintext:
                 return envelopes.refusal("a value is in clear where it must be encrypted: it is not read")
             return value
+        if code == envelopes.REFUSED:
+            return envelopes.refusal(f"what is stored is no value: it is not read ({place[0]})")
         try:
-            if code == envelopes.REFUSED:
-                raise DecryptionError("what is stored is no value: it is not read")
-            return self.keyring.open((self._namespace, *place), value)
+            return self.keyring.open(self.full(place), value)
         except DecryptionError as error:
             return envelopes.refusal(f"{error} ({place[0]})")
 
@@ -290,13 +301,21 @@ class Sealing:
         return replace(effect, message=self._message(effect.item_id, effect.message), judge=judge)
 
     def _register_in(self, effect: fx.Register) -> fx.Register:
+        place = ("notes", effect.workflow_id, effect.trigger_id)
+        recurring = effect.recurring and replace(effect.recurring, notes=self._sealed(place, effect.recurring.notes))
         return replace(
             effect,
+            recurring=recurring,
             message=self._message(effect.item_id, effect.message),
             late_message=self._message(effect.item_id, effect.late_message),
             judge=self._sealed(("judge", effect.workflow_id, effect.trigger_id), effect.judge),
             record=self._sealed(("trigger", effect.workflow_id, effect.trigger_id), effect.record),
         )
+
+    def _recur_in(self, effect: fx.Recur) -> fx.Recur:
+        firing = effect.firing and replace(effect.firing, message=self._outgoing(effect.firing.message))
+        notes = self._sealed(("notes", effect.workflow_id, effect.trigger_id), effect.notes)
+        return replace(effect, notes=notes, firing=firing)
 
     def _trigger(self, workflow_id: str, kept: fx.KeptTrigger) -> fx.KeptTrigger:
         return replace(kept, record=self.opened(("trigger", workflow_id, kept.trigger_id), kept.record))
@@ -304,7 +323,12 @@ class Sealing:
     def _parked_out(self, effect: fx.LoadParked, reply: Any) -> Any:
         runs, cursor = reply
         opened = [
-            replace(run, judge=self.opened(("judge", effect.workflow_id, run.run_id), run.judge)) for run in runs
+            replace(
+                run,
+                judge=self.opened(("judge", effect.workflow_id, run.run_id), run.judge),
+                message=self.opened(("message", run.item_id), run.message),
+            )
+            for run in runs
         ]
         return opened, cursor
 

@@ -12,7 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FLOORS = (
-    {"models", "errors", "codec", "clock", "settings", "hooks", "identity", "records", "remembered", "views"},
+    {
+        "models",
+        "errors",
+        "codec",
+        "clock",
+        "settings",
+        "hooks",
+        "identity",
+        "records",
+        "remembered",
+        "views",
+        "envelopes",
+        "keyring",
+    },
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
     {
@@ -35,6 +48,7 @@ HOMES = {
     "sqlalchemy": ("ctxqueue.stores.sql",),
     "alembic": ("ctxqueue.stores.sql",),
     "psycopg": ("ctxqueue.stores.sql",),
+    "cryptography": ("ctxqueue.keyring",),
 }
 OURS = {"ctxqueue", "workers", "config", "tests"}
 
@@ -112,7 +126,7 @@ def test_every_module_has_a_floor() -> None:
 def test_importing_ctxqueue_loads_no_heavy_library() -> None:
     code = "import sys, ctxqueue; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    heavy = {"celery", "kombu", "redis", "sqlalchemy", "numpy"}
+    heavy = {"celery", "kombu", "redis", "sqlalchemy", "numpy", "cryptography"}
     assert heavy.isdisjoint(loaded.stdout.split())
 
 

@@ -35,6 +35,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.LoadHistory: histories.load_history,
     fx.LoadHistoryAddresses: histories.load_history_addresses,
     fx.Forget: histories.forget,
+    fx.Reseal: histories.reseal,
     fx.LoadGraph: entries.load_graph,
     fx.Measure: entries.measure,
     fx.LoadCatalogue: entries.load_catalogue,

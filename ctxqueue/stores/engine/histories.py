@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import head_of
+from ctxqueue.stores.engine.held import Wanted
 
 if TYPE_CHECKING:
     from ctxqueue.stores.engine.state import State
@@ -52,6 +53,30 @@ def forget(state: State, effect: fx.Forget) -> int:
     if unwanted:
         state.forget_values(effect.workflow_id, effect.address, unwanted)
     return len(unwanted)
+
+
+def reseal(state: State, effect: fx.Reseal) -> int:
+    """Write records of one address anew that differ only in how their values are encrypted."""
+    held = state.hold(effect.workflow_id, Wanted([effect.address]))
+    workflow = held.workflow
+    if workflow is None or workflow.removing or workflow.incarnation != effect.incarnation:
+        return 0
+    standing = held.records.get(effect.address)
+    kept: dict[tuple[int, bytes], bool] = {}
+    if any(swap.until for swap in effect.swaps):
+        values, _ = state.history(effect.workflow_id, effect.address, 0, EVERYTHING)
+        kept = {(value.until, value.record): True for value in values}
+    anew = [fx.Kept(swap.until, swap.new) for swap in effect.swaps if (swap.until, swap.old) in kept]
+    if anew:
+        state.rewrite(effect.workflow_id, effect.address, anew)
+    for swap in effect.swaps:
+        if not swap.until and swap.old == standing:
+            state.store(effect.workflow_id, {effect.address: swap.new})
+            if len(swap.new) != len(swap.old):
+                workflow.size += len(swap.new) - len(swap.old)
+                state.save(workflow)
+            return len(anew) + 1
+    return len(anew)
 
 
 def load_since(state: State, effect: fx.LoadSince) -> fx.Since:

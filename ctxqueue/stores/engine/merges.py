@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from ctxqueue import codec
+from ctxqueue import codec, envelopes
 from ctxqueue.rules.merging import INEXACT, is_exact_number
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class CannotMerge(Exception):
 def merged(operation: Operation, held: bytes, value: bytes, most: int) -> bytes:
     """Return the packed result of a merge of two packed values; raises CannotMerge."""
     if len(held) + len(value) > most:
+        raise CannotMerge("merge_outside")
+    if envelopes.code_of(held):
         raise CannotMerge("merge_outside")
     left, right = codec.unpack(held), codec.unpack(value)
     if operation == "append":

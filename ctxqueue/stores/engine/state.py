@@ -113,6 +113,10 @@ class State(Protocol):
         """Keep values as history, and drop of each address those before the last ``most``."""
         ...
 
+    def rewrite(self, workflow_id: str, address: str, values: Sequence[fx.Kept]) -> None:
+        """Write values kept of an address, each over the one of its version."""
+        ...
+
     def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
         """Drop values kept of an address: of some versions, or all."""
         ...

@@ -213,6 +213,12 @@ class MemoryState(ParkedRuns, Memories):
         for address, value in values.items():
             history[address] = [value, *history.get(address, ())][:most]
 
+    def rewrite(self, workflow_id: str, address: str, values: Sequence[fx.Kept]) -> None:
+        """Write values kept of an address, each over the one of its version."""
+        history = self._workflows[workflow_id].history
+        anew = {value.until: value for value in values}
+        history[address] = [anew.get(value.until, value) for value in history.get(address, ())]
+
     def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
         """Drop values kept of an address: of some versions, or all."""
         history = self._workflows[workflow_id].history

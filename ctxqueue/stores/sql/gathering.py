@@ -44,7 +44,7 @@ TRIM_HISTORY = {
         (True, "ANY(%(t)s::bytea[])", "ctxqueue_history.address"),
     )
 }
-GUARDED = ("incarnation", "revision", "commit_id", "parked", "closed_us", "removing", "graph", "watched")
+GUARDED = ("incarnation", "revision", "commit_id", "size", "parked", "closed_us", "removing", "graph", "watched")
 """What tells whether a workflow stands as it was seen: every commit has another id, and what changes without one is
 here, but for its inbox."""
 SAVED_COLUMNS = tuple(name for name in writing.CHANGING if name != "inbox")

@@ -224,17 +224,7 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
 
     def keep(self, workflow_id: str, values: Mapping[str, fx.Kept], most: int) -> None:
         """Keep values as history, and drop of each address those before the last ``most``."""
-        rows: list[dict[str, Any]] = [
-            {
-                "workflow_id": workflow_id,
-                "address": address,
-                "version": decode_header(value.record).stamp.version,
-                "until": value.until,
-                "size": len(value.record),
-                "record": value.record,
-            }
-            for address, value in values.items()
-        ]
+        rows = [_kept_row(workflow_id, address, value) for address, value in values.items()]
         self._put(self._statements.value, rows)
         # An address that is at its tenth version has nine others at most.
         full = [row["address"] for row in rows if row["version"] > most]
@@ -242,6 +232,10 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
             writing.TRIM_HISTORY,
             *({"workflow_id": workflow_id, "at_address": address, "most": most} for address in full),
         )
+
+    def rewrite(self, workflow_id: str, address: str, values: Sequence[fx.Kept]) -> None:
+        """Write values kept of an address, each over the one of its version."""
+        self._put(self._statements.value, [_kept_row(workflow_id, address, value) for value in values])
 
     def forget_values(self, workflow_id: str, address: str, versions: Collection[int] | None = None) -> None:
         """Drop values kept of an address: of some versions, or all."""
@@ -349,3 +343,14 @@ def _portions(names: Collection[str]) -> Iterator[list[str]]:
 def _lock_of(namespace: str, workflow_id: str) -> int:
     digest = hashlib.blake2b(f"{namespace}\0{workflow_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
+
+
+def _kept_row(workflow_id: str, address: str, value: fx.Kept) -> dict[str, Any]:
+    return {
+        "workflow_id": workflow_id,
+        "address": address,
+        "version": decode_header(value.record).stamp.version,
+        "until": value.until,
+        "size": len(value.record),
+        "record": value.record,
+    }

@@ -17,7 +17,19 @@ from __future__ import annotations
 import pytest
 
 PARTS = (
-    *("access", "attempts", "base", "bounds", "calls", "cancelling", "clerks", "draining", "entries", "expiry"),
+    *(
+        "access",
+        "attempts",
+        "base",
+        "bounds",
+        "calls",
+        "cancelling",
+        "clerks",
+        "draining",
+        "encrypting",
+        "entries",
+        "expiry",
+    ),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
     *("listing", "mistakes", "parking", "recurring", "released", "relevance", "retention", "scopes", "steps"),
     *("subscriptions", "surveys", "transactions", "triggers", "updates", "values", "waiters", "waking"),
@@ -32,6 +44,7 @@ from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
 from ctxqueue.testing.contract.cancelling import Cancelling  # noqa: E402
 from ctxqueue.testing.contract.draining import Draining  # noqa: E402
+from ctxqueue.testing.contract.encrypting import Encrypting  # noqa: E402
 from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
@@ -107,5 +120,6 @@ class StoreContract(
     WorkingMemories,
     Merges,
     Views,
+    Encrypting,
 ):
     """All of it."""

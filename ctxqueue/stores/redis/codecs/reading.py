@@ -169,6 +169,14 @@ def _encode_forget(namespace: str, effect: fx.Forget) -> list[Request]:
     return [Request(scripts.FORGET, all_keys, (effect.address, *effect.versions))]
 
 
+def _encode_reseal(namespace: str, effect: fx.Reseal) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    args: list[str | bytes | int] = [effect.address, effect.incarnation]
+    for swap in effect.swaps:
+        args += (_until.pack(swap.until) if swap.until else b"", swap.old, swap.new)
+    return [Request(scripts.RESEAL, (keys.m, keys.e, keys.history(effect.address)), args)]
+
+
 def _encode_graph(namespace: str, effect: fx.LoadGraph) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     return [Request(scripts.GRAPH, (keys.m, keys.g), ())]
@@ -210,6 +218,7 @@ READING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.LoadHistory: Codec(_encode_history, _decode_history),
     fx.LoadHistoryAddresses: Codec(_encode_history_addresses, _names),
     fx.Forget: Codec(_encode_forget, number),
+    fx.Reseal: Codec(_encode_reseal, number),
     fx.LoadGraph: Codec(_encode_graph, _decode_graph),
     fx.Measure: Codec(_encode_measure, _decode_measure),
     fx.LoadCatalogue: Codec(_encode_catalogue, _names),

@@ -187,9 +187,17 @@ local function open_number(packed)
   return number, is_float
 end
 
+-- Whether a packed value is encrypted: an extension of code 11.
+local function is_sealed(packed)
+  local first = string.byte(packed, 1)
+  local at = first == 0xc7 and 3 or first == 0xc8 and 4 or first == 0xc9 and 6
+  return at and string.byte(packed, at) == 11
+end
+
 -- Returns the packed result of a merge of two packed values, or nothing and why it cannot be done here.
 local function merged(operation, held, value)
   if #held + #value > tonumber(ARGV[15]) then return nil, 'merge_outside' end
+  if is_sealed(held) then return nil, 'merge_outside' end
   if operation == 'append' then
     local held_size, held_from = open_array(held)
     if not held_size then return nil, 'not_a_list' end
