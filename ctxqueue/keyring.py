@@ -109,7 +109,7 @@ class Keyring:
 
 
 def keyring_of(given: Any) -> Keyring | None:
-    """Return the keyring that was given: one, or its arguments as a mapping, or ids and keys; raises ConfigurationError.
+    """Return the keyring that was given: one, its arguments as a mapping, or ids and keys; raises ConfigurationError.
 
     ``{"2026-11": "base64..."}``, or ``{"keys": {...}, "encrypt": "all"}``.
     """

@@ -41,7 +41,7 @@ def parked(
 
 
 def release(terms: Terms, workflow_id: str, run_id: str, sent: Outgoing) -> Flow[bool]:
-    """Send a task that waits on its way by another message, under the name that it has in the store; False if it waits no more."""
+    """Send a task that waits on its way by another message of the stored one's name; False if it waits no more."""
     fired = yield from do(Fire(workflow_id, run_id, terms.app, terms.lease_us, sent.message, sent.item_id))
     yield from publish(terms, workflow_id, fired.outgoing)
     return bool(fired.fired)

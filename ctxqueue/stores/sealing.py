@@ -45,6 +45,10 @@ class Sealing:
         self._incarnations: OrderedDict[str, str] = OrderedDict()
         self.ways: Mapping[type[fx.Effect[Any]], tuple[Way | None, Back | None]] = {
             fx.Open: (self._open_in, lambda effect, reply: (reply[0], self._head(effect.workflow_id, reply[1]))),
+            fx.Measure: (
+                None,
+                lambda effect, reply: reply and replace(reply, head=self._head(effect.workflow_id, reply.head)),
+            ),
             fx.Load: (None, self._load_out),
             fx.LoadPage: (None, self._page_out),
             fx.LoadSince: (None, self._since_out),

@@ -32,6 +32,7 @@ FAMILIES: Mapping[str, str] = {
     "parked": "waiting",
     "put": "entries",
     "retention": "housekeeping",
+    "rotate-keys": "keys",
     "show": "workflows",
     "stats": "workflows",
     "sweep": "housekeeping",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ctxqueue.effects import Outgoing
 from ctxqueue.errors import InvalidInput, WorkflowNotFound
 from ctxqueue.flows import parked
 from ctxqueue.rules.conditions import all_of, any_of, key
@@ -70,7 +71,9 @@ class Waiters(Contract):
     def test_one_is_let_go_on_by_another_message_and_once(self, worker: Worker) -> None:
         worker.claim_and_park("r1", "never")
         driver, terms = worker.manager.driver, worker.manager.terms
-        assert driver.run(parked.release(terms, WORKFLOW, "r1", b"go on"))
+        ((_, waiting),) = driver.run(parked.parked(WORKFLOW, 1, None))
+        passing = Outgoing(waiting.item_id, b"go on")
+        assert driver.run(parked.release(terms, WORKFLOW, "r1", passing))
         assert worker.deliver() == [b"go on"]
-        assert not driver.run(parked.release(terms, WORKFLOW, "r1", b"go on"))
+        assert not driver.run(parked.release(terms, WORKFLOW, "r1", passing))
         assert worker.manager.parked(WORKFLOW).items == ()
