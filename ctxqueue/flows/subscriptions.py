@@ -135,7 +135,7 @@ def judge(terms: Terms, workflow_id: str, subscription_id: str, *, by_timer: boo
     canvases = terms.canvases
     if watched.answer != "watched" or canvases is None:
         return 0
-    spec = _spec(watched.judge)
+    spec = spec_of(watched.judge)
     if isinstance(spec.when, Resolved):
         watched = yield from _watching_all(terms, workflow_id, subscription_id, spec, spec.when, watched)
         if watched.answer != "watched":
