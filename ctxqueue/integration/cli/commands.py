@@ -6,9 +6,9 @@ Status: 0 done. 1 refused, not found, or the answer is no. 2 wrong use: an argum
 
 from __future__ import annotations
 
-import errno
 import inspect
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -65,7 +65,7 @@ def telling() -> Iterator[None]:
         raise Away(f"the broker does not answer: {error}") from error
     except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + errno.EPIPE)
+        sys.exit(128 + signal.SIGPIPE)
 
 
 class Command(CeleryCommand):

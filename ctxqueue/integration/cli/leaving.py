@@ -1,0 +1,98 @@
+"""What is to be forgotten, and what of ours is still there: ``erase``, ``uninstall-check``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from ctxqueue.integration.cli.arguments import confirmed, every, json_option, yes_option
+from ctxqueue.integration.cli.commands import command
+from ctxqueue.integration.cli.output import one_out, plain, say
+from ctxqueue.stores.base import is_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import ParkedTask
+
+
+@command("erase", example="celery -A proj ctx erase --user 4711 --yes")
+@click.option("--agent", "agent_id", help="What this agent wrote or kept for itself.")
+@click.option("--user", "user_id", help="What is about this user: entries with metadata user_id, memories.")
+@yes_option
+@json_option
+def erase(queue: ContextQueue, *, agent_id: str | None, user_id: str | None, yes: bool, as_json: bool) -> None:
+    """Remove what an agent wrote, or what is about a user, everywhere: earlier values and memories too.
+
+    It goes through all workflows; one that was cut off is called again. Archives of memories are files, and yours.
+    """
+    if (agent_id is None) == (user_id is None):
+        raise click.UsageError("give --agent or --user")
+    whose = f"agent {agent_id!r}" if agent_id is not None else f"user {user_id!r}"
+    confirmed(f"erase all of {whose} in namespace {queue.manager.terms.namespace!r}, for good?", yes=yes)
+    report = queue.manager.erase(agent_id=agent_id, user_id=user_id)
+    if as_json:
+        one_out(plain(report), as_json=True)
+    else:
+        kept = f"{report.entries} entries, {report.values} earlier values and {report.memories} memories"
+        say(f"{kept} were removed; {report.workflows} workflows were looked through")
+
+
+@command("uninstall-check", example="celery -A proj ctx uninstall-check && pip uninstall ctxqueue")
+@json_option
+def uninstall_check(queue: ContextQueue, *, as_json: bool) -> None:
+    """Say what of ours still lives in the store, and what would be lost with it; status 1 if there is anything."""
+    counts: Counter[str] = Counter(dict.fromkeys(LOST, 0))
+    for each in every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None):
+        counts["workflows"] += 1
+        counts["entries"] += each.entries
+        counts["stored_updates"] += each.stored_updates
+        if each.waiting:
+            counts["waiting_tasks"] += sum(1 for _ in _parked(queue, each.workflow_id))
+            triggers = queue.workflow(each.workflow_id).triggers()
+            counts["armed_triggers"] += sum(trigger.state == "ARMED" for trigger in triggers)
+    handle = queue.workflow("any")  # the global context is the same from everywhere
+    counts["global_entries"] = sum(
+        1 for _ in every(lambda most, at: handle.list(scope="global", limit=most, cursor=at), None)
+    )
+    counts["unsent_messages"] = queue.manager.backlog().outbox
+    counts["memories"] = sum(1 for _ in every(lambda most, at: queue.memory.list(limit=most, cursor=at), None))
+    if as_json:
+        one_out(dict(counts), as_json=True)
+    else:
+        for name, count in counts.items():
+            if count:
+                say(f"{count} {name.replace('_', ' ')}: {LOST.get(name, 'gone with the store')}")
+        if not any(counts.values()):
+            say(f"nothing is left but the namespace's own record; {_where(queue)}")
+    sys.exit(int(any(counts.values())))
+
+
+LOST = {
+    "workflows": "close and remove them, or leave them: each ends by itself, idle for ctxqueue_idle_life",
+    "entries": "celery -A proj ctx export --all --reveal keeps them",
+    "waiting_tasks": "they will never run; celery -A proj ctx parked list",
+    "armed_triggers": "they will never fire; celery -A proj ctx triggers list",
+    "stored_updates": "let a worker settle them first; celery -A proj ctx dead list",
+    "unsent_messages": "let beat and a worker send them first",
+    "global_entries": "celery -A proj ctx export --global --reveal keeps them",
+    "memories": "they are kept until somebody forgets them",
+}
+
+
+def _parked(queue: ContextQueue, workflow_id: str) -> Iterator[ParkedTask]:
+    return every(lambda most, at: queue.manager.parked(workflow_id, limit=most, cursor=at), None)
+
+
+def _where(queue: ContextQueue) -> str:
+    namespace = queue.manager.terms.namespace
+    if is_sql(queue.url):
+        return "its tables begin with ctxqueue_"
+    return f"its keys begin with {{{namespace}"
+
+
+COMMANDS = {"erase": erase, "uninstall-check": uninstall_check}
