@@ -11,9 +11,10 @@ __all__ = ["started", "tidy_redis"]
 
 VARIANTS = {
     *("test_server_matrix.py", "test_cluster.py", "test_cluster_async.py", "test_sentinel.py"),
-    *("test_postgres.py", "test_postgres_async.py", "test_sqlite_async.py", "test_redis_async.py"),
+    *("test_postgres.py", "test_postgres_async.py", "test_sqlite.py", "test_sqlite_async.py", "test_redis_async.py"),
 }
-"""Stores that share their scripts, or their statements, with one that ``./dev test`` runs the whole contract on."""
+"""Of these ``./dev test`` runs the core: in memory and on one Redis it runs the whole contract, and a database takes its
+time for each of eight hundred tests."""
 
 
 @pytest.hookimpl(tryfirst=True)
