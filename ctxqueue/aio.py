@@ -146,6 +146,14 @@ class AsyncSharedContextManager(Manager):
         """
         return await self.driver.arun(self._workflows(prefix, limit, cursor))
 
+    async def unread(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ContextEntry]:
+        """Return entries that no agent but their writer was handed in a task, and that nothing depends on.
+
+        It goes by what tasks note under the setting ``ctxqueue_note_reads``. A page may hold fewer than ``limit``, or
+        none and a cursor. For the operator. Raises WorkflowNotFound.
+        """
+        return await self.driver.arun(self._unread(workflow_id, limit, cursor))
+
     async def backlog(self) -> Backlog:
         """Return what the namespace has yet to do: how much is overdue, and what waits to be published."""
         return await self.driver.arun(self._backlog())

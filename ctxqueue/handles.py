@@ -17,6 +17,7 @@ from ctxqueue.flows import (
     erasing,
     histories,
     inbox,
+    noting,
     parked,
     reading,
     states,
@@ -30,7 +31,7 @@ from ctxqueue.flows.staging import Step
 from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
 from ctxqueue.flows.transactions import current as open_transactions
-from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, staged_eagerly
+from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, note_read, staged_eagerly
 from ctxqueue.keyring import keyring_of
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
@@ -222,6 +223,9 @@ class Manager:
 
         return Rotation(store.sealing, store.shards).run()
 
+    def _unread(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
+        return noting.unread(workflow_id, limit, cursor)
+
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
 
@@ -298,7 +302,10 @@ class Handle:
         self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, *, reveal: bool
     ) -> Flow[Any]:
         entry = yield from reading.get(self.workflow_id, self.agent, key, scope, group, reveal=reveal)
-        return default if entry is None else entry
+        if entry is None:
+            return default
+        note_read(self.workflow_id, entry)
+        return entry
 
     def _value(self, key: str) -> Flow[Any]:
         entry = yield from reading.get(self.workflow_id, self.agent, key)
@@ -306,6 +313,7 @@ class Handle:
             raise EntryNotFound(
                 f"workflow {self.workflow_id!r} has no entry {key!r} that {self.agent.agent_id} may read"
             )
+        note_read(self.workflow_id, entry)
         return entry.value
 
     def _delete(
@@ -331,7 +339,12 @@ class Handle:
     def _list(
         self, prefix: str, scope: str | ContextScope | None, limit: int, cursor: str | None, *, reveal: bool
     ) -> Flow[Page[ContextEntry]]:
-        return reading.list_entries(self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal)
+        page = yield from reading.list_entries(
+            self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal
+        )
+        for entry in page:
+            note_read(self.workflow_id, entry)
+        return page
 
     def _view(self, *, reveal: bool) -> Flow[AgentContext]:
         return viewing.view(self._terms, self.workflow_id, self.agent, reveal=reveal)

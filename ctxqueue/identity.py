@@ -59,6 +59,8 @@ class Attempt:
     """How often it was parked and went on."""
     waits: int = 0
     """How many waits its body has come to."""
+    reads: dict[tuple[Any, str, str], Any] | None = None
+    """The entries that its body was handed, by scope, owner and key, where that is noted."""
     passes: int = 0
     """How many of its waits end though they lack something: the operator has let it go on."""
     counters: dict[str, int] = field(default_factory=dict)
@@ -80,6 +82,13 @@ class Attempt:
         with self.counting:
             n = self.counters[name] = self.counters.get(name, 0) + 1
         return f"{self.retries}:{name}:{n}"
+
+
+def note_read(workflow_id: str, entry: Any) -> None:
+    """Take note that an entry was handed to the body of a task, where that is wanted."""
+    attempt = current_attempt.get()
+    if attempt is not None and attempt.reads is not None and workflow_id == attempt.home:
+        attempt.reads[entry.scope, entry.owner, entry.key] = entry
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("ctxqueue_attempt", default=None)

@@ -36,6 +36,9 @@ AGENT_STATE = "\x1fstate"
 WORKING_MEMORY = "\x1fworking"
 """The key, in an agent's private scope, of its working memory."""
 
+READS = "\x1fread"
+"""The key, in an agent's private scope, of which entries of others its tasks have read, where that is noted."""
+
 
 def is_reserved(key: str) -> bool:
     """Whether a key is one of ours, which no path shows as an entry."""

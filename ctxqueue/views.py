@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue.errors import EntryNotFound
+from ctxqueue.identity import note_read
 from ctxqueue.models import AGENT_STATE, Agent, ContextEntry, WorkflowContext, is_reserved
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class AgentContext(Mapping[str, Any]):
             return handed_out
         try:
             entry = self._handed_out[key] = _own(self._sight.entries[key])
+            note_read(self._workflow.workflow_id, entry)
         except KeyError:
             raise EntryNotFound(
                 f"{self._agent.agent_id} sees no entry {key!r} in workflow {self._workflow.workflow_id!r}"

@@ -18,6 +18,7 @@ from ctxqueue.models import (
     AGENT_STATE,
     OPERATOR,
     OPERATOR_ID,
+    READS,
     WORKING_MEMORY,
     Address,
     Agent,
@@ -67,7 +68,7 @@ def _fresh(snapshot: Snapshot) -> list[tuple[Address, bytes]]:
         expires_us = decode_header(record).expires_us
         if not expires_us or expires_us > snapshot.head.now_us:
             address = Address.decode(encoded, of_global=False)
-            if address.key != WORKING_MEMORY:  # no part of a context: it is neither read nor removed with one
+            if address.key not in (WORKING_MEMORY, READS):  # no part of a context: neither read nor removed with one
                 found.append((address, record))
     return found
 

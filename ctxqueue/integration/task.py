@@ -25,7 +25,7 @@ from ctxqueue.flows import attempts
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, staged_eagerly
-from ctxqueue.integration import events, stepping, waiting
+from ctxqueue.integration import events, noting, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
 from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by, causing
@@ -254,6 +254,12 @@ class ContextTask(PrivateTask):
         call = self.run if getattr(inherited, "__func__", None) is Task.__call__ else inherited
         return call(*args, **kwargs)
 
+    def _noting(self, attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = self._run_body(args, kwargs)
+        if attempt.reads:
+            noting.note(self, attempt)
+        return result
+
     def _attempt(self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         manager = self.context_queue.manager
         delivery = Delivery(self.context_queue, self)
@@ -283,6 +289,7 @@ class ContextTask(PrivateTask):
             claimed.parked_us / MICROSECONDS,
             carried.leg,
             passes=carried.released,
+            reads=noting.reads(self.app),
         )
         late = late or unknown
         if claimed.answer in ("run", "timeout") and missing and attempt.passed():
@@ -302,7 +309,9 @@ class ContextTask(PrivateTask):
         elif missing and late is None:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
-            return delivery.finished(attempt, lambda: self._run_body(args, kwargs) if late is None else _too_late(late))
+            return delivery.finished(
+                attempt, lambda: self._noting(attempt, args, kwargs) if late is None else _too_late(late)
+            )
 
     def _condition_of(
         self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]

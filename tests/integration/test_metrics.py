@@ -22,7 +22,7 @@ from ctxqueue.observability.metrics import Meters, Metrics
 from ctxqueue.observability.observing import ObservedDriver
 from ctxqueue.testing import EmbeddedServer
 from tests.integration.apps import parking
-from tests.integration.commands import told_as_typed
+from tests.integration.commands import told, told_as_typed
 from tests.integration.deployments import ROOT, Deployment
 from tests.waiting import SECONDS, wait_until
 
@@ -191,10 +191,13 @@ def exporting(url: str) -> Iterator[str]:
         assert running.wait(SECONDS) == 0
 
 
+BOTH = {"ctxqueue_metrics": True, "ctxqueue_note_reads": True}
+
+
 def test_a_forking_worker_shows_what_its_processes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "counts"
     folder.mkdir()
-    with EmbeddedServer() as server, Deployment("parking", tmp_path, {"ctxqueue_metrics": True}, server) as site:
+    with EmbeddedServer() as server, Deployment("parking", tmp_path, BOTH, server) as site:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
         site.worker(ctxqueue_metrics_port=0)
         monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
@@ -206,11 +209,12 @@ def test_a_forking_worker_shows_what_its_processes_count(tmp_path: Path, monkeyp
         wait_until(lambda: result.state == "WAITING", "it waits")
         with exporting(server.url()) as store:
             wait_until(lambda: 'ctxqueue_parked{age="1m",namespace="default"} 1.0' in page(store), "it is surveyed")
-        workflow.update({"revenue": 40, "rates": 2})
+        workflow.update({"revenue": 40, "rates": 2, "waste": 0})
         assert result.get(SECONDS) == [42]
         shown = page(address)
         assert 'ctxqueue_armed_total{kind="task",namespace="default"} 1.0' in shown
         assert 'ctxqueue_parked_seconds_count{namespace="default"} 1.0' in shown
+        assert [row["key"] for row in told(site.queue.app, "unread", "--json").rows()] == ["waste"]
         (stats,) = site.app.control.inspect(timeout=SECONDS, limit=1)._request("ctxqueue_stats").values()  # noqa: SLF001 - as `celery inspect` does
         assert (stats["namespace"], stats["metrics"], stats["outbox"]) == ("default", True, 0)
         assert "ctxqueue_metrics: this worker forks" not in site.log()

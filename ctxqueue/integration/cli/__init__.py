@@ -42,6 +42,7 @@ FAMILIES: Mapping[str, str] = {
     "sweep": "housekeeping",
     "triggers": "waiting",
     "uninstall-check": "leaving",
+    "unread": "workflows",
     "update": "entries",
     "workflows": "workflows",
 }

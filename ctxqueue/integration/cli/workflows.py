@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from ctxqueue.integration.cli.arguments import (
     SCOPES,
     agent_options,
+    all_workflows,
     every,
     handle_of,
     json_option,
@@ -144,4 +146,41 @@ def _each(queue: ContextQueue) -> Iterator[WorkflowSummary]:
     return every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None)
 
 
-COMMANDS = {"workflows": workflows, "show": show, "stats": stats}
+@command(
+    "unread",
+    example="""
+        celery -A proj ctx unread q3-close
+        celery -A proj ctx unread --older-than 3600 --json | jq .key
+    """,
+)
+@optional_workflow
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), default=0.0, help="Only entries written so long ago, in seconds."
+)
+@limit_option
+@json_option
+def unread(
+    queue: ContextQueue, *, workflow_id: str | None, older_than: float, limit: int | None, as_json: bool
+) -> None:
+    """List entries that no other agent ever read: pollution. Private ones, and what others depend on, are left out.
+
+    It goes by what tasks note where ctxqueue_note_reads is set: a read outside a task, or before that, is not known.
+    """
+    if not queue.app.conf.get("ctxqueue_note_reads"):
+        click.echo("ctxqueue_note_reads is not set here: what nobody notes looks unread", err=True)
+    latest = datetime.now(UTC) - timedelta(seconds=older_than)
+    found = (
+        (name, entry)
+        for name in ([workflow_id] if workflow_id is not None else all_workflows(queue))
+        for entry in _unread(queue, name)
+        if entry.timestamp <= latest
+    )
+    rows = ({"workflow": name, **(entry_fields(entry) if as_json else _row(entry))} for name, entry in found)
+    rows_out(rows, as_json=as_json, empty="everything was read", limit=limit)
+
+
+def _unread(queue: ContextQueue, workflow_id: str) -> Iterator[ContextEntry]:
+    return every(lambda most, at: queue.manager.unread(workflow_id, limit=most, cursor=at), None)
+
+
+COMMANDS = {"unread": unread, "workflows": workflows, "show": show, "stats": stats}

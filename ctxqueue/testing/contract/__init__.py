@@ -31,7 +31,18 @@ PARTS = (
         "expiry",
     ),
     *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
-    *("listing", "mistakes", "parking", "recurring", "released", "relevance", "retention", "scopes", "steps"),
+    *(
+        "listing",
+        "readers",
+        "mistakes",
+        "parking",
+        "recurring",
+        "released",
+        "relevance",
+        "retention",
+        "scopes",
+        "steps",
+    ),
     *("subscriptions", "surveys", "transactions", "triggers", "updates", "values", "waiters", "waking"),
     *("workflows", "working"),
 )
@@ -61,6 +72,7 @@ from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
+from ctxqueue.testing.contract.readers import Readers  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
@@ -112,6 +124,7 @@ class StoreContract(
     Graph,
     Histories,
     Surveys,
+    Readers,
     Inbox,
     Draining,
     Memories,
