@@ -71,8 +71,8 @@ from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
-from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
 from ctxqueue.testing.contract.readers import Readers  # noqa: E402
+from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
 from ctxqueue.testing.contract.relevance import Relevance  # noqa: E402
 from ctxqueue.testing.contract.retention import RetentionOfMemories  # noqa: E402
