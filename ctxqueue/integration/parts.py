@@ -13,18 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 IDS = frozenset({"task_id", "group_id", "root_id", "parent_id"})
+"""Options that name a task or a group."""
+FOLLOWING = frozenset({"link", "link_error", "chord"})
+"""Options that hold signatures."""
+HOLDING = {"group": ("tasks",), "chain": ("tasks",), "chord": ("header", "body")}
+"""By kind of canvas: the arguments that hold signatures."""
 
 
-def renamed(content: Any, run_id: str) -> Any:
-    """Return a stored canvas with the ids of its tasks and groups derived from a run: sent twice, it is the same."""
-    if isinstance(content, dict):
-        return {
-            name: derived_run_id(run_id, value) if name in IDS and isinstance(value, str) else renamed(value, run_id)
-            for name, value in content.items()
-        }
+def renamed(content: dict[str, Any], run_id: str) -> dict[str, Any]:
+    """Return a stored canvas with the ids of its tasks and groups derived from a run: sent twice, it is the same.
+
+    What a user gives to tasks stays as it is, whatever it is called.
+    """
+    options = {name: _option(name, value, run_id) for name, value in (content.get("options") or {}).items()}
+    kwargs = dict(content.get("kwargs") or {})
+    for name in HOLDING.get(str(content.get("subtask_type")), ()):
+        kwargs[name] = _inside(kwargs[name], run_id)
+    return {**content, "options": options, "kwargs": kwargs}
+
+
+def _option(name: str, value: Any, run_id: str) -> Any:
+    if name in IDS and isinstance(value, str):
+        return derived_run_id(run_id, value)
+    return _inside(value, run_id) if name in FOLLOWING else value
+
+
+def _inside(content: Any, run_id: str) -> Any:
     if isinstance(content, list | tuple):
-        return [renamed(each, run_id) for each in content]
-    return content
+        return [_inside(each, run_id) for each in content]
+    return renamed(content, run_id) if isinstance(content, dict) and "task" in content else content
 
 
 def count_of(content: dict[str, Any]) -> int:

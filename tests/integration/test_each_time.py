@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,27 @@ def test_what_changes_while_it_runs_brings_exactly_one_more_run(
     wait_until(lambda: is_at_rest(site), "nothing is left to be done")
     assert len(site.notes(f"begun:{name}")) == len(site.notes(f"recalculated:{name}")) == 2
     assert site.notes(f"recalculated:{name}")[-1] == 7
+
+
+def test_the_last_of_many_changes_is_never_missed(site: Deployment, workflow: WorkflowHandle) -> None:
+    name = workflow.workflow_id
+    workflow.put("rates", 0)
+    site.let_go(name, 200)
+    workflow.when("rates").then(site.task("recalculate").s(), every=True)
+
+    def write(_writer: int) -> None:
+        for _ in range(40):
+            workflow.update({"rates": 1}, merge_strategy="increment")
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(write, writer) for writer in range(2)]:
+            done.result()
+    wait_until(lambda: [each.state for each in workflow.triggers()] == ["ARMED"], "the last run has ended")
+    wait_until(lambda: is_at_rest(site), "nothing is left to be done")
+    seen = site.notes(f"recalculated:{name}")
+    assert seen[-1] == 80
+    assert seen == sorted(seen)
+    assert len(seen) == len(site.notes(f"begun:{name}")) <= 81
 
 
 def test_an_end_that_is_told_more_than_once_counts_once(site: Deployment, workflow: WorkflowHandle) -> None:
