@@ -22,6 +22,8 @@ KINDS: Final = ("semantic", "episodic", "procedural")
 """Of long-term memories; working memory belongs to a workflow."""
 
 ROW_VERSION: Final = 1
+NO_MODEL: Final = ""
+"""Of a row that waits for its vector."""
 DIGEST_SIZE: Final = 8
 """Bytes of an owner's digest."""
 
@@ -148,12 +150,12 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     said: Said
     importance: float
     model: str
-    """The embedder's name and dimension."""
+    """The embedder's name and dimension; empty while the row waits for its vector."""
     vector: bytes
     """float32, or the tokens that a pooling embedder makes one of."""
     superseded_by: str = ""
     change: bytes = b""
-    """Which change wrote it."""
+    """The marks of the changes that wrote it, the last first; see `marked`."""
     previous: tuple[str, bytes] = ("", b"")
     """Model and vector before it was embedded anew: processes that still embed with that one go on finding it."""
 
@@ -161,6 +163,20 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     def vectors(self) -> tuple[tuple[str, bytes], ...]:
         """The vectors that there are, by model."""
         return ((self.model, self.vector), self.previous) if self.previous[0] else ((self.model, self.vector),)
+
+
+MARK, MOST_MARKS = 8, 32
+"""Bytes of a change's mark, and how many of the last ones a row keeps."""
+
+
+def marked(body: Body, mark: bytes) -> bytes:
+    """Return the marks of a body once a change writes it."""
+    return (mark + body.change)[: MARK * MOST_MARKS]
+
+
+def has_mark(body: Body, mark: bytes) -> bool:
+    """Whether a change has written it already: its answer was lost, or it was told again."""
+    return any(body.change[place : place + MARK] == mark for place in range(0, len(body.change), MARK))
 
 
 pack_body = msgspec.msgpack.Encoder().encode

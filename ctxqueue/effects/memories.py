@@ -63,7 +63,7 @@ class StoreMemories(Effect[MemoriesStored], frozen=True):
     """Store rows, each unless a live one of its id is there; one that has expired or was superseded is written over.
 
     ``incarnation`` and ``model`` become the owner's if it has no memories yet; with ``adopt`` the model does anyway,
-    and else nothing is stored under another one.
+    and else nothing is stored under another one. Rows without a vector yet have the model "", which is no other one.
     """
 
     owner: str

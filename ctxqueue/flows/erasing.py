@@ -21,6 +21,7 @@ from ctxqueue.effects import (
     do,
 )
 from ctxqueue.errors import InvalidInput, VersionConflict, WorkflowNotFound
+from ctxqueue.flows.asking import PLACES
 from ctxqueue.flows.writing import delete
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
 from ctxqueue.records import HEADER, decode_header, meta_of
@@ -84,10 +85,13 @@ def erase(terms: Terms, subject: Subject) -> Flow[EraseReport]:
 
 
 def _of_memories(subject: Subject) -> Flow[int]:
-    """Remove memories that are the agent's or user's own, of its making or about the user; archives are files."""
+    """Remove memories that are the agent's or user's own, of its making or about the user; archives are files.
+
+    What they have asked workers for goes too, and does not count.
+    """
     removed = 0
     names, _now = yield from do(LoadOwners(0))
-    for owner in (Owner.parse(name) for name in names):
+    for owner in (*(Owner.parse(name) for name in names), *PLACES):
         incarnation, after, more = "", 0, True
         while more:
             page = yield from do(LoadMemories(owner.digest, incarnation, after, MEMORIES_A_STEP))
@@ -95,7 +99,8 @@ def _of_memories(subject: Subject) -> Flow[int]:
             doomed = tuple(
                 Doomed(row.memory_id) for row in page.rows if subject.remembers(owner, body_of(row.body).said)
             )
-            removed += (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
+            dropped = (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
+            removed += 0 if owner in PLACES else dropped
     return removed
 
 

@@ -12,7 +12,7 @@ from ctxqueue import codec
 from ctxqueue.effects import AmendMemory, Doomed, DropMemories, Flow, GetMemories, LoadMemories, do
 from ctxqueue.errors import EntryNotFound, InvalidInput, StoreUnavailable
 from ctxqueue.models import Page
-from ctxqueue.remembered import Owner, body_of, entry_of, owner_digest_of, pack_body
+from ctxqueue.remembered import MARK, Owner, body_of, entry_of, has_mark, marked, owner_digest_of, pack_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def superseded_by(owner: Owner, old: str, new: str) -> Flow[bool]:
         body = body_of(row.body)
         if row.superseded and body.superseded_by == new:
             return True
-        written = pack_body(replace(body, superseded_by=new, change=os.urandom(8)))
+        written = pack_body(replace(body, superseded_by=new, change=marked(body, os.urandom(MARK))))
         effect = AmendMemory(
             *(owner.digest, old, row.kind, row.number, written, row.pinned), superseded=True, successor=new
         )
@@ -124,16 +124,16 @@ def superseded_by(owner: Owner, old: str, new: str) -> Flow[bool]:
 
 def _amended(reader: Reader, memory_id: str, change: Callable[[Flags], Flags]) -> Flow[MemoryEntry]:
     """Change what is known of a memory, over whatever others change at the same time."""
-    change_id = os.urandom(8)
+    mark = os.urandom(MARK)
     for _ in range(MOST_TRIES):
         row = yield from _row(reader, memory_id)
         if row is None:
             raise EntryNotFound(f"there is no memory {memory_id!r} that may be seen here")
         body = body_of(row.body)
-        if body.change == change_id:
+        if has_mark(body, mark):
             return read(row)  # it was written, and the answer lost
         now = change(Flags(body, row.pinned, row.superseded))
-        written = pack_body(replace(now.body, change=change_id))
+        written = pack_body(replace(now.body, change=marked(body, mark)))
         effect = AmendMemory(
             *(owner_digest_of(memory_id), memory_id, row.kind, row.number, written, now.pinned),
             superseded=now.superseded,

@@ -76,6 +76,10 @@ class Library(Protocol):
         """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
         ...
 
+    def waiting(self, owner: Owner, now_us: int, most: int) -> list[StoredMemory]:
+        """Return some of an owner's rows that have no vector yet, but not expired ones."""
+        ...
+
     def near(self, owner: Owner, memory_id: str, above: float) -> list[StoredMemory]:
         """Return an owner's other memories whose vectors are alike."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from ctxqueue.errors import InvalidInput, ModelMismatch, StoreUnavailable
 from ctxqueue.flows import remembering
 from ctxqueue.flows.keeping import MOST_TRIES, read
 from ctxqueue.models import checked_name
-from ctxqueue.remembered import Owner, Reader, Said, body_of, pack_body
+from ctxqueue.remembered import MARK, Owner, Reader, Said, body_of, has_mark, marked, pack_body
 from ctxqueue.rules.skills import Skill
 
 if TYPE_CHECKING:
@@ -33,14 +34,18 @@ def practise(
     success: bool | None,
     stated: float | None = None,
     create: bool = True,
+    operation_id: str | None = None,
 ) -> Flow[MemoryEntry | None]:
     """Let a skill be known better, everybody's; None if it is not there and not to be made.
 
-    Executions of many at the same time all count.
+    Executions of many at the same time all count; one that is told again by its ``operation_id`` counts once, unless
+    so many others were told since as a row keeps the marks of.
     """
     skill = Skill(checked_name(name, "skill_name"))
     owner = Reader(None, None).owner(None)
-    change_id = os.urandom(8)
+    mark = (
+        os.urandom(MARK) if operation_id is None else hashlib.blake2b(operation_id.encode(), digest_size=MARK).digest()
+    )
     for _ in range(MOST_TRIES):
         fresh = _item(owner, skill.practised(steps, contexts, success=success)._replace(stated=stated))
         rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))
@@ -48,13 +53,13 @@ def practise(
         if row is None or row.superseded:
             if not create:
                 return None
-            if (yield from remembering.made(terms, fresh)):
+            if (yield from remembering.made(terms, fresh, mark)):
                 rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))
                 row = rows.get(fresh.memory_id)
                 return read(row) if row else None
             continue
         body = body_of(row.body)
-        if body.change == change_id:
+        if has_mark(body, mark):
             return read(row)
         known = Skill.of(codec.unpack(body.said.metadata))
         known = known.practised(steps, contexts, success=success)
@@ -68,7 +73,7 @@ def practise(
                 " reembed(embedder), or use that model"
             )
         (vector,) = yield from do(work(partial(library.encode, [said])))
-        written = replace(body, said=said, vector=vector, change=change_id, previous=("", b""))
+        written = replace(body, said=said, vector=vector, change=marked(body, mark), previous=("", b""))
         effect = AmendMemory(
             *(owner.digest, row.memory_id, row.kind, row.number, pack_body(written), row.pinned), superseded=False
         )

@@ -6,29 +6,37 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import Flow, LoadMemories, TouchMemories, do, work
+from ctxqueue.effects import Flow, TouchMemories, do, work
+from ctxqueue.flows.embedding import complete
 from ctxqueue.remembered import Recalled, entry_of
 
 if TYPE_CHECKING:
     from ctxqueue.flows.memory_terms import Found, MemoryTerms, Wanted
     from ctxqueue.models import ContextScope
-    from ctxqueue.remembered import Owner, Reader
-
-ROWS_A_PAGE = 1_000
+    from ctxqueue.remembered import Reader
 
 
 def recall(
-    terms: MemoryTerms, reader: Reader, scope: str | ContextScope | None, wanted: Wanted, *, explain: bool = False
+    terms: MemoryTerms,
+    reader: Reader,
+    scope: str | ContextScope | None,
+    wanted: Wanted,
+    *,
+    explain: bool = False,
+    touch_id: bytes | None = None,
 ) -> Flow[list[Recalled]]:
-    """Return the memories that answer best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
+    """Return the memories that answer best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch.
+
+    A recall that is made again under the same ``touch_id`` counts as the same use.
+    """
     owners = yield from terms.owners(reader, scope)
     now_us = 0
     for owner in owners:
-        now_us = max(now_us, (yield from refreshed(terms, owner)))
+        now_us = max(now_us, (yield from complete(terms, owner)))
     library = terms.library()
     found = yield from do(work(partial(library.search, owners, wanted, now_us)))
     uses: dict[str, tuple[int, int]] = {}
-    touch_id = os.urandom(8)
+    touch_id = touch_id or os.urandom(8)
     for owner in {each.owner: None for each in found}:
         ids = tuple(each.row.memory_id for each in found if each.owner == owner)
         touched = yield from do(TouchMemories(owner.digest, ids, touch_id))
@@ -50,15 +58,3 @@ def _recalled(found: Found, uses: tuple[int, int], *, explain: bool) -> Recalled
         relevance=found.cosine,
     )
     return Recalled(entry, found.score, {**found.parts, "similarity": found.cosine} if explain else {})
-
-
-def refreshed(terms: MemoryTerms, owner: Owner) -> Flow[int]:
-    """Bring what this process knows of an owner's memories up to date; return the store's clock."""
-    library = terms.library()
-    while True:
-        incarnation, after = library.standing(owner)
-        page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_PAGE))
-        if page.rows or page.gone or page.anew or page.incarnation != incarnation or page.upto != after:
-            yield from do(work(partial(library.apply, owner, page, after)))
-        if not page.more:
-            return page.now_us

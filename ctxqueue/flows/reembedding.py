@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ctxqueue.effects import AmendMemory, Flow, GetMemories, LoadMemories, LoadOwners, StoreMemories, do, work
-from ctxqueue.remembered import Owner, body_of, pack_body
+from ctxqueue.remembered import MARK, Owner, body_of, marked, pack_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +43,12 @@ def reembed(library: Library) -> Flow[int]:
             incarnation, after, more = page.incarnation, page.upto, page.more
             lacking = [row for row in page.rows if body_of(row.body).model != library.model]
             if lacking:
-                moved += yield from _moved(library, owner, lacking)
+                moved += yield from embedded(library, owner, lacking)
     return moved
 
 
-def _moved(library: Library, owner: Owner, rows: Sequence[StoredMemory]) -> Flow[int]:
+def embedded(library: Library, owner: Owner, rows: Sequence[StoredMemory]) -> Flow[int]:
+    """Give rows vectors of the library's model, and return how many now have one; the owner's model is that already."""
     vectors = yield from do(work(partial(library.encode, [body_of(row.body).said for row in rows])))
     moved = 0
     for row, vector in zip(rows, vectors, strict=True):
@@ -68,7 +69,9 @@ def _written(library: Library, owner: Owner, row: StoredMemory, vector: bytes) -
         if body.said != said:
             return False  # a skill that has moved on: the next page has it
         former = (body.model, body.vector)
-        written = replace(body, model=library.model, vector=vector, previous=former, change=os.urandom(8))
+        written = replace(
+            body, model=library.model, vector=vector, previous=former, change=marked(body, os.urandom(MARK))
+        )
         effect = AmendMemory(
             *(owner.digest, standing.memory_id, standing.kind, standing.number, pack_body(written), standing.pinned),
             superseded=standing.superseded,

@@ -13,10 +13,9 @@ from ctxqueue import codec
 from ctxqueue.clock import microseconds, since_epoch
 from ctxqueue.effects import Flow, NewMemory, StoreMemories, do, work
 from ctxqueue.errors import InvalidInput, ModelMismatch, NotSerializable, ValueTooLarge
-from ctxqueue.flows.keeping import superseded_by
-from ctxqueue.flows.recalling import refreshed
+from ctxqueue.flows.superseding import supersede_alike
 from ctxqueue.models import checked_name
-from ctxqueue.remembered import KINDS, ROW_VERSION, Body, Reader, Said, memory_id_of, pack_body
+from ctxqueue.remembered import KINDS, NO_MODEL, ROW_VERSION, Body, Reader, Said, memory_id_of, pack_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -153,33 +152,40 @@ def _packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:
     raise InvalidInput(f"metadata is a {type(metadata).__name__}: give a mapping")
 
 
-def remember(terms: MemoryTerms, items: Sequence[Item]) -> Flow[list[str]]:
+def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True) -> Flow[list[str]]:
     """Store memories, and return their ids: "" for one that is not worth keeping.
 
-    Raises EmbedderError, DimensionMismatch, ModelMismatch before anything is stored.
+    Without being ``embedded`` they wait for their vectors, and neither model nor numpy is loaded for them. Raises
+    EmbedderError, DimensionMismatch, ModelMismatch before anything is stored.
     """
     kept = [item for item in items if _is_worth(terms, item)]
     if kept:
-        library = terms.library()
-        vectors = yield from do(work(partial(library.encode, [item.said for item in kept])))
-        by_owner: dict[Owner, list[tuple[NewMemory, Item]]] = {}
+        model, vectors = NO_MODEL, [b""] * len(kept)
+        if embedded:
+            library = terms.library()
+            vectors = yield from do(work(partial(library.encode, [item.said for item in kept])))
+            model = library.model
+        by_owner: dict[Owner, list[NewMemory]] = {}
         for item, vector in zip(kept, vectors, strict=True):
-            body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, library.model, vector)
-            row = NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
-            by_owner.setdefault(item.owner, []).append((row, item))
+            by_owner.setdefault(item.owner, []).append(_row(item, model, vector))
         if len(by_owner) > 1 or len(kept) > ROWS_A_CALL:
             for owner in by_owner:  # nothing goes in unless all can
-                yield from _stored(owner, (), library.model)
+                yield from _stored(owner, (), model)
         for owner, rows in by_owner.items():
             yield from terms.registered(owner)
             new: list[str] = []
-            for batch in _batches(row for row, _ in rows):
-                outcome = yield from _stored(owner, batch, library.model)
+            for batch in _batches(rows):
+                outcome = yield from _stored(owner, batch, model)
                 new += [row.memory_id for row, is_new in zip(batch, outcome, strict=True) if is_new]
-            if terms.supersede_above is not None:
-                yield from _supersede(terms, owner, new)
+            if embedded:
+                yield from supersede_alike(terms, owner, new)
     ids = {id(item): item.memory_id for item in kept}
     return [ids.get(id(item), "") for item in items]
+
+
+def _row(item: Item, model: str, vector: bytes, change: bytes = b"") -> NewMemory:
+    body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, model, vector, change=change)
+    return NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
 
 
 def _is_worth(terms: MemoryTerms, item: Item) -> bool:
@@ -202,14 +208,15 @@ def _batches(rows: Iterable[NewMemory]) -> Iterator[tuple[NewMemory, ...]]:
         yield tuple(batch)
 
 
-def made(terms: MemoryTerms, item: Item) -> Flow[bool]:
-    """Store one memory; False if it is there. Raises EmbedderError, DimensionMismatch, ModelMismatch."""
+def made(terms: MemoryTerms, item: Item, change: bytes) -> Flow[bool]:
+    """Store one memory as a change has made it; False if it is there.
+
+    Raises EmbedderError, DimensionMismatch, ModelMismatch.
+    """
     library = terms.library()
     (vector,) = yield from do(work(partial(library.encode, [item.said])))
     yield from terms.registered(item.owner)
-    body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, library.model, vector)
-    row = NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
-    (is_new,) = yield from _stored(item.owner, (row,), library.model)
+    (is_new,) = yield from _stored(item.owner, (_row(item, library.model, vector, change),), library.model)
     return is_new
 
 
@@ -221,21 +228,3 @@ def _stored(owner: Owner, rows: tuple[NewMemory, ...], model: str) -> Flow[tuple
             f" embeds with {model}: nothing was stored. Call reembed(embedder), or use that model"
         )
     return reply.made
-
-
-def _supersede(terms: MemoryTerms, owner: Owner, new: Sequence[str]) -> Flow[None]:
-    """Let a memory take the place of others that say the same, the newer that of the older.
-
-    Whoever stores at the same time sees both, and comes to the same end.
-    """
-    above = terms.supersede_above
-    if above is None or not new:
-        return
-    library = terms.library()
-    yield from refreshed(terms, owner)
-    for memory_id in new:
-        alike = yield from do(work(partial(library.near, owner, memory_id, above)))
-        newest = max(alike, key=lambda row: row.born, default=None)
-        for row in alike:
-            if newest is not None and row.memory_id != newest.memory_id:
-                yield from superseded_by(owner, row.memory_id, newest.memory_id)

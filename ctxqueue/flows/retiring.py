@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Doomed, DropMemories, DropOwner, Flow, LoadMemories, LoadOwners, LoadRetirable, do, work
 from ctxqueue.errors import InvalidInput
+from ctxqueue.flows import asking
 from ctxqueue.remembered import KINDS, Owner
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def retire(rules: Retiring, *, dry_run: bool) -> Flow[Retired]:
     if isinstance(rules.limit, bool) or not isinstance(rules.limit, int) or rules.limit < 1:
         raise InvalidInput(f"limit is {rules.limit!r}: give a whole number above 0")
     counts: Counter[tuple[str, Retirement]] = Counter()
+    if not dry_run:
+        yield from asking.swept()
     names, _now = yield from do(LoadOwners(0))
     for name in names:
         owner = Owner.parse(name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ctxqueue.drivers import AsyncDriver
 from ctxqueue.flows import keeping
-from ctxqueue.memories import experiences
+from ctxqueue.memories import experiences, insights
 from ctxqueue.memories.managing import MemoryBase
 from ctxqueue.memories.working import MAX_BYTES, MAX_ITEMS, AsyncWorkingMemory
 from ctxqueue.remembered import Reader
@@ -273,13 +273,37 @@ class AsyncVectorMemoryManager(MemoryBase):
         steps: Sequence[str] = (),
         contexts: Sequence[str] = (),
         create: bool = True,
+        operation_id: str | None = None,
     ) -> MemoryEntry | None:
         """Count an execution of a skill; return it, with ``attempts``, ``successes`` and the rate in its metadata.
 
         ``success_rate`` is an estimate, between ``success_rate_low`` and ``_high`` nineteen times in twenty. None if
-        there is no such skill, and none is to be created.
+        there is no such skill, and none is to be created. An ``operation_id`` that was among the last 32 of the skill
+        counts no more.
         """
-        return await self.driver.arun(self._practise(skill_name, success, steps, contexts, create=create))
+        return await self.driver.arun(
+            self._practise(skill_name, success, steps, contexts, create=create, operation_id=operation_id)
+        )
+
+    async def learn_from_execution(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        task: str,
+        result: Mapping[str, Any],
+        execution_time: float,
+        *,
+        operation_id: str | None = None,
+    ) -> builtins.list[str]:
+        """Store how an execution went, and the skill that it showed; return the ids of both.
+
+        ``result``: ``status`` ("success" or else), ``processing_time`` in seconds, ``confidence``, ``error``, and
+        ``learned_pattern`` with ``skill_name`` and ``steps``. A success makes the skill ``{agent_id}_{skill_name}`` or
+        raises its rate, a failure lowers that of one that is there; told again under the same ``operation_id`` it
+        counts once. Raises InvalidInput.
+        """
+        lesson = insights.lesson_of(result)
+        return await self.driver.arun(self._learn(workflow_id, agent_id, task, lesson, execution_time, operation_id))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -52,30 +52,22 @@ class MemoryEnhancedContextManager(SharedContextManager):
         return insights.with_insights(context, found)
 
     def learn_from_execution(
-        self, workflow_id: str, agent_id: str, task: str, result: Mapping[str, Any], execution_time: float
+        self,
+        workflow_id: str,
+        agent_id: str,
+        task: str,
+        result: Mapping[str, Any],
+        execution_time: float,
+        *,
+        operation_id: str | None = None,
     ) -> list[str]:
         """Store how an execution went, and the skill that it showed; return the ids of both.
 
-        ``result``: ``status`` ("success" or else), ``processing_time`` in seconds, ``confidence``, ``error``, and
-        ``learned_pattern`` with ``skill_name`` and ``steps``. A success makes the skill ``{agent_id}_{skill_name}`` or
-        raises its rate, a failure lowers that of one that is there. Raises InvalidInput.
+        See `VectorMemoryManager.learn_from_execution`.
         """
-        lesson = insights.lesson_of(result)
-        learned = [
-            self.memory_manager.store_workflow_experience(
-                workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task=task
-            )
-        ]
-        if lesson.skill_name is not None:
-            skill = self.memory_manager.practise_skill(
-                f"{agent_id}_{lesson.skill_name}",
-                lesson.success,
-                steps=lesson.steps,
-                contexts=[task],
-                create=lesson.success,
-            )
-            learned += [skill.id] if skill is not None else []
-        return learned
+        return self.memory_manager.learn_from_execution(
+            workflow_id, agent_id, task, result, execution_time, operation_id=operation_id
+        )
 
 
 class UnifiedContextMemorySystem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ctxqueue.flows.memory_terms import Found, Wanted
@@ -95,6 +96,13 @@ class Library:
                 return
             if owner not in in_use:
                 rows -= len(self._shelves.pop(owner).rows)
+
+    def waiting(self, owner: Owner, now_us: int, most: int) -> list[StoredMemory]:
+        """Return some of the owner's rows that have no vector yet, but not expired ones."""
+        with self._lock:
+            shelf = self._shelves.get(owner)
+            rows = shelf.waiting.values() if shelf else ()
+            return list(islice((row for row in rows if not row.expires_us or row.expires_us > now_us), most))
 
     def near(self, owner: Owner, memory_id: str, above: float) -> list[StoredMemory]:
         """Return the owner's memories whose vectors are alike, the one itself among them."""

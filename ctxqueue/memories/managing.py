@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from ctxqueue.effects import Flow
+    from ctxqueue.memories.insights import Lesson
     from ctxqueue.memories.weights import Weights
     from ctxqueue.memories.working import _Working
     from ctxqueue.models import ContextScope, Page
@@ -111,11 +112,14 @@ class MemoryBase:
         min_score: float | str | None,
         *,
         explain: bool,
+        touch_id: bytes | None = None,
     ) -> Flow[list[Recalled]]:
         text = remembering.checked_text(query, "query")
         wanted = _wanted(text, memory_types, limit, where, since, until)
         wanted = wanted._replace(min_score=self._least(min_score))
-        return (yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain))
+        return (
+            yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain, touch_id=touch_id)
+        )
 
     def _least(self, min_score: float | str | None) -> float | None:
         if min_score == "default":
@@ -201,13 +205,39 @@ class MemoryBase:
         contexts: Sequence[str],
         *,
         create: bool,
+        operation_id: str | None,
     ) -> Flow[MemoryEntry | None]:
         done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
         return (
             yield from practising.practise(
-                self.memory_terms, skill_name, done, used_in, success=bool(success), create=create
+                *(self.memory_terms, skill_name, done, used_in),
+                success=bool(success),
+                create=create,
+                operation_id=operation_id,
             )
         )
+
+    def _learn(
+        self,
+        workflow_id: str,
+        agent_id: str,
+        task: str,
+        lesson: Lesson,
+        execution_time: float,
+        operation_id: str | None,
+    ) -> Flow[list[str]]:
+        experience = experiences.workflow_experience(
+            workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task
+        )
+        learned = [(yield from self._store(experience))]
+        if lesson.skill_name is not None:
+            skill = yield from self._practise(
+                *(f"{agent_id}_{lesson.skill_name}", lesson.success, lesson.steps, [task]),
+                create=lesson.success,
+                operation_id=operation_id,
+            )
+            learned += [skill.id] if skill is not None else []
+        return learned
 
     def _store(self, experience: experiences.Experience) -> Flow[str]:
         return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})

@@ -13,7 +13,7 @@ from ctxqueue.errors import ModelMismatch
 from ctxqueue.memories.postings import Postings
 from ctxqueue.memories.vectors import PlainVectors, PooledVectors, Vectors
 from ctxqueue.memories.words import stems
-from ctxqueue.remembered import KINDS, Owner, body_of
+from ctxqueue.remembered import KINDS, NO_MODEL, Owner, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,8 @@ class Shelf:
         self.owner = owner
         self._encoder = encoder
         self.incarnation, self.upto = "", 0
+        self.waiting: dict[str, StoredMemory] = {}
+        """Rows that have no vector yet: they are not found until one is made."""
         self._clear()
 
     def _clear(self) -> None:
@@ -89,6 +91,7 @@ class Shelf:
             if not page.anew and self.incarnation:
                 return
             if page.anew:
+                self.waiting.clear()
                 self._clear()
             self.incarnation, self.upto = page.incarnation, 0
         elif after != self.upto:
@@ -108,6 +111,9 @@ class Shelf:
 
     def _add(self, row: StoredMemory) -> None:
         body = body_of(row.body)
+        if body.model == NO_MODEL:
+            self.waiting[row.memory_id] = row
+            return
         said = body.said
         slot = len(self.rows)
         if slot == len(self._columns["live"]):
@@ -148,6 +154,7 @@ class Shelf:
         self.alive += 1
 
     def _remove(self, memory_id: str) -> None:
+        self.waiting.pop(memory_id, None)
         slot = self.slots.pop(memory_id, None)
         if slot is None:
             return

@@ -22,10 +22,11 @@ def store(state: MemoryRows, effect: fx.StoreMemories) -> fx.MemoriesStored:
     """Store rows that are not there."""
     owner = state.hold_owner(effect.owner)
     now = max(state.now(), owner.clock_us if owner else 0)
+    claims = owner is not None and effect.model not in ("", owner.model)
     if owner is None:
         owner = MemoryOwner(effect.incarnation, effect.model, now)
-    elif owner.model != effect.model:
-        if not effect.adopt:
+    elif claims:
+        if owner.model and not effect.adopt:
             return fx.MemoriesStored((), (), now, owner.model)
         owner.model = effect.model
     standing = state.memory_rows(effect.owner, [memory.memory_id for memory in effect.memories])
@@ -45,7 +46,7 @@ def store(state: MemoryRows, effect: fx.StoreMemories) -> fx.MemoriesStored:
         )
         made.append(True)
         born.append(owner.number)
-    if rows or effect.adopt:
+    if rows or effect.adopt or claims:
         owner.clock_us = now
         state.save_owner(effect.owner, owner)
         state.save_memories(effect.owner, rows.values())
