@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ctxqueue.memories.http import OpenAIEmbedder as OpenAIEmbedder
     from ctxqueue.memories.insights import render as render
     from ctxqueue.memories.manager import VectorMemoryManager as VectorMemoryManager
+    from ctxqueue.memories.recalls import AsyncPendingRecall as AsyncPendingRecall
+    from ctxqueue.memories.recalls import PendingRecall as PendingRecall
     from ctxqueue.memories.sentences import SentenceTransformerEmbedder as SentenceTransformerEmbedder
     from ctxqueue.memories.static import StaticEmbedder as StaticEmbedder
     from ctxqueue.memories.weights import Weights as Weights
@@ -102,6 +104,7 @@ _HOMES = {
     "ctxqueue.memories.http": ("OpenAIEmbedder",),
     "ctxqueue.memories.insights": ("render",),
     "ctxqueue.memories.manager": ("VectorMemoryManager",),
+    "ctxqueue.memories.recalls": ("AsyncPendingRecall", "PendingRecall"),
     "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
     "ctxqueue.memories.static": ("StaticEmbedder",),
     "ctxqueue.memories.weights": ("Weights",),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import Flow, TouchMemories, do, work
+from ctxqueue.effects import Flow, GetMemories, TouchMemories, do, work
 from ctxqueue.flows.embedding import complete
-from ctxqueue.remembered import Recalled, entry_of
+from ctxqueue.flows.keeping import read
+from ctxqueue.remembered import Owner, Recalled, body_of, entry_of, owner_digest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ctxqueue.effects import StoredMemory
     from ctxqueue.flows.memory_terms import Found, MemoryTerms, Wanted
     from ctxqueue.models import ContextScope
     from ctxqueue.remembered import Reader
@@ -58,3 +63,24 @@ def _recalled(found: Found, uses: tuple[int, int], *, explain: bool) -> Recalled
         relevance=found.cosine,
     )
     return Recalled(entry, found.score, {**found.parts, "similarity": found.cosine} if explain else {})
+
+
+def told(reader: Reader, found: Sequence[tuple[str, float, float, Mapping[str, float]]]) -> Flow[list[Recalled]]:
+    """Return the memories that a recall elsewhere has found: ids, scores, cosines and parts.
+
+    Left out is what has gone meanwhile, and what the reader may not see.
+    """
+    by_digest: dict[str, list[str]] = {}
+    for memory_id, *_ in found:
+        by_digest.setdefault(owner_digest_of(memory_id), []).append(memory_id)
+    rows: dict[str, StoredMemory] = {}
+    for digest, ids in by_digest.items():
+        there, _now = yield from do(GetMemories(digest, tuple(ids)))
+        rows |= there
+    return [
+        Recalled(replace(read(row), relevance_score=cosine), score, parts)
+        for memory_id, score, cosine, parts in found
+        if (row := rows.get(memory_id)) is not None
+        and not row.superseded
+        and reader.may_see(Owner.parse(body_of(row.body).owner))
+    ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.memories.aio import AsyncVectorMemoryManager
+    from ctxqueue.integration.memories_aio import AsyncQueuedMemoryManager
     from ctxqueue.models import Agent
     from ctxqueue.pending import AsyncPendingUpdate
 
@@ -37,18 +37,17 @@ class AsyncContextQueue(AsyncSharedContextManager):
         self.terms = manager.terms
         self.driver = observed.async_driver_of(queue, namespace, self.store)
         self._queue = queue
-        self._memory: AsyncVectorMemoryManager | None = None
+        self._memory: AsyncQueuedMemoryManager | None = None
 
     @property
-    def memory(self) -> AsyncVectorMemoryManager:
+    def memory(self) -> AsyncQueuedMemoryManager:
         """The app's memories for event loops; what is embedded and read is shared with `ContextQueue.memory`."""
         if self._memory is None:
-            from ctxqueue.memories.aio import AsyncVectorMemoryManager  # noqa: PLC0415 - only who remembers needs it
+            from ctxqueue.integration.memories_aio import (  # noqa: PLC0415 - only who remembers needs it
+                AsyncQueuedMemoryManager,
+            )
 
-            blocking = self._queue.memory
-            self._memory = AsyncVectorMemoryManager(self, retention={**blocking.retention})
-            self._memory.share(blocking)
-            self._memory.driver = self.driver  # whoever observes the app observes its memories
+            self._memory = AsyncQueuedMemoryManager(self._queue, self)
         return self._memory
 
     def handle(self, workflow_id: str, agent: Agent) -> AsyncWorkflowHandle:

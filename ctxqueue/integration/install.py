@@ -33,6 +33,8 @@ from ctxqueue.tasks import (
     context_updates,
     dependency_callbacks,
     inbox_drains,
+    memories,
+    memory_learning,
     memory_retention,
 )
 from ctxqueue.tasks.context_updates import UpdateSignatures
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from ctxqueue.integration.aio import AsyncContextQueue
+    from ctxqueue.integration.memories import QueuedMemoryManager
     from ctxqueue.keyring import Keyring
-    from ctxqueue.memories.manager import VectorMemoryManager
     from ctxqueue.models import Agent, DeadLetter, Page, ParkedTask
     from ctxqueue.pending import PendingUpdate
     from ctxqueue.stores.base import Store
@@ -109,7 +111,7 @@ class ContextQueue:
         os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
         self._aio: AsyncContextQueue | None = None
-        self._memory: VectorMemoryManager | None = None
+        self._memory: QueuedMemoryManager | None = None
         self.watcher: Watcher | None = None
         """Told of eager tasks with ``needs``, and of what triggers and subscriptions send."""
 
@@ -141,7 +143,7 @@ class ContextQueue:
     def _register(self, **_signal: object) -> None:
         modules = (
             *(context_updates, inbox_drains, cleanup_sweeps, dependency_callbacks),
-            *(canvas_launches, memory_retention),
+            *(canvas_launches, memories, memory_learning, memory_retention),
         )
         for module in modules:
             module.register(self)
@@ -169,14 +171,14 @@ class ContextQueue:
             return self._aio
 
     @property
-    def memory(self) -> VectorMemoryManager:
+    def memory(self) -> QueuedMemoryManager:
         """This process's memories, over the same store; made when first used, again after a fork."""
         with self._opening:
             _ = self.manager  # after a fork both are new
             if self._memory is None:
-                from ctxqueue.integration.memories import memory_of  # noqa: PLC0415 - only who remembers needs it
+                from ctxqueue.integration.memories import QueuedMemoryManager  # noqa: PLC0415 - only who remembers does
 
-                self._memory = memory_of(self)
+                self._memory = QueuedMemoryManager(self)
             return self._memory
 
     @contextmanager

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxqueue.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.flows.memory_terms import Library
     from ctxqueue.memories.weights import Weights
+
+
+class Later(NamedTuple):
+    """An embedder that is made when it is first needed: whoever only publishes tasks need not load it."""
+
+    made: Callable[[], Any]
 
 
 class Loading:
     """One library, which a blocking and an async manager of one app may share."""
 
     def __init__(self, embedder: Any, weights: Weights | None, cached: int) -> None:
-        self.embedder, self.weights = embedder, weights
+        self._embedder, self.weights = embedder, weights
         self._cached = cached
         self._library: Library | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+    @property
+    def embedder(self) -> Any:
+        """What embeds, as it was given; None: the default one. Raises ConfigurationError."""
+        with self._lock:
+            if isinstance(self._embedder, Later):
+                self._embedder = self._embedder.made()
+            return self._embedder
 
     def library(self) -> Library:
         """Return it; raises ConfigurationError."""
@@ -40,4 +56,4 @@ class Loading:
     def go_on_with(self, embedder: Any, library: Library) -> None:
         """Use another one from now on."""
         with self._lock:
-            self.embedder, self._library = embedder, library
+            self._embedder, self._library = embedder, library

@@ -94,10 +94,12 @@ class MemoryBase:
         return memory_id
 
     def _remember_many(self, items: Iterable[Any]) -> Flow[list[str]]:
+        return (yield from remembering.remember(self.memory_terms, self._checked_items(items)))
+
+    def _checked_items(self, items: Iterable[Any]) -> list[remembering.Item]:
         if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
             raise InvalidInput(f"items is a {type(items).__name__}: give a list of texts, or of mappings")
-        checked = [remembering.checked_item(item) for item in items]
-        return (yield from remembering.remember(self.memory_terms, checked))
+        return [remembering.checked_item(item) for item in items]
 
     def _recall(
         self,
@@ -120,6 +122,38 @@ class MemoryBase:
         return (
             yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain, touch_id=touch_id)
         )
+
+    def _request(
+        self,
+        query: str,
+        memory_types: Sequence[str] | str | None,
+        limit: int,
+        reader: Reader,
+        scope: str | ContextScope | None,
+        where: Mapping[str, Any] | None,
+        since: datetime | str | None,
+        until: datetime | str | None,
+        min_score: float | str | None,
+        *,
+        explain: bool,
+    ) -> dict[str, Any]:
+        """Return `_recall`'s arguments, checked, for another process: no model is loaded for it."""
+        wanted = _wanted(remembering.checked_text(query, "query"), memory_types, limit, where, since, until)
+        if scope is not None:
+            reader.visible(scope)  # raises for one that is none
+        return {
+            "query": query,
+            "memory_types": list(wanted.kinds),
+            "limit": limit,
+            "agent_id": reader.agent_id,
+            "user_id": reader.user_id,
+            "scope": scope and str(getattr(scope, "value", scope)),
+            "where": dict(wanted.where),
+            "since": since,
+            "until": until,
+            "min_score": min_score if min_score == "default" else self._least(min_score),
+            "explain": bool(explain),
+        }
 
     def _least(self, min_score: float | str | None) -> float | None:
         if min_score == "default":

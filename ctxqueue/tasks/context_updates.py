@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from celery.utils.time import get_exponential_backoff_interval
+from typing import TYPE_CHECKING, Any
 
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
 from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT
 from ctxqueue.models import checked_name
-from ctxqueue.tasks.options import CARRIED_OUT
+from ctxqueue.tasks.options import again, with_result
 
 if TYPE_CHECKING:
     from celery import Task
@@ -23,17 +21,7 @@ if TYPE_CHECKING:
 NAME = CONTEXT_UPDATE
 WITH_RESULT = "ctxqueue.update_with_result"
 
-LONGEST_PAUSE = 600
-"""Seconds between two tries while the store is away."""
-
-OPTIONS: dict[str, Any] = {
-    **CARRIED_OUT,
-    "bind": True,
-    "ignore_result": False,
-    "soft_time_limit": 60,
-    "time_limit": 90,
-    "max_retries": 10,
-}
+OPTIONS = with_result(60, 90)
 
 
 def register(queue: ContextQueue) -> None:
@@ -49,7 +37,7 @@ def register(queue: ContextQueue) -> None:
         try:
             result = manager.driver.run(inbox.carry_out(manager.terms, UpdateRef(home, agent_id, update_id), attempts))
         except StoreUnavailable as error:
-            _again(self, error)
+            again(self, error)
         return shown(result, replayed=result.replayed and purpose != REPORT)
 
     @queue.app.task(name=WITH_RESULT, base=queue.PlainTask, **OPTIONS)
@@ -63,15 +51,8 @@ def register(queue: ContextQueue) -> None:
         try:
             result = handle.update({key: value}, merge_strategy=merge_strategy, operation_id=operation)
         except StoreUnavailable as error:
-            _again(self, error)
+            again(self, error)
         return shown(result, replayed=result.replayed)
-
-
-def _again(task: Task[..., Any], error: StoreUnavailable) -> NoReturn:
-    # Celery would show what came in, values too, in the next message.
-    hidden = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
-    pause = get_exponential_backoff_interval(1, task.request.retries, LONGEST_PAUSE, full_jitter=True)
-    raise task.retry(exc=error, countdown=pause, **hidden) from error
 
 
 def shown(result: CommitResult, *, replayed: bool) -> dict[str, Any]:

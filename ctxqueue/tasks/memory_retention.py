@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ctxqueue.integration.memory_answers import ask_again
 from ctxqueue.tasks.options import silent
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ def register(queue: ContextQueue) -> None:
     """Add the task to the queue's app."""
 
     @queue.app.task(name=NAME, base=queue.PlainTask, **silent(600, 660))
-    def memory_retention(limit: int = ROWS_A_RUN, *, dry_run: bool = False) -> None:
+    def memory_retention(limit: int = ROWS_A_RUN, dry_run: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - by message
         archive = queue.app.conf.get("ctxqueue_memory_archive")
         report = queue.memory.apply_retention(limit=limit, dry_run=dry_run, archive=archive)
+        removed = {kind: dict(counts) for kind, counts in report.removed.items()}
         log = logger.info if report.total else logger.debug
-        log("memory retention: %s", {kind: dict(counts) for kind, counts in report.removed.items()})
+        log("memory retention: %s", removed)
+        if not dry_run and (sent := ask_again(queue)):
+            logger.info("what %d executions taught is asked for again", sent)
+        return {"removed": removed, "complete": report.complete, "dry_run": dry_run}

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 OURS = {
     "ctxqueue.cleanup_sweep",
+    "ctxqueue.consolidate",
     "ctxqueue.context_update",
     "ctxqueue.dependency_callbacks",
     "ctxqueue.drain_inbox",
+    "ctxqueue.embed",
     "ctxqueue.launch_canvas",
+    "ctxqueue.memory_learning",
     "ctxqueue.memory_retention",
+    "ctxqueue.recall",
+    "ctxqueue.reembed",
+    "ctxqueue.remember",
     "ctxqueue.update_with_result",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.errors import EmbedderError, EntryNotFound, InvalidInput, ModelMismatch, UnknownScope, ValueTooLarge
+from ctxqueue.flows import embedding, remembering
 from ctxqueue.memories.embedders import CallableEmbedder
 from ctxqueue.memories.manager import VectorMemoryManager
 from ctxqueue.models import ContextScope
@@ -368,6 +369,29 @@ class Memories(Contract):
             other.recall("the capital")
         assert len(memory.list()) == 1
         assert contents(memory) == {"the capital"}
+
+    def test_rows_without_vectors_wait_for_whoever_recalls(
+        self, memory: VectorMemoryManager, manager: SharedContextManager
+    ) -> None:
+        items = [remembering.checked(f"the capital {number}") for number in range(3)]
+        ids = memory.driver.run(remembering.remember(memory.memory_terms, items, embedded=False))
+        assert {each.model for each in memory.list()} == {""}
+        assert memory.remember("the capital 0") == ids[0]
+        brief = remembering.checked("the capital of a moment", ttl=0.02)
+        memory.driver.run(remembering.remember(memory.memory_terms, [brief], embedded=False))
+        until(lambda: memory.get(brief.memory_id) is None, "it has expired")
+        assert memory.driver.run(embedding.embed(memory.memory_terms, ids[:1])) == 1
+        other = memories_of(manager, embedder=CallableEmbedder(lambda texts: [[1.0, 2.0] for _ in texts], name="two"))
+        with pytest.raises(ModelMismatch, match="wait on"):
+            other.driver.run(embedding.embed(other.memory_terms, ids))
+        assert contents(memory) == contents(memories_of(manager)) == {f"the capital {number}" for number in range(3)}
+        assert {each.model for each in memory.list()} == {"letters:26"}
+        assert memory.driver.run(embedding.embed(memory.memory_terms, ids)) == 0
+        late = remembering.checked("The Capital 2!")
+        closer = memories_of(manager, supersede_above=0.999)
+        closer.driver.run(remembering.remember(closer.memory_terms, [late], embedded=False))
+        assert "the capital 2" not in contents(closer) - {"The Capital 2!"}
+        assert memory.forget(late.memory_id)
 
     def test_what_is_not_worth_keeping_is_not_stored(self, manager: SharedContextManager) -> None:
         memory = memories_of(manager, worth_keeping=lambda content, _kind, metadata: len(content) > 5 or bool(metadata))
