@@ -26,11 +26,13 @@ OURS = {
     "ctxqueue.drain_inbox",
     "ctxqueue.embed",
     "ctxqueue.launch_canvas",
+    "ctxqueue.look_later",
     "ctxqueue.memory_learning",
     "ctxqueue.memory_retention",
     "ctxqueue.recall",
     "ctxqueue.reembed",
     "ctxqueue.remember",
+    "ctxqueue.trigger_run_ended",
     "ctxqueue.update_with_result",
 }
 
