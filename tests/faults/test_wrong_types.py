@@ -53,15 +53,20 @@ def waited(worker: Worker) -> None:
 
 
 def commit(worker: Worker) -> fx.Effect[Any]:
-    """An attempt's named operation that touches every key: it merges, sets an expiry, fires one run and moves one."""
+    """An attempt's named operation that touches every key.
+
+    It merges, sets an expiry, brings a dependency, fires one run and moves one.
+    """
     worker.claim_and_park("fires", all_of("list", "new"))
     worker.claim_and_park("moves", all_of("later", "new"))
-    updates = {"old": Put({"b": 2}, ttl=60), "list": [2], "new": [3], "late": [4]}
+    updates = {"old": Put({"b": 2}, ttl=60), "list": [2], "new": [3], "late": Put([4], depends_on=["old"])}
     token = current_attempt.set(Attempt("the-run", 0, WORKFLOW, 3))
     try:
         flow = updating.update(worker.manager.terms, WORKFLOW, AGENT, updates, "smart_merge", "the-operation")
         effect = next(flow)
-        return flow.send(worker.manager.store.perform(effect)) if isinstance(effect, fx.Load) else effect
+        while not isinstance(effect, fx.Commit):
+            effect = flow.send(worker.manager.store.perform(effect))
+        return effect
     finally:
         current_attempt.reset(token)
 
@@ -383,10 +388,10 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
     "catalogue": (catalogue, 1, set()),
     "commit": (commit, 25, INBOX | {24}),
-    "commit in a lane": (commit_in_a_lane, 22, INBOX | {4, 5, 7, 8, 9, 10, 17}),
-    "commit that evicts": (evicting, 22, INBOX | {7, 8, 9, 10, 14, 22}),
+    "commit in a lane": (commit_in_a_lane, 22, INBOX | {4, 5, 7, 8, 9, 10, 16, 17}),
+    "commit that evicts": (evicting, 22, INBOX | {7, 8, 9, 10, 14, 16, 22}),
     "purge": (purge, 22, INBOX | {7, 8, 9, 10, 17}),
-    "commit of a drain": (drain_commit, 24, {4, 5, 7, 17}),
+    "commit of a drain": (drain_commit, 24, {4, 5, 7, 16, 17}),
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),

@@ -90,7 +90,9 @@ for i = 1, count do addresses[i] = ARGV[FIRST + (i - 1) * STEP + 1] end
 local stamps = count > 0 and redis.call('HMGET', v, unpack(addresses)) or {}
 local graph = tonumber(head[8]) or 0
 if ARGV[18] ~= '' and tonumber(ARGV[18]) ~= graph then return { 'graph_moved', digits(graph) } end
-local edges = count > 0 and redis.call('HLEN', g) > 0 and redis.call('HMGET', g, unpack(addresses)) or {}
+-- Where nothing depends on anything, and this brings nothing that does, there is no graph to look at.
+local has_graph = count > 0 and (head[8] or ARGV[18] ~= '') and redis.call('HLEN', g) > 0
+local edges = has_graph and redis.call('HMGET', g, unpack(addresses)) or {}
 
 local settled, answered_before = {}, {}
 for at = FIRST + count * STEP, #ARGV, SETTLED do
@@ -146,7 +148,7 @@ local floor = base
 local versions, records, deleted, known = {}, {}, {}, {}
 local expires_at, expired_at, flags, expiries_change, earliest = {}, {}, {}, false, nil
 local conflicts, conflict_bytes, changes, added, removed = {}, 0, 0, 0, 0
-local kept, kept_bytes, purged, logged = {}, 0, {}, {}
+local kept, kept_bytes, begins_history, purged, logged = {}, 0, false, {}, {}
 
 local function log_change(kind, address, version, before, of)
   local n = #logged
@@ -299,7 +301,7 @@ for i = 1, count do
   if old and history > 1 and kept_bytes + #old <= KEPT_BYTES then
     kept[i] = old
     kept_bytes = kept_bytes + #old
-    redis.call('LLEN', KEYS[HISTORY_KEYS + i])
+    if redis.call('LLEN', KEYS[HISTORY_KEYS + i]) == 0 then begins_history = true end
   end
 end
 if #conflicts > 0 then return { 'conflict', digits(now), unpack(conflicts) } end
@@ -307,15 +309,15 @@ log_agent(ARGV[2])
 
 -- A workflow that is over a limit, as a lowered one may leave it, can still be written to and shrunk.
 local function over()
-  local entries = redis.call('HLEN', v) + added - removed
-  if added > removed and entries > tonumber(ARGV[12]) then return 'entries', digits(entries) end
+  local entries = added > removed and redis.call('HLEN', v) + added - removed or 0
+  if entries > tonumber(ARGV[12]) then return 'entries', digits(entries) end
   if bytes > tonumber(ARGV[13]) and bytes > tonumber(head[4]) then return 'bytes', digits(bytes) end
 end
 
 local victims, ours = {}, {}
 if over() then
   for i = 1, count do ours[addresses[i]] = true end
-  local guards = redis.call('ZRANGEBYSCORE', y, digits(now), '+inf', 'LIMIT', 0, MOST_GUARDS + 1)
+  local guards = redis.call('ZRANGEBYSCORE', y, now, '+inf', 'LIMIT', 0, MOST_GUARDS + 1)
   local spared, awaited = {}, {}
   for _, guard in ipairs(guards) do addresses_of(cmsgpack.unpack(guard), awaited) end
   for _, address in ipairs(awaited) do spared[address] = true end
@@ -336,7 +338,7 @@ if over() then
       end
     end
   end
-  make_room(redis.call('ZRANGEBYSCORE', x, '-inf', digits(now), 'LIMIT', 0, MOST_VICTIMS), 'x')
+  make_room(redis.call('ZRANGEBYSCORE', x, '-inf', now, 'LIMIT', 0, MOST_VICTIMS), 'x')
   -- With so many about to read that not all can be looked at, none is robbed.
   if #guards <= MOST_GUARDS then
     make_room(redis.call('ZRANGE', s, 0, MOST_VICTIMS + count + #awaited), 'e')
@@ -383,7 +385,7 @@ if changes > 0 then
   redis.call('ZCARD', s)
   redis.call('XLEN', l)
 end
-if next(kept) or #purged > 0 then redis.call('ZCARD', a) end
+if begins_history or #purged > 0 then redis.call('ZCARD', a) end
 if expiries_change or removed > 0 then redis.call('ZCARD', x) end
 if earliest or drain ~= '' then redis.call('ZCARD', due) end
 if #settled > 0 then
@@ -425,10 +427,10 @@ if changes > 0 then
   end
   for _, address in ipairs(victims) do
     drop(address)
-    redis.call('HDEL', g, address)
+    if has_graph then redis.call('HDEL', g, address) end
   end
   local graph_before = graph
-  local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
+  local when, until_here = { now, now + AFTER_LOW }, struct.pack('>d', revision)
   for i = 1, count do
     local address = addresses[i]
     if kept[i] then
@@ -453,7 +455,7 @@ if changes > 0 then
         redis.call('ZREM', s, address)
       end
       if expires_at[i] > 0 then
-        redis.call('ZADD', x, digits(expires_at[i]), address)
+        redis.call('ZADD', x, expires_at[i], address)
       elseif expired_at[i] > 0 then
         redis.call('ZREM', x, address)
       end
@@ -476,10 +478,11 @@ if changes > 0 then
   end
   if #for_k > 0 then redis.call('ZADD', k, unpack(for_k)) end
   if #for_s > 0 then redis.call('ZADD', s, unpack(for_s)) end
-  redis.call('HSET', m, 'r', digits(revision), 'c', ARGV[3], 'k', digits(now), 'f', digits(floor), 'b', digits(bytes))
-  if graph > graph_before then redis.call('HSET', m, 'g', digits(graph)) end
+  redis.call('HSET', m, 'r', revision, 'c', ARGV[3], 'k', now, 'b', bytes)
+  if floor > base then redis.call('HSET', m, 'f', floor) end
+  if graph > graph_before then redis.call('HSET', m, 'g', graph) end
   write_log(l, ARGV[17], revision, ARGV[3], ARGV[2], now, logged)
-  if earliest then redis.call('ZADD', due, 'LT', digits(earliest), 'expiry\0\0' .. ARGV[1] .. '\0\0') end
+  if earliest then redis.call('ZADD', due, 'LT', earliest, 'expiry\0\0' .. ARGV[1] .. '\0\0') end
 else
   revision = revision - 1
 end
@@ -487,7 +490,7 @@ end
 local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
 tell_afar(afar, w, due, ARGV[1], now, tonumber(ARGV[11]), judged)
 for _, address in ipairs(pending) do
-  redis.call('ZADD', due, digits(now), 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
+  redis.call('ZADD', due, now, 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
 end
 
 for _, update in ipairs(settled) do
@@ -528,7 +531,7 @@ if epoch ~= '' and seen_epoch ~= epoch then
   if redis.call('PTTL', record_of_run) < 0 then redis.call('PEXPIRE', record_of_run, ARGV[8]) end
 end
 
-local reply = { 'ok', digits(revision), digits(now), 0, 0, fired, ARGV[3], left, count }
+local reply = { 'ok', revision, now, 0, 0, fired, ARGV[3], left, count }
 for i = 1, count do reply[9 + i] = versions[i] end
 reply[#reply + 1] = #pending
 for _, address in ipairs(pending) do reply[#reply + 1] = address end
