@@ -137,7 +137,8 @@ _entered: ContextVar[tuple[tuple[Token[WorkflowRef | None], Token[Callable[[bool
 def current() -> Any:
     """Return the running task's hold on its workflow, or that of the ``with wf:`` around; in a coroutine the async one.
 
-    Raises ConfigurationError outside both. For tools that are called without one, in threads with `copy_context`.
+    A task under `claimed` has no agent: there it is the operator's, as ``ctx.workflow(id)`` is. Raises
+    ConfigurationError outside both. For tools that are called without one, in threads with `copy_context`.
     """
     make = current_handle.get()
     if make is None:

@@ -13,6 +13,7 @@ from ctxqueue.effects import Position
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.flows import attempts
 from ctxqueue.flows.publishing import item_id
+from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
 from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.headers import carried_by
@@ -25,6 +26,7 @@ from ctxqueue.models import OPERATOR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ctxqueue.handles import Handle
     from ctxqueue.integration.install import ContextQueue
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -94,6 +96,15 @@ def _layers(body: Any) -> Iterator[Any]:
         body = getattr(body, "__wrapped__", None)
 
 
+def _operators_hold(queue: ContextQueue, workflow_id: str) -> Callable[[bool], Handle]:
+    """Return what makes the hold of ``ctx.workflow(id)`` without an agent: a plain task has none."""
+
+    def hold(in_loop: bool) -> Handle:  # noqa: FBT001 - `ctxqueue.current` calls it
+        return (queue.aio if in_loop else queue).handle(workflow_id, OPERATOR)
+
+    return hold
+
+
 def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
     manager, carried = queue.manager, carried_by(task.request)
     terms = manager.terms
@@ -116,8 +127,10 @@ def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
     reference = WorkflowRef(carried.namespace, carried.workflow_id, None) if carried.workflow_id else None
     with keeper.keeping(manager, attempt):
         workflow, making = current_workflow.set(reference), current_attempt.set(attempt)
+        holding = current_handle.set(_operators_hold(queue, carried.workflow_id) if reference else None)
         try:
             return delivery.finished(attempt, body)
         finally:
+            current_handle.reset(holding)
             current_attempt.reset(making)
             current_workflow.reset(workflow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +41,18 @@ REPORT = "report"
 ROUTING = frozenset({"queue", "exchange", "routing_key", "priority"})
 """Of the caller's options, those that are the drain's too: it is nobody's task in particular."""
 
+OPTIONS = ROUTING | {
+    *("countdown", "eta", "expires", "time_limit", "soft_time_limit", "ignore_result"),
+    *("task_id", "group_id", "group_index", "parent_id", "root_id", "reply_to", "chord", "link", "link_error"),
+    *("add_to_parent", "replaced_task_nesting", "shadow", "argsrepr", "kwargsrepr", "headers", "stamped_headers"),
+    *("serializer", "compression", "content_type", "content_encoding", "retry", "retry_policy", "confirm_timeout"),
+    *("exchange_type", "declare", "delivery_mode", "mandatory", "immediate", "timeout", "origin"),
+    *("connection", "publisher", "router", "route_name", "event_dispatcher", "expiration", "retries", "chain"),
+    *("correlation_id", "message_id", "app_id", "user_id", "type", "timestamp"),
+}
+"""What Celery's ``apply_async`` and kombu's ``publish`` know; a name that none knows would be lost without a word."""
+ARGUMENTS = frozenset({"merge_strategy", "operation_id", "coalesce", "as_task"})
+
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +85,7 @@ def prepared(
         raise InvalidInput(
             f"{', '.join(sorted(mistaken))}: the message's arguments are ctxqueue's, and name the update"
         )
+    _check_names(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
     ref = inbox.checked(terms, workflow_id, agent_id, updates, merge_strategy, operation)
     payload = stored.packed(workflow_id, updates, merge_strategy)
@@ -95,6 +109,14 @@ def prepared(
         drain = drain_message(queue.app, terms.app, ref.home, routing)
     store = inbox.enqueue(terms, ref, payload, outgoing=outgoing, drain=drain, life_us=life_us)
     return Prepared(ref, store, args, options, waits_for_task=not coalesce)
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    stamps = options.get("stamped_headers") or ()
+    for name in options.keys() - OPTIONS - set(stamps):
+        alike = get_close_matches(name, OPTIONS | ARGUMENTS, n=1)
+        meant = f"did you mean {alike[0]}?" if alike else "a header of your own goes into headers={...}"
+        raise InvalidInput(f"{name} is neither an argument of enqueue_update nor an option of apply_async: {meant}")
 
 
 @lru_cache(maxsize=1_024)

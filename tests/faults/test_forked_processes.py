@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from ctxqueue import SharedContextManager, connect
+from ctxqueue.stores.redis import connection, routing
 from ctxqueue.stores.sql import store, upgrading
 from tests.waiting import SECONDS
 
@@ -115,6 +116,20 @@ def test_a_child_does_not_wait_for_its_parents_first_contact(postgres_url: str) 
     with SharedContextManager(postgres_url) as manager, ThreadPoolExecutor(1) as thread:
         wf = manager.workflow("w", agent_id="analyst_001")
         with stopped_behind(upgrading, "check") as done:
+            opening = thread.submit(wf.open)
+            assert done.wait(SECONDS)
+            child = forked(wf.open)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert opening.result(SECONDS).revision == 0
+
+
+@pytest.mark.parametrize(("where", "asking"), [("redis_url", connection), ("cluster_url", routing)])
+def test_a_child_does_not_wait_for_its_parents_first_contact_with_redis(
+    where: str, asking: Any, request: pytest.FixtureRequest
+) -> None:
+    with SharedContextManager(request.getfixturevalue(where)) as manager, ThreadPoolExecutor(1) as thread:
+        wf = manager.workflow("w", agent_id="analyst_001")
+        with stopped_behind(asking, "check_answers") as done:
             opening = thread.submit(wf.open)
             assert done.wait(SECONDS)
             child = forked(wf.open)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from ctxqueue import AsyncSharedContextManager, SharedContextManager
-from ctxqueue.effects import Outgoing, Promise
+from ctxqueue.effects import Cancel, Effect, Mark, Once, Outgoing, Promise
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.stores.redis.connection import SOCKET_SECONDS
@@ -92,6 +93,20 @@ def test_what_is_stored_to_be_done_later_waits_too(url: str, request: pytest.Fix
             manager.driver.run(inbox.enqueue(terms, update, b"payload", drain=nothing))
         with pytest.raises(StoreUnavailable, match=NOT_CONFIRMED):
             manager.store.perform(promise)
+
+
+@pytest.mark.usefixtures("replica_away")
+def test_a_task_that_is_called_off_and_a_step_that_is_kept_wait_too(sentinels: EmbeddedSentinels) -> None:
+    minute = 60_000_000
+    step = Once("w", "run", 1, "draw", b"value", horizon_us=minute)
+    mark, cancel = Mark("task", cancelled=True, keep_us=minute), Cancel("w", "other", "app", minute, minute)
+    with SharedContextManager(sentinels.master().url(), WAITING) as manager:
+        effects: tuple[Effect[Any], ...] = (mark, cancel, step)
+        for effect in effects:
+            with pytest.raises(StoreUnavailable, match=NOT_CONFIRMED):
+                manager.store.perform(effect)
+        # To look at it waits for nobody.
+        assert manager.store.perform(structs.replace(step, value=None)).value == b"value"
 
 
 @pytest.mark.usefixtures("replica_away")

@@ -61,6 +61,15 @@ def test_two_messages_of_one_task_id_are_carried_out_each(site: Deployment) -> N
     assert site.notes("ran:daily") == [1, 2]
 
 
+def test_its_tools_find_the_workflow_that_it_was_published_in(site: Deployment) -> None:
+    workflow = site.workflow()
+    with workflow:
+        assert site.task("looks around").delay().get(SECONDS) == ["here"]
+    assert workflow["log"] == ["here"]
+    with pytest.raises(ctxqueue.ConfigurationError, match="there is no current workflow"):
+        site.task("looks around").delay().get(SECONDS)
+
+
 def test_a_failure_is_repeated_too(site: Deployment) -> None:
     first, second = delivered_twice(site, site.task("fails").s("f"))
     assert isinstance(first, LookupError)

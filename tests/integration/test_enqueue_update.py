@@ -125,6 +125,8 @@ def test_what_stands_there_may_refuse_it_with_a_typed_error(site: Deployment, wo
         (ctxqueue.InvalidInput, {"key": 1}, {"args": (1,)}),
         (ctxqueue.InvalidInput, {"key": 1}, {"countdown": "soon"}),
         (ctxqueue.InvalidInput, {"key": 1}, {"expires": "tomorrow"}),
+        (ctxqueue.InvalidInput, {"key": 1}, {"countdwon": 5}),
+        (ctxqueue.InvalidInput, {"key": 1}, {"x-tenant": "a"}),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -135,6 +137,18 @@ def test_bad_input_is_refused_before_anything_is_sent(
     with pytest.raises(error):
         update(site, workflow, updates, queue=name, **options)
     assert site.redis.llen(name) == 0
+
+
+def test_a_misspelt_argument_is_no_option_of_celerys(site: Deployment, workflow: WorkflowHandle) -> None:
+    with pytest.raises(ctxqueue.InvalidInput, match=r"merge_stategy is neither .* did you mean merge_strategy"):
+        update(site, workflow, {"rows": [1]}, merge_stategy="append")
+    with pytest.raises(ctxqueue.InvalidInput, match="did you mean coalesce"):
+        update(site, workflow, {"rows": [1]}, coalesces=True)
+
+
+def test_a_stamp_is_a_name_of_the_callers_own(site: Deployment, workflow: WorkflowHandle) -> None:
+    result = update(site, workflow, {"rows": [1]}, stamped_headers=["tenant"], tenant="a")
+    assert result.get(SECONDS)["revision"] == 1
 
 
 @pytest.mark.parametrize(("workflow_id", "agent_id"), [("", AGENT), ("w\0", AGENT), ("w", ""), (7, AGENT)])

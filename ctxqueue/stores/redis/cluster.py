@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -42,7 +41,7 @@ class RedisClusterStore(RedisStore):
         self.where = str(self._address)
         self._cluster: RedisCluster | None = None
         self._verified = False
-        self._verifying = threading.Lock()
+        self._verifying = connection.FirstContact()
 
     def verify(self) -> None:
         """Connect and check every master and the namespace, once; raises as `RedisStore.verify`."""

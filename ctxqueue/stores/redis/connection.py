@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +29,24 @@ RETRIES = 8
 FAILOVER_RETRIES = 16
 """About 20 s: Sentinels or the nodes of a Cluster take some to be sure that a master is dead, and some to agree."""
 FIRST_CONTACT_RETRIES = 1
+
+
+class FirstContact:
+    """One thread at a time, as a block. A forked process begins anew: its parent's thread may be inside for ever."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock, self._process = threading.Lock(), os.getpid()
+
+    def __enter__(self) -> None:
+        if self._process != os.getpid():
+            self._begin()
+        self._lock.acquire()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._lock.release()
 
 
 def backoff() -> ExponentialWithJitterBackoff:

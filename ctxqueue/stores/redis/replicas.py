@@ -16,6 +16,7 @@ WAIT_SECONDS = 1.0
 
 CONFIRMED = (
     *(fx.Open, fx.Commit, fx.Arm, fx.Close, fx.Enqueue, fx.Promise, fx.Register),
+    *(fx.Mark, fx.Cancel, fx.Once),
     *(fx.StoreMemories, fx.AmendMemory, fx.DropMemories),
 )
 """What a failover must not take back. The rest is done again after one: a lease, a firing, a message that went out."""
@@ -29,9 +30,13 @@ def fence(effect: fx.Effect[Any], replicas: int) -> Sequence[Plain]:
     WAIT goes by what this connection wrote. A repeated call writes nothing, and may come on another connection than the
     first: so a message goes ahead, which replicas get in turn with all that was written before it.
     """
-    if not replicas or not isinstance(effect, CONFIRMED):
+    if not replicas or not isinstance(effect, CONFIRMED) or _only_looks(effect):
         return ()
     return Plain(("PUBLISH", CHANNEL, "")), Plain(("WAIT", replicas, int(WAIT_SECONDS * 1_000)))
+
+
+def _only_looks(effect: fx.Effect[Any]) -> bool:
+    return isinstance(effect, fx.Once) and effect.value is None
 
 
 def not_confirmed(confirmed: int, replicas: int, where: str) -> StoreUnavailable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,7 +47,7 @@ class RedisStore:
         self._pool = self._connections(url, Retry(connection.backoff(), connection.FIRST_CONTACT_RETRIES), MOST_THREADS)
         self._client = redis.Redis.from_pool(self._pool)
         self._verified = False
-        self._verifying = threading.Lock()
+        self._verifying = connection.FirstContact()
 
     def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
         pool = connection.pool(redis.ConnectionPool.from_url, url, policy, max_connections=most)

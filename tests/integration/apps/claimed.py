@@ -101,4 +101,10 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         note(app, f"ran:{what}", 1)
         raise LookupError(f"{what} {uuid.uuid4()}")
 
+    @app.task(name="looks around", **options)
+    @ctxqueue.claimed
+    def looks_around() -> Any:
+        ctxqueue.current().update({"log": ["here"]}, merge_strategy="append")
+        return ctxqueue.current()["log"]
+
     return ctx
