@@ -13,8 +13,8 @@ VARIANTS = {
     *("test_server_matrix.py", "test_cluster.py", "test_cluster_async.py", "test_sentinel.py"),
     *("test_postgres.py", "test_postgres_async.py", "test_sqlite.py", "test_sqlite_async.py", "test_redis_async.py"),
 }
-"""Of these ``./dev test`` runs the core: in memory and on one Redis it runs the whole contract, and a database takes its
-time for each of eight hundred tests."""
+"""Of these ``./dev test`` runs the core: in memory and on one Redis it runs the whole contract, and a database takes
+its time for each of eight hundred tests."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=click.Command)
 
+SENTENCE = 200
+"""Characters of the longest first sentence of a command's help."""
 MISUSED, AWAY = 2, 3
 """Statuses."""
 
@@ -100,6 +102,13 @@ class Subcommands(click.Group):
             close = get_close_matches(args[0], self.list_commands(ctx))
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
             raise click.UsageError(f"{error.message}{hint}", error.ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence of each command whole; click would cut it to the width of the terminal."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=SENTENCE)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class Families(Subcommands):
