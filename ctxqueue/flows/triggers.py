@@ -140,9 +140,7 @@ def load_all(workflow_id: str, agent: Agent) -> Flow[list[KeptTrigger]]:
         page, cursor = yield from do(LoadTriggers(workflow_id, cursor, TRIGGERS_A_PAGE))
         found.update((kept.trigger_id, kept) for kept in page if _is_trigger(kept.trigger_id) and _is_of(agent, kept))
         more = cursor != ""
-    return [
-        found[trigger_id] for trigger_id in sorted(found, key=lambda name: name.rpartition(f"{recurring.FAMILY}-")[2])
-    ]
+    return [found[name] for name in sorted(found, key=lambda name: name.removeprefix(f"{family_of(name)}-"))]
 
 
 def _is_trigger(trigger_id: str) -> bool:

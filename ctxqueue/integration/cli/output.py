@@ -112,14 +112,14 @@ def _table(rows: Iterator[Mapping[str, Any]], empty: str) -> int:
         say(styled(empty, dim=True))
         return 0
     names = list(ahead[0])
-    widths = [max(len(name), *(len(cell(row[name])) for row in ahead)) for name in names]
+    widths = [max(len(name), *(len(table_cell(row[name])) for row in ahead)) for name in names]
     if sys.stdout.isatty():  # the last column has what room is left
         room = shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
         widths[-1] = max(len(names[-1]), min(widths[-1], room))
     say(styled(_columns([name.replace("_", " ") for name in names], widths), bold=True))
     count = 0
     for row in chain(ahead, rows):
-        cells = [cell(row[name]) for name in names]
+        cells = [table_cell(row[name]) for name in names]
         if sys.stdout.isatty() and len(cells[-1]) > widths[-1]:
             cells[-1] = cells[-1][: max(widths[-1] - 1, 1)] + "…"
         say(_columns(cells, widths))
@@ -130,6 +130,18 @@ def _table(rows: Iterator[Mapping[str, Any]], empty: str) -> int:
 def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
     *first, last = zip(cells, widths, strict=True)
     return "  ".join([*(text.ljust(width) for text, width in first), last[0]]).rstrip()
+
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+def table_cell(value: Any) -> str:
+    """Return one field of a table: of an instant how long ago it was, or how long until it is."""
+    if not isinstance(value, datetime):
+        return cell(value)
+    seconds = int((datetime.now(UTC) - value).total_seconds())
+    length, unit = next((each for each in UNITS if abs(seconds) >= each[0]), UNITS[-1])
+    return f"{abs(seconds) // length}{unit}" if seconds >= 0 else f"in {abs(seconds) // length}{unit}"
 
 
 def cell(value: Any) -> str:
