@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from ctxqueue.models import SweepReport as SweepReport
     from ctxqueue.models import WorkflowContext as WorkflowContext
     from ctxqueue.models import WorkflowSummary as WorkflowSummary
+    from ctxqueue.notifications import AsyncContextNotificationManager as AsyncContextNotificationManager
+    from ctxqueue.notifications import ContextNotificationManager as ContextNotificationManager
     from ctxqueue.pending import AsyncPendingUpdate as AsyncPendingUpdate
     from ctxqueue.pending import PendingUpdate as PendingUpdate
     from ctxqueue.remembered import MemoryEntry as MemoryEntry
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from ctxqueue.storages import DatabaseContextStorage as DatabaseContextStorage
     from ctxqueue.storages import MemoryContextStorage as MemoryContextStorage
     from ctxqueue.storages import RedisContextStorage as RedisContextStorage
+    from ctxqueue.tracking import AsyncContextDependencyTracker as AsyncContextDependencyTracker
+    from ctxqueue.tracking import ContextDependencyTracker as ContextDependencyTracker
     from ctxqueue.views import AgentContext as AgentContext
 
 __version__ = "0.1.0"
@@ -115,6 +119,8 @@ _HOMES = {
         *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "RotationReport", "Secret"),
         *("SweepReport", "WorkflowContext", "WorkflowSummary"),
     ),
+    "ctxqueue.notifications": ("AsyncContextNotificationManager", "ContextNotificationManager"),
+    "ctxqueue.tracking": ("AsyncContextDependencyTracker", "ContextDependencyTracker"),
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.changes": ("changed_by",),
     "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from ctxqueue.callbacks import AsyncCallbacks, is_local
 from ctxqueue.drivers import AsyncDriver
 from ctxqueue.flows.subscribing import load_all as load_subscriptions
 from ctxqueue.flows.subscribing import notifications
@@ -22,9 +23,11 @@ from ctxqueue.handles import (
     sealed,
 )
 from ctxqueue.models import Put
+from ctxqueue.notifications import AsyncContextNotificationManager
 from ctxqueue.stores.base import open_async_store
-from ctxqueue.subscriptions import AsyncSubscription, subscribe
+from ctxqueue.subscriptions import AsyncSubscription, checked_local, subscribe
 from ctxqueue.subscriptions import of_kept as of_subscription
+from ctxqueue.tracking import AsyncContextDependencyTracker
 from ctxqueue.triggers import AsyncTrigger, AsyncWhen, of_kept
 from ctxqueue.waiting import await_for
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
     from datetime import timedelta
 
+    from ctxqueue.callbacks import AsyncLocalSubscription
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
     from ctxqueue.keyring import Keyring
@@ -88,6 +92,10 @@ class AsyncSharedContextManager(Manager):
         self.store: AsyncStore = sealed(store, config, namespace, asynchronous=True)
         self._set_terms(self.store, namespace, settings)
         self.driver = AsyncDriver(self.store)
+        self.callbacks = AsyncCallbacks(self)
+        """The functions of this process that are called when others change something."""
+        self.notification_manager = AsyncContextNotificationManager(self)
+        self.dependency_tracker = AsyncContextDependencyTracker(self)
 
     def workflow(
         self,
@@ -119,6 +127,12 @@ class AsyncSharedContextManager(Manager):
     ) -> CommitResult:
         """Merge values in, in the agent's name; see `AsyncWorkflowHandle.update`."""
         return await self.workflow(workflow_id, agent_id=named(agent_id)).update(updates, merge_strategy=merge_strategy)
+
+    async def subscribe_to_context_changes(
+        self, workflow_id: str, agent_id: str, keys: str | Iterable[str], callback: Any
+    ) -> AsyncSubscription | AsyncLocalSubscription:
+        """Tell an agent of what others change; see `AsyncContextNotificationManager.subscribe_to_context_changes`."""
+        return await self.notification_manager.subscribe_to_context_changes(workflow_id, agent_id, keys, callback)
 
     async def cleanup_expired_contexts(self, *, limit: int = 1_000) -> SweepReport:
         """Remove up to ``limit`` expired entries and send overdue messages on their way; beat does it by itself."""
@@ -189,7 +203,8 @@ class AsyncSharedContextManager(Manager):
         return await self.driver.arun(self._revive(letter_id, drop=True))
 
     async def close(self) -> None:
-        """Close this loop's connections."""
+        """Close this loop's connections, and call functions that wait for changes no more."""
+        await self.callbacks.close()
         await self.store.close()
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -210,10 +225,11 @@ class AsyncWorkflowHandle(Handle):
     groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
     """
 
-    __slots__ = ("_driver", "_run")
+    __slots__ = ("_callbacks", "_driver", "_run")
 
     def __init__(self, manager: AsyncSharedContextManager, workflow_id: str, agent: Agent) -> None:
         super().__init__(manager.terms, workflow_id, agent)
+        self._callbacks = manager.callbacks
         self._driver = manager.driver
         self._run = manager.driver.arun
 
@@ -421,8 +437,13 @@ class AsyncWorkflowHandle(Handle):
 
     async def subscribe(
         self, patterns: str | Iterable[str], signature: Any, *, debounce: float = 0.0, when: Any = None
-    ) -> AsyncSubscription:
-        """Send a signature whenever others have changed keys that match; as `WorkflowHandle.subscribe`."""
+    ) -> AsyncSubscription | AsyncLocalSubscription:
+        """Send a signature whenever others have changed keys that match; as `WorkflowHandle.subscribe`.
+
+        A function in its place may be a coroutine function, and is called in this event loop.
+        """
+        if is_local(signature):
+            return await self._callbacks.subscribe(self, checked_local(self, patterns, debounce, when), signature)
         return AsyncSubscription(self._run, *await self._run(subscribe(self, patterns, signature, debounce, when)))
 
     async def subscriptions(self) -> builtins.list[AsyncSubscription]:

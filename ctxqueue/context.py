@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ctxqueue.after_commit import AfterCommit
+from ctxqueue.callbacks import Callbacks, is_local
 from ctxqueue.drivers import Driver
 from ctxqueue.flows.subscribing import load_all as load_subscriptions
 from ctxqueue.flows.subscribing import notifications
@@ -24,9 +25,11 @@ from ctxqueue.handles import (
     sealed,
 )
 from ctxqueue.models import Put
+from ctxqueue.notifications import ContextNotificationManager
 from ctxqueue.stores.base import open_store
-from ctxqueue.subscriptions import Subscription, subscribe
+from ctxqueue.subscriptions import Subscription, checked_local, subscribe
 from ctxqueue.subscriptions import of_kept as of_subscription
+from ctxqueue.tracking import ContextDependencyTracker
 from ctxqueue.triggers import Trigger, When, of_kept
 from ctxqueue.waiting import wait_for
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
+    from ctxqueue.callbacks import LocalSubscription
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
     from ctxqueue.keyring import Keyring
@@ -92,6 +96,10 @@ class SharedContextManager(Manager):
         self.store: Store = sealed(opened(storage_or_url, namespace, open_store), config, namespace)
         self._set_terms(self.store, namespace, settings)
         self.driver = Driver(self.store)
+        self.callbacks = Callbacks(self)
+        """The functions of this process that are called when others change something."""
+        self.notification_manager = ContextNotificationManager(self)
+        self.dependency_tracker = ContextDependencyTracker(self)
 
     def workflow(
         self,
@@ -120,6 +128,12 @@ class SharedContextManager(Manager):
     ) -> CommitResult:
         """Merge values in, in the agent's name; see `WorkflowHandle.update`."""
         return self.workflow(workflow_id, agent_id=named(agent_id)).update(updates, merge_strategy=merge_strategy)
+
+    def subscribe_to_context_changes(
+        self, workflow_id: str, agent_id: str, keys: str | Iterable[str], callback: Any
+    ) -> Subscription | LocalSubscription:
+        """Tell an agent of what others change; see `ContextNotificationManager.subscribe_to_context_changes`."""
+        return self.notification_manager.subscribe_to_context_changes(workflow_id, agent_id, keys, callback)
 
     def cleanup_expired_contexts(self, *, limit: int = 1_000) -> SweepReport:
         """Remove up to ``limit`` expired entries and send overdue messages on their way; beat does it by itself."""
@@ -188,7 +202,8 @@ class SharedContextManager(Manager):
         return self.driver.run(self._revive(letter_id, drop=True))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and call functions that wait for changes no more."""
+        self.callbacks.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -205,10 +220,11 @@ class WorkflowHandle(Handle):
     groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
     """
 
-    __slots__ = ("_driver", "_run")
+    __slots__ = ("_callbacks", "_driver", "_run")
 
     def __init__(self, manager: SharedContextManager, workflow_id: str, agent: Agent) -> None:
         super().__init__(manager.terms, workflow_id, agent)
+        self._callbacks = manager.callbacks
         self._driver = manager.driver
         self._run = manager.driver.run
 
@@ -422,7 +438,7 @@ class WorkflowHandle(Handle):
 
     def subscribe(
         self, patterns: str | Iterable[str], signature: Any, *, debounce: float = 0.0, when: Any = None
-    ) -> Subscription:
+    ) -> Subscription | LocalSubscription:
         """Send a signature, any canvas, whenever others have changed keys that match, as this agent may see them.
 
         ``patterns`` are keys, or patterns of keys as for `at_least`. With ``debounce`` it waits until there was no
@@ -431,9 +447,14 @@ class WorkflowHandle(Handle):
         the subscription aside. The agent's own changes do not count. A task finds the keys in ``self.cause``. At most
         50 an agent and workflow; they end with the workflow.
 
+        A function in the place of the signature is called as ``(workflow_id, updating_agent_id, key)``, in a thread of
+        this process and as long as that lives; ``debounce`` and ``when`` go with a signature.
+
         Raises InvalidInput, InvalidName, InvalidDuration, AccessDenied for a key that the agent may not read,
         WorkflowNotFound, WorkflowClosed, CapacityError, ConfigurationError outside a Celery app.
         """
+        if is_local(signature):
+            return self._callbacks.subscribe(self, checked_local(self, patterns, debounce, when), signature)
         return Subscription(self._run, *self._run(subscribe(self, patterns, signature, debounce, when)))
 
     def subscriptions(self) -> builtins.list[Subscription]:

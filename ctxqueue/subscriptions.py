@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ctxqueue.errors import InvalidInput
 from ctxqueue.flows import subscribing
 from ctxqueue.rules.changes import checked_patterns, checked_when
 
@@ -78,6 +79,15 @@ def subscribe(
     place = handle.terms, handle.workflow_id, handle.agent
     subscription_id = yield from subscribing.subscribe(*place, wanted, signature, debounce, asked)
     return handle, subscription_id, wanted, "ARMED", ""
+
+
+def checked_local(handle: Handle, patterns: str | Iterable[str], debounce: float, when: Any) -> tuple[str, ...]:
+    """Return the patterns for a function of this process; raises InvalidInput, InvalidName, AccessDenied."""
+    wanted = checked_patterns(patterns)
+    subscribing.check_access(handle.agent, wanted)
+    if debounce or when is not None:
+        raise InvalidInput("debounce and when go with a signature: a function can see to them itself")
+    return wanted
 
 
 def of_kept(handle: Handle, found: tuple[KeptTrigger, KeptSubscription]) -> tuple[Any, ...]:

@@ -174,6 +174,15 @@ def _depended_on(terms: Terms, workflow_id: str, spec: Spec, when: Resolved) -> 
     return tuple(dict.fromkeys([*spec.watched()[""], *(address for addresses in more for address in addresses)]))
 
 
+def resolved_at(terms: Terms, workflow_id: str, agent: Agent, when: Resolved) -> Flow[int | None]:
+    """Return the revision at which a key was seen with all else that an entry depends on; None: something lacks."""
+    view = yield from viewing.view(terms, workflow_id, agent)
+    seen = view.readable()
+    if when.dependency_key not in seen or not is_resolved(seen, when.entry_key):
+        return None
+    return view.global_revision if place_of(when.dependency_key) else view.revision
+
+
 def _set_aside(workflow_id: str, subscription_id: str, spec: Spec, reason: str) -> Flow[None]:
     yield from recurring.set_aside(workflow_id, subscription_id, reason)
     afar = {place: tuple(addresses) for place, addresses in elsewhere(spec.watched()).items()}
@@ -316,8 +325,7 @@ class _Looking:
             view = yield from viewing.view(self._terms, self._workflow_id, agent)
             return (yield from do(work(partial(_asked, when, cause, view))))
         if isinstance(when, Resolved):
-            seen = (yield from viewing.view(self._terms, self._workflow_id, agent)).readable()
-            return when.dependency_key in seen and is_resolved(seen, when.entry_key)
+            return (yield from resolved_at(self._terms, self._workflow_id, agent, when)) is not None
         look = Look(when, agent, self._workflow_id)
         try:
             yield from look.look()

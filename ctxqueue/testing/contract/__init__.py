@@ -43,7 +43,7 @@ PARTS = (
         "scopes",
         "steps",
     ),
-    *("subscriptions", "surveys", "transactions", "triggers", "updates", "values", "waiters", "waking"),
+    *("subscriptions", "surveys", "tracking", "transactions", "triggers", "updates", "values", "waiters", "waking"),
     *("workflows", "working"),
 )
 
@@ -80,6 +80,7 @@ from ctxqueue.testing.contract.scopes import Scopes  # noqa: E402
 from ctxqueue.testing.contract.steps import Steps  # noqa: E402
 from ctxqueue.testing.contract.subscriptions import Subscriptions  # noqa: E402
 from ctxqueue.testing.contract.surveys import Surveys  # noqa: E402
+from ctxqueue.testing.contract.tracking import Tracking  # noqa: E402
 from ctxqueue.testing.contract.transactions import Transactions  # noqa: E402
 from ctxqueue.testing.contract.triggers import Triggers  # noqa: E402
 from ctxqueue.testing.contract.updates import Updates  # noqa: E402
@@ -116,6 +117,7 @@ class StoreContract(
     Waiters,
     Recurring,
     Subscriptions,
+    Tracking,
     Waking,
     Overtaken,
     Released,

@@ -1,0 +1,381 @@
+"""Functions that are called in this process when others change something: as long as it lives, and no longer.
+
+Each has a watch of its own, which a thread, or a task of the event loop, goes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ctxqueue.errors import (
+    CapacityError,
+    HistoryDiverged,
+    InvalidInput,
+    RevisionTrimmed,
+    StoreUnavailable,
+    WorkflowClosed,
+    WorkflowNotFound,
+)
+from ctxqueue.flows.subscriptions import resolved_at
+from ctxqueue.models import Change, Notification
+from ctxqueue.rules.changes import Resolved, matches, place_of
+from ctxqueue.settings import MAX_SUBSCRIPTIONS
+from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
+
+if TYPE_CHECKING:
+    from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
+    from ctxqueue.context import SharedContextManager, WorkflowHandle
+    from ctxqueue.watching import AsyncWatch, Watch
+
+logger = logging.getLogger(__name__)
+
+KEPT_NOTICES = 100
+OVER = (WorkflowNotFound, WorkflowClosed)
+MISSED = (RevisionTrimmed, HistoryDiverged)
+
+_numbers = itertools.count(1)
+
+
+def is_local(callback: Any) -> bool:
+    """Whether it is a function of this process; a signature, which Celery lets be called too, is a mapping."""
+    return callable(callback) and not isinstance(callback, Mapping)
+
+
+class Wanted(NamedTuple):
+    """What a function is to be told of."""
+
+    workflow_id: str
+    agent_id: str
+    patterns: tuple[str, ...]
+    entry_key: str = ""
+    """It is about what this entry depends on: whoever writes that, and once all of it is there."""
+
+    def is_of(self, change: Change) -> bool:
+        """Whether a change is to be told."""
+        return (bool(self.entry_key) or change.agent_id != self.agent_id) and matches(self.patterns, change.key)
+
+    @property
+    def when(self) -> Resolved:
+        """What must be there."""
+        return Resolved(self.entry_key, self.patterns[0])
+
+    def watched(self) -> list[str]:
+        """Return the patterns of the watches: one for each workflow that its keys stand in."""
+        places: dict[str, list[str]] = {}
+        for pattern in self.patterns:
+            places.setdefault(place_of(pattern), []).append(pattern)
+        whole = {place: patterns[0] for place, patterns in places.items() if len(patterns) == 1 and not self.entry_key}
+        return [whole.get(place, "global_*" if place else "*") for place in places]
+
+
+class _Registry:
+    """What both faces have in common: who waits, and what was told."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[Wanted, Any]] = {}
+        self._told: dict[tuple[str, str], deque[Notification]] = {}
+
+    def add(self, wanted: Wanted, subscription: Any) -> int:
+        """Enter one; raises CapacityError for one more than an agent may have in a workflow."""
+        with self._lock:
+            many = sum(each[:2] == wanted[:2] and not each.entry_key for each, _ in self._waiting.values())
+            if many >= MAX_SUBSCRIPTIONS and not wanted.entry_key:
+                raise CapacityError(
+                    f"{wanted.agent_id} has {MAX_SUBSCRIPTIONS} functions that wait for changes in workflow"
+                    f" {wanted.workflow_id!r}: cancel some, or give one more patterns"
+                )
+            number = next(_numbers)
+            self._waiting[number] = wanted, subscription
+            return number
+
+    def remove(self, number: int) -> bool:
+        """Strike one out; False: it was not there."""
+        with self._lock:
+            return self._waiting.pop(number, None) is not None
+
+    def all(self) -> list[tuple[Wanted, Any]]:
+        """Return all that wait."""
+        with self._lock:
+            return list(self._waiting.values())
+
+    def note(self, number: int, wanted: Wanted, key: str, revision: int, author: str) -> None:
+        """Remember what was told."""
+        told = Notification(datetime.now(UTC), f"local-{number}", (key,), revision, author)
+        with self._lock:
+            place = wanted.workflow_id, wanted.agent_id
+            self._told.setdefault(place, deque(maxlen=KEPT_NOTICES)).append(told)
+
+    def with_own(self, workflow_id: str, agent_id: str, kept: list[Notification]) -> list[Notification]:
+        """Return what an agent was told of here and by the store, the newest first: the last hundred."""
+        with self._lock:
+            told = [*self._told.get((workflow_id, agent_id), ()), *kept]
+        return sorted(told, key=lambda each: each.at, reverse=True)[:KEPT_NOTICES]
+
+
+class LocalSubscription:
+    """A function that is called in a thread of this process."""
+
+    def __init__(
+        self, callbacks: Callbacks, handle: WorkflowHandle, wanted: Wanted, callback: Callable[..., Any]
+    ) -> None:
+        self._callbacks = callbacks
+        self._handle = handle
+        self._wanted = wanted
+        self._callback = callback
+        self._stopped = threading.Event()
+        self._calling = threading.Lock()
+        self._is_pending, self._told_at = bool(wanted.entry_key), 0
+        self._watches = [handle.watch(pattern) for pattern in wanted.watched()]
+        self._number = callbacks.add(wanted, self)
+        self.id = f"local-{self._number}"
+        self.patterns = wanted.patterns
+        self.reason = ""
+        for watch in self._watches:
+            name = f"ctxqueue-callback-{self._number}"
+            threading.Thread(target=self._go_through, args=(watch,), name=name, daemon=True).start()
+
+    @property
+    def state(self) -> str:
+        """ARMED or CANCELLED."""
+        return "CANCELLED" if self._stopped.is_set() else "ARMED"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.state}: {', '.join(self.patterns)}>"
+
+    def cancel(self) -> bool:
+        """Call it no more; False if it had ended."""
+        self._stopped.set()
+        for watch in self._watches:
+            watch.close()
+        return self._callbacks.remove(self._number)
+
+    def _go_through(self, watch: Watch) -> None:
+        if self._is_pending:
+            self._look()
+        pause = FIRST_PAUSE
+        while not self._stopped.is_set():
+            try:
+                for item in watch:
+                    pause = FIRST_PAUSE
+                    if isinstance(item, Change) and not self._stopped.is_set():
+                        self._take(item)
+                break
+            except StoreUnavailable as error:
+                logger.warning("%s waits for the store: %s", self, error)
+                self._stopped.wait(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+            except MISSED as error:
+                logger.warning("%s has missed changes: %s", self, error)
+                watch = self._handle.watch(self._wanted.watched()[0])
+            except OVER:
+                break
+            except Exception:  # the manager may have been closed while it looked, or the store answers nonsense
+                if not self._stopped.is_set():
+                    logger.exception("%s ends", self)
+                break
+        self.cancel()
+
+    def _take(self, change: Change) -> None:
+        if self._wanted.entry_key:
+            if self._wanted.is_of(change) and change.kind == "put" and change.revision > self._told_at:
+                self._is_pending = True
+            if self._is_pending:
+                self._look(change)
+        elif self._wanted.is_of(change):
+            self.tell(change.key, change.revision, change.agent_id)
+
+    def _look(self, change: Change | None = None) -> None:
+        """Call it if the entry's dependencies are all there."""
+        seen_at = self._callbacks.resolved_at(self._handle, self._wanted)
+        if seen_at is not None:
+            self._is_pending, self._told_at = False, seen_at
+            self.tell(self._wanted.patterns[0], seen_at, change.agent_id if change else "")
+
+    def tell(self, key: str, revision: int, author: str) -> None:
+        """Call it."""
+        wanted = self._wanted
+        self._callbacks.note(self._number, wanted, key, revision, author)
+        given = (wanted.workflow_id, wanted.entry_key or author, key)
+        try:
+            with self._calling:
+                self._callback(*given)
+        except Exception:  # the user's function may raise anything: the others go on
+            logger.exception("%s: the function has failed", self)
+
+
+class Callbacks(_Registry):
+    """The functions of one manager, each in a thread of its own."""
+
+    def __init__(self, manager: SharedContextManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    def subscribe(
+        self, handle: WorkflowHandle, patterns: tuple[str, ...], callback: Callable[..., Any], entry_key: str = ""
+    ) -> LocalSubscription:
+        """Begin to call a function; raises WorkflowNotFound, CapacityError, InvalidInput for a coroutine function."""
+        if inspect.iscoroutinefunction(callback):
+            raise InvalidInput("the function is a coroutine function: give it to the manager of ctxqueue.aconnect()")
+        wanted = Wanted(handle.workflow_id, handle.agent.agent_id, patterns, entry_key)
+        return LocalSubscription(self, handle, wanted, callback)
+
+    def resolved_at(self, handle: WorkflowHandle, wanted: Wanted) -> int | None:
+        """Return the revision at which all was seen that an entry depends on; None: something lacks."""
+        return self._manager.driver.run(resolved_at(handle.terms, handle.workflow_id, handle.agent, wanted.when))
+
+    def announce(self, workflow_id: str, agent_id: str, keys: list[str]) -> int:
+        """Call those that wait for changes of such keys by that agent."""
+        called = 0
+        for wanted, subscription in self.all():
+            if wanted.workflow_id == workflow_id and wanted.agent_id != agent_id and not wanted.entry_key:
+                for key in keys:
+                    if matches(wanted.patterns, key):
+                        subscription.tell(key, 0, agent_id)
+                        called += 1
+        return called
+
+    def close(self) -> None:
+        """Call none any more."""
+        for _, subscription in self.all():
+            subscription.cancel()
+
+
+class AsyncLocalSubscription:
+    """A function, or a coroutine function, that is called in the event loop which has subscribed."""
+
+    def __init__(
+        self, callbacks: AsyncCallbacks, handle: AsyncWorkflowHandle, wanted: Wanted, callback: Callable[..., Any]
+    ) -> None:
+        self._callbacks = callbacks
+        self._handle = handle
+        self._wanted = wanted
+        self._callback = callback
+        self._is_pending, self._told_at = bool(wanted.entry_key), 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._number = callbacks.add(wanted, self)
+        self.id = f"local-{self._number}"
+        self.patterns = wanted.patterns
+        self.reason = ""
+
+    @property
+    def state(self) -> str:
+        """ARMED or CANCELLED."""
+        return "CANCELLED" if not self._tasks or all(task.done() for task in self._tasks) else "ARMED"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.state}: {', '.join(self.patterns)}>"
+
+    async def begin(self) -> None:
+        """Let the changes from now on be told."""
+        try:
+            watches = [await self._handle.watch(pattern).__aenter__() for pattern in self._wanted.watched()]
+        except BaseException:  # raised on: nobody waits
+            self._callbacks.remove(self._number)
+            raise
+        self._tasks = [asyncio.create_task(self._go_through(watch)) for watch in watches]
+
+    async def cancel(self) -> bool:
+        """Call it no more; False if it had ended."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        return self._callbacks.remove(self._number)
+
+    async def _go_through(self, watch: AsyncWatch) -> None:
+        if self._is_pending:
+            await self._look()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async for item in watch:
+                    pause = FIRST_PAUSE
+                    if isinstance(item, Change):
+                        await self._take(item)
+                break
+            except StoreUnavailable as error:
+                logger.warning("%s waits for the store: %s", self, error)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+            except MISSED as error:
+                logger.warning("%s has missed changes: %s", self, error)
+                watch = self._handle.watch(self._wanted.watched()[0])
+            except OVER:
+                break
+            except Exception:  # nobody awaits this task: what it raises would show when it is collected
+                logger.exception("%s ends", self)
+                break
+        await self.cancel()
+
+    async def _take(self, change: Change) -> None:
+        if self._wanted.entry_key:
+            if self._wanted.is_of(change) and change.kind == "put" and change.revision > self._told_at:
+                self._is_pending = True
+            if self._is_pending:
+                await self._look(change)
+        elif self._wanted.is_of(change):
+            await self.tell(change.key, change.revision, change.agent_id)
+
+    async def _look(self, change: Change | None = None) -> None:
+        seen_at = await self._callbacks.resolved_at(self._handle, self._wanted)
+        if seen_at is not None:
+            self._is_pending, self._told_at = False, seen_at
+            await self.tell(self._wanted.patterns[0], seen_at, change.agent_id if change else "")
+
+    async def tell(self, key: str, revision: int, author: str) -> None:
+        """Call it."""
+        wanted = self._wanted
+        self._callbacks.note(self._number, wanted, key, revision, author)
+        try:
+            called = self._callback(wanted.workflow_id, wanted.entry_key or author, key)
+            if inspect.isawaitable(called):
+                await called
+        except Exception:  # the user's function may raise anything: the others go on
+            logger.exception("%s: the function has failed", self)
+
+
+class AsyncCallbacks(_Registry):
+    """The functions of one manager for event loops."""
+
+    def __init__(self, manager: AsyncSharedContextManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    async def subscribe(
+        self, handle: AsyncWorkflowHandle, patterns: tuple[str, ...], callback: Callable[..., Any], entry_key: str = ""
+    ) -> AsyncLocalSubscription:
+        """Begin to call a function in this loop; raises WorkflowNotFound, CapacityError."""
+        wanted = Wanted(handle.workflow_id, handle.agent.agent_id, patterns, entry_key)
+        subscription = AsyncLocalSubscription(self, handle, wanted, callback)
+        await subscription.begin()
+        return subscription
+
+    async def resolved_at(self, handle: AsyncWorkflowHandle, wanted: Wanted) -> int | None:
+        """Return the revision at which all was seen that an entry depends on; None: something lacks."""
+        flow = resolved_at(handle.terms, handle.workflow_id, handle.agent, wanted.when)
+        return await self._manager.driver.arun(flow)
+
+    async def announce(self, workflow_id: str, agent_id: str, keys: list[str]) -> int:
+        """Call those that wait for changes of such keys by that agent."""
+        called = 0
+        for wanted, subscription in self.all():
+            if wanted.workflow_id == workflow_id and wanted.agent_id != agent_id and not wanted.entry_key:
+                for key in keys:
+                    if matches(wanted.patterns, key):
+                        await subscription.tell(key, 0, agent_id)
+                        called += 1
+        return called
+
+    async def close(self) -> None:
+        """Call none any more."""
+        for _, subscription in self.all():
+            await subscription.cancel()
