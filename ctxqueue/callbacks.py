@@ -1,6 +1,7 @@
 """Functions that are called in this process when others change something: as long as it lives, and no longer.
 
-Each has a watch of its own, which a thread, or a task of the event loop, goes through.
+A thread, or a task of the event loop, looks for each what is new in the log: soon after the last change, and ever less
+often, up to every half second.
 """
 
 from __future__ import annotations
@@ -15,17 +16,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ctxqueue.errors import (
-    CapacityError,
-    HistoryDiverged,
-    InvalidInput,
-    RevisionTrimmed,
-    StoreUnavailable,
-    WorkflowClosed,
-    WorkflowNotFound,
-)
+from ctxqueue.errors import CapacityError, InvalidInput, StoreUnavailable
+from ctxqueue.flows import following
 from ctxqueue.flows.subscriptions import resolved_at
-from ctxqueue.models import Change, Notification
+from ctxqueue.models import Notification
 from ctxqueue.rules.changes import Resolved, matches, place_of
 from ctxqueue.settings import MAX_SUBSCRIPTIONS
 from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
@@ -33,13 +27,12 @@ from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
 if TYPE_CHECKING:
     from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
     from ctxqueue.context import SharedContextManager, WorkflowHandle
-    from ctxqueue.watching import AsyncWatch, Watch
+    from ctxqueue.flows.following import News, Place
+    from ctxqueue.models import Change
 
 logger = logging.getLogger(__name__)
 
 KEPT_NOTICES = 100
-OVER = (WorkflowNotFound, WorkflowClosed)
-MISSED = (RevisionTrimmed, HistoryDiverged)
 
 _numbers = itertools.count(1)
 
@@ -67,13 +60,9 @@ class Wanted(NamedTuple):
         """What must be there."""
         return Resolved(self.entry_key, self.patterns[0])
 
-    def watched(self) -> list[str]:
-        """Return the patterns of the watches: one for each workflow that its keys stand in."""
-        places: dict[str, list[str]] = {}
-        for pattern in self.patterns:
-            places.setdefault(place_of(pattern), []).append(pattern)
-        whole = {place: patterns[0] for place, patterns in places.items() if len(patterns) == 1 and not self.entry_key}
-        return [whole.get(place, "global_*" if place else "*") for place in places]
+    def places(self) -> list[str]:
+        """Return the workflows that its keys stand in."""
+        return list(dict.fromkeys(place_of(pattern) or self.workflow_id for pattern in self.patterns))
 
 
 class _Registry:
@@ -134,14 +123,14 @@ class LocalSubscription:
         self._stopped = threading.Event()
         self._calling = threading.Lock()
         self._is_pending, self._told_at = bool(wanted.entry_key), 0
-        self._watches = [handle.watch(pattern) for pattern in wanted.watched()]
+        places = [callbacks.present(handle, place) for place in wanted.places()]
         self._number = callbacks.add(wanted, self)
         self.id = f"local-{self._number}"
         self.patterns = wanted.patterns
         self.reason = ""
-        for watch in self._watches:
+        for place in places:
             name = f"ctxqueue-callback-{self._number}"
-            threading.Thread(target=self._go_through, args=(watch,), name=name, daemon=True).start()
+            threading.Thread(target=self._follow, args=(place,), name=name, daemon=True).start()
 
     @property
     def state(self) -> str:
@@ -154,35 +143,39 @@ class LocalSubscription:
     def cancel(self) -> bool:
         """Call it no more; False if it had ended."""
         self._stopped.set()
-        for watch in self._watches:
-            watch.close()
         return self._callbacks.remove(self._number)
 
-    def _go_through(self, watch: Watch) -> None:
-        if self._is_pending:
-            self._look()
-        pause = FIRST_PAUSE
-        while not self._stopped.is_set():
-            try:
-                for item in watch:
-                    pause = FIRST_PAUSE
-                    if isinstance(item, Change) and not self._stopped.is_set():
-                        self._take(item)
-                break
-            except StoreUnavailable as error:
-                logger.warning("%s waits for the store: %s", self, error)
+    def _follow(self, place: Place) -> None:
+        try:
+            if self._is_pending:
+                self._look()
+            pause = FIRST_PAUSE
+            while not self._stopped.is_set():
+                try:
+                    news = self._callbacks.news(self._handle, place)
+                except StoreUnavailable as error:
+                    logger.warning("%s waits for the store: %s", self, error)
+                    news = None
+                if news is not None:
+                    self._take_all(news)
+                    place = news.place
+                    if news.over:
+                        break
+                if news is not None and news.more:
+                    continue
+                pause = FIRST_PAUSE if news is not None and news.changes else min(LONGEST_PAUSE, 2 * pause)
                 self._stopped.wait(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
-            except MISSED as error:
-                logger.warning("%s has missed changes: %s", self, error)
-                watch = self._handle.watch(self._wanted.watched()[0])
-            except OVER:
-                break
-            except Exception:  # the manager may have been closed while it looked, or the store answers nonsense
-                if not self._stopped.is_set():
-                    logger.exception("%s ends", self)
-                break
+        except Exception:  # the manager may have been closed while it looked
+            if not self._stopped.is_set():
+                logger.exception("%s ends", self)
         self.cancel()
+
+    def _take_all(self, news: News) -> None:
+        if news.missed:
+            logger.warning("%s has missed changes: the log does not reach back so far", self)
+        for change in news.changes:
+            if not self._stopped.is_set():
+                self._take(change)
 
     def _take(self, change: Change) -> None:
         if self._wanted.entry_key:
@@ -227,6 +220,14 @@ class Callbacks(_Registry):
             raise InvalidInput("the function is a coroutine function: give it to the manager of ctxqueue.aconnect()")
         wanted = Wanted(handle.workflow_id, handle.agent.agent_id, patterns, entry_key)
         return LocalSubscription(self, handle, wanted, callback)
+
+    def present(self, handle: WorkflowHandle, workflow_id: str) -> Place:
+        """Return where a log ends now."""
+        return self._manager.driver.run(following.present(handle.terms, workflow_id))
+
+    def news(self, handle: WorkflowHandle, place: Place) -> News:
+        """Read on in a log."""
+        return self._manager.driver.run(following.news(handle.agent, place))
 
     def resolved_at(self, handle: WorkflowHandle, wanted: Wanted) -> int | None:
         """Return the revision at which all was seen that an entry depends on; None: something lacks."""
@@ -277,11 +278,11 @@ class AsyncLocalSubscription:
     async def begin(self) -> None:
         """Let the changes from now on be told."""
         try:
-            watches = [await self._handle.watch(pattern).__aenter__() for pattern in self._wanted.watched()]
+            places = [await self._callbacks.present(self._handle, place) for place in self._wanted.places()]
         except BaseException:  # raised on: nobody waits
             self._callbacks.remove(self._number)
             raise
-        self._tasks = [asyncio.create_task(self._go_through(watch)) for watch in watches]
+        self._tasks = [asyncio.create_task(self._follow(place)) for place in places]
 
     async def cancel(self) -> bool:
         """Call it no more; False if it had ended."""
@@ -291,30 +292,35 @@ class AsyncLocalSubscription:
                 task.cancel()
         return self._callbacks.remove(self._number)
 
-    async def _go_through(self, watch: AsyncWatch) -> None:
-        if self._is_pending:
-            await self._look()
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                async for item in watch:
-                    pause = FIRST_PAUSE
-                    if isinstance(item, Change):
-                        await self._take(item)
-                break
-            except StoreUnavailable as error:
-                logger.warning("%s waits for the store: %s", self, error)
+    async def _follow(self, place: Place) -> None:
+        try:
+            if self._is_pending:
+                await self._look()
+            pause = FIRST_PAUSE
+            while True:
+                try:
+                    news = await self._callbacks.news(self._handle, place)
+                except StoreUnavailable as error:
+                    logger.warning("%s waits for the store: %s", self, error)
+                    news = None
+                if news is not None:
+                    await self._take_all(news)
+                    place = news.place
+                    if news.over:
+                        break
+                if news is not None and news.more:
+                    continue
+                pause = FIRST_PAUSE if news is not None and news.changes else min(LONGEST_PAUSE, 2 * pause)
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
-            except MISSED as error:
-                logger.warning("%s has missed changes: %s", self, error)
-                watch = self._handle.watch(self._wanted.watched()[0])
-            except OVER:
-                break
-            except Exception:  # nobody awaits this task: what it raises would show when it is collected
-                logger.exception("%s ends", self)
-                break
+        except Exception:  # nobody awaits this task: what it raises would show when it is collected
+            logger.exception("%s ends", self)
         await self.cancel()
+
+    async def _take_all(self, news: News) -> None:
+        if news.missed:
+            logger.warning("%s has missed changes: the log does not reach back so far", self)
+        for change in news.changes:
+            await self._take(change)
 
     async def _take(self, change: Change) -> None:
         if self._wanted.entry_key:
@@ -358,6 +364,14 @@ class AsyncCallbacks(_Registry):
         subscription = AsyncLocalSubscription(self, handle, wanted, callback)
         await subscription.begin()
         return subscription
+
+    async def present(self, handle: AsyncWorkflowHandle, workflow_id: str) -> Place:
+        """Return where a log ends now."""
+        return await self._manager.driver.arun(following.present(handle.terms, workflow_id))
+
+    async def news(self, handle: AsyncWorkflowHandle, place: Place) -> News:
+        """Read on in a log."""
+        return await self._manager.driver.arun(following.news(handle.agent, place))
 
     async def resolved_at(self, handle: AsyncWorkflowHandle, wanted: Wanted) -> int | None:
         """Return the revision at which all was seen that an entry depends on; None: something lacks."""
