@@ -53,11 +53,13 @@ class Found(NamedTuple):
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
-def exported(queue: ContextQueue, ids: Iterable[str], *, with_global: bool, reveal: bool) -> Iterator[bytes]:
-    """Yield the lines of an export; raises WorkflowNotFound."""
+def exported(
+    queue: ContextQueue, ids: Iterable[str], *, with_global: bool, reveal: bool, some_may_go: bool = False
+) -> Iterator[bytes]:
+    """Yield the lines of an export; raises WorkflowNotFound, unless ``some_may_go`` meanwhile."""
     digest = hashlib.sha256()
     workflows = entries = 0
-    for record in _records(queue, ids, with_global=with_global, reveal=reveal):
+    for record in _records(queue, ids, with_global=with_global, reveal=reveal, some_may_go=some_may_go):
         workflows += "workflow" in record
         entries += "key" in record
         line = _line(record)
@@ -70,26 +72,32 @@ def _line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _records(queue: ContextQueue, ids: Iterable[str], *, with_global: bool, reveal: bool) -> Iterator[dict[str, Any]]:
+def _records(
+    queue: ContextQueue, ids: Iterable[str], *, with_global: bool, reveal: bool, some_may_go: bool
+) -> Iterator[dict[str, Any]]:
     yield {"ctxqueue_export": FORMAT, "namespace": queue.manager.terms.namespace}
     if with_global:
         yield {"global": True}
         for entry in _entries(queue.workflow(NO_WORKFLOW), (ContextScope.GLOBAL,), reveal=reveal):
             yield _entry(entry)
     for workflow_id in ids:
-        handle = queue.workflow(workflow_id)
-        before = queue.manager.summary(workflow_id)
-        etag, count = handle.etag, 0
-        yield {"workflow": workflow_id, "metadata": _jsonable(dict(before.metadata))}
-        for entry in _entries(handle, SCOPES, reveal=reveal):
-            count += 1
-            yield _entry(entry)
-        yield {
-            "end_of": workflow_id,
-            "entries": count,
-            "revision": before.revision,
-            "at_one_revision": handle.etag == etag,
-        }
+        try:
+            yield from _of_workflow(queue, workflow_id, reveal=reveal)
+        except WorkflowNotFound:
+            if not some_may_go:
+                raise
+            yield {"end_of": workflow_id, "gone": True}
+
+
+def _of_workflow(queue: ContextQueue, workflow_id: str, *, reveal: bool) -> Iterator[dict[str, Any]]:
+    handle = queue.workflow(workflow_id)
+    before, etag, count = queue.manager.summary(workflow_id), handle.etag, 0
+    yield {"workflow": workflow_id, "metadata": _jsonable(dict(before.metadata))}
+    for entry in _entries(handle, SCOPES, reveal=reveal):
+        count += 1
+        yield _entry(entry)
+    at_one = handle.etag == etag
+    yield {"end_of": workflow_id, "entries": count, "revision": before.revision, "at_one_revision": at_one}
 
 
 def _entries(handle: WorkflowHandle, scopes: Iterable[ContextScope], *, reveal: bool) -> Iterator[ContextEntry]:

@@ -86,6 +86,13 @@ def test_values_are_written_from_the_line_from_standard_input_and_from_a_file(
     assert [view[key] for key in "abcde"] == [{"b": [1.5, None]}, "from stdin", [1, 2], "plain words", "piped"]
 
 
+def test_a_workflow_is_made_only_where_that_is_said(queue: ContextQueue) -> None:
+    assert told(queue.app, "put", "new", "k", "1").status == 1
+    assert told(queue.app, "put", "new", "k", "1", "--open").status == 0
+    assert told(queue.app, "update", "newer", '{"k": 1}', "--open").status == 0
+    assert queue.workflow("newer")["k"] == 1
+
+
 def test_an_entrys_options_are_kept(queue: ContextQueue) -> None:
     options = ("--priority", "high", "--ttl", "60", "--pinned", "--sensitive", "--depends-on", "revenue")
     told(queue.app, "put", "q3", "a", "1", *options, "--metadata", '{"by": "hand"}', "--agent", "clerk_1")

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.integration.cli.commands import Misused, queue_of, telling
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.models import Page
+    from ctxqueue.models import Page, WorkflowSummary
 
 T = TypeVar("T")
 
@@ -105,10 +106,26 @@ def every(page_of: Callable[[int, str | None], Page[T]], limit: int | None) -> I
             return
 
 
-def all_workflows(queue: ContextQueue) -> Iterator[str]:
-    """Yield the ids of all workflows."""
-    for each in every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None):
-        yield each.workflow_id
+def all_workflows(queue: ContextQueue) -> Iterator[WorkflowSummary]:
+    """Yield all workflows."""
+    return every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None)
+
+
+def of_workflows(
+    queue: ContextQueue,
+    workflow_id: str | None,
+    of_one: Callable[[str], Iterable[T]],
+    may_have: Callable[[WorkflowSummary], object] = lambda _summary: True,
+) -> Iterator[tuple[str, T]]:
+    """Yield what one workflow has of something, or all that may have it; one that is removed meanwhile has none."""
+    if workflow_id is not None:
+        yield from ((workflow_id, item) for item in of_one(workflow_id))
+        return
+    for each in filter(may_have, all_workflows(queue)):
+        try:
+            yield from ((each.workflow_id, item) for item in of_one(each.workflow_id))
+        except WorkflowNotFound:
+            continue
 
 
 def given_json(text: str, what: str) -> Any:

@@ -27,6 +27,7 @@ from ctxqueue.models import Secret
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
+open_option = click.option("--open", "make", is_flag=True, help="Make the workflow if there is none.")
 PRIORITIES = click.Choice(["critical", "high", "medium", "low"])
 
 
@@ -86,6 +87,7 @@ def get(
 @click.option("--depends-on", multiple=True, metavar="KEY", help="May be repeated.")
 @click.option("--metadata", metavar="JSON", help="An object.")
 @click.option("--expected-version", type=click.IntRange(min=0), help="Refuse unless this one stands there; 0: none.")
+@open_option
 @scope_options
 @agent_options
 @json_option
@@ -103,11 +105,14 @@ def put(
     agent_type: str | None,
     agent_role: str | None,
     groups: tuple[str, ...],
+    make: bool,
     **options: Any,
 ) -> None:
     """Write VALUE, which is JSON, - (standard input) or @FILE, under KEY. Last write wins."""
     about = None if metadata is None else _object(metadata, "--metadata")
     handle = handle_of(queue, workflow_id, agent_id, agent_type, agent_role, groups)
+    if make:
+        handle.open()
     entry = handle.put(key, _text(value) if text else _value(value), metadata=about, group=of_group, **options)
     if as_json:
         one_out({"key": entry.key, "version": entry.version, "revision": entry.revision}, as_json=True)
@@ -146,6 +151,7 @@ def _object(given: str, what: str) -> dict[str, Any]:
 @click.argument("updates")
 @click.option("--strategy", default="smart_merge", show_default=True, help="replace, append, increment, ...")
 @click.option("--operation-id", help="The same one again does nothing more.")
+@open_option
 @agent_options
 @json_option
 def update(
@@ -155,12 +161,16 @@ def update(
     updates: str,
     strategy: str,
     operation_id: str | None,
+    make: bool,
     as_json: bool,
     **agent: Any,
 ) -> None:
     """Merge UPDATES, a JSON object of keys and values, - (standard input) or @FILE, in as one commit."""
     values = _object(updates, "UPDATES")
-    done = handle_of(queue, workflow_id, **agent).update(values, merge_strategy=strategy, operation_id=operation_id)
+    handle = handle_of(queue, workflow_id, **agent)
+    if make:
+        handle.open()
+    done = handle.update(values, merge_strategy=strategy, operation_id=operation_id)
     if as_json:
         one_out(plain(done), as_json=True)
     else:

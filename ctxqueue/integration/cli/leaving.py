@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ctxqueue.integration.cli.arguments import confirmed, every, json_option, yes_option
+from ctxqueue.integration.cli.arguments import all_workflows, confirmed, every, json_option, of_workflows, yes_option
 from ctxqueue.integration.cli.commands import command
 from ctxqueue.integration.cli.output import one_out, plain, say
 from ctxqueue.stores.base import is_sql
@@ -47,14 +47,14 @@ def erase(queue: ContextQueue, *, agent_id: str | None, user_id: str | None, yes
 def uninstall_check(queue: ContextQueue, *, as_json: bool) -> None:
     """Say what of ours still lives in the store, and what would be lost with it; status 1 if there is anything."""
     counts: Counter[str] = Counter(dict.fromkeys(LOST, 0))
-    for each in every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None):
+    for each in all_workflows(queue):
         counts["workflows"] += 1
         counts["entries"] += each.entries
         counts["stored_updates"] += each.stored_updates
-        if each.waiting:
-            counts["waiting_tasks"] += sum(1 for _ in _parked(queue, each.workflow_id))
-            triggers = queue.workflow(each.workflow_id).triggers()
-            counts["armed_triggers"] += sum(trigger.state == "ARMED" for trigger in triggers)
+    waiting = of_workflows(queue, None, lambda name: _parked(queue, name), lambda summary: summary.waiting)
+    counts["waiting_tasks"] = sum(1 for _ in waiting)
+    armed = of_workflows(queue, None, lambda name: queue.workflow(name).triggers(), lambda summary: summary.waiting)
+    counts["armed_triggers"] = sum(trigger.state == "ARMED" for _, trigger in armed)
     handle = queue.workflow("any")  # the global context is the same from everywhere
     counts["global_entries"] = sum(
         1 for _ in every(lambda most, at: handle.list(scope="global", limit=most, cursor=at), None)

@@ -102,6 +102,11 @@ def rows_out(rows: Iterable[Mapping[str, Any]], *, as_json: bool, empty: str = "
     return _table(iter(rows), empty)
 
 
+def line_out(row: Mapping[str, Any]) -> None:
+    """Write one line of JSON."""
+    click.echo(_line(row))
+
+
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(dict(row), default=_plain, ensure_ascii=False)
 

@@ -58,8 +58,8 @@ def export(
         raise click.UsageError("name workflows, or give --all, not both")
     if not (everything or workflow_ids or with_global):
         raise click.UsageError("name workflows, or give --all")
-    ids = all_workflows(queue) if everything else dict.fromkeys(workflow_ids)
-    lines = transferring.exported(queue, ids, with_global=with_global, reveal=reveal)
+    ids = (each.workflow_id for each in all_workflows(queue)) if everything else dict.fromkeys(workflow_ids)
+    lines = transferring.exported(queue, ids, with_global=with_global, reveal=reveal, some_may_go=everything)
     if output is None:
         for line in lines:
             sys.stdout.buffer.write(line)

@@ -8,12 +8,12 @@ import click
 
 from ctxqueue.integration.cli.arguments import (
     agent_options,
-    all_workflows,
     confirmed,
     every,
     handle_of,
     json_option,
     limit_option,
+    of_workflows,
     optional_workflow,
     workflow_argument,
     yes_option,
@@ -22,7 +22,7 @@ from ctxqueue.integration.cli.commands import Subcommands, Told, command
 from ctxqueue.integration.cli.output import one_out, plain, rows_out, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.models import DeadLetter, Page, ParkedTask
@@ -106,14 +106,6 @@ def cancel_trigger(queue: ContextQueue, *, workflow_id: str, trigger_id: str) ->
 # --- parked tasks ------------------------------------------------------------------------------------------------
 
 
-def _of_workflows(
-    queue: ContextQueue, workflow_id: str | None, of_one: Callable[[str], Iterable[Any]]
-) -> Iterator[Any]:
-    """Yield what one workflow has of something, or all of them."""
-    for each in [workflow_id] if workflow_id is not None else all_workflows(queue):
-        yield from of_one(each)
-
-
 @command("list", example="celery -A proj ctx parked list q3-close")
 @optional_workflow
 @limit_option
@@ -127,7 +119,8 @@ def list_parked(queue: ContextQueue, *, workflow_id: str | None, limit: int | No
 
         return every(page, limit)
 
-    rows = (plain(each) if as_json else _parked(each) for each in _of_workflows(queue, workflow_id, of_one))
+    found = of_workflows(queue, workflow_id, of_one, lambda summary: summary.waiting)
+    rows = (plain(each) if as_json else _parked(each) for _, each in found)
     rows_out(rows, as_json=as_json, empty="no task waits", limit=limit)
 
 
@@ -178,7 +171,8 @@ def list_dead(queue: ContextQueue, *, workflow_id: str | None, limit: int | None
 
         return every(page, limit)
 
-    rows = (plain(each) for each in _of_workflows(queue, workflow_id, of_one))
+    found = of_workflows(queue, workflow_id, of_one, lambda summary: summary.dead_letters)
+    rows = (plain(each) for _, each in found)
     rows_out(rows, as_json=as_json, empty="no dead letters", limit=limit)
 
 

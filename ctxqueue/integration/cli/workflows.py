@@ -17,6 +17,7 @@ from ctxqueue.integration.cli.arguments import (
     handle_of,
     json_option,
     limit_option,
+    of_workflows,
     optional_workflow,
     reveal_option,
     workflow_argument,
@@ -134,16 +135,12 @@ def _triggers_by_state(handle: WorkflowHandle) -> dict[str, int]:
 
 def _of_all(queue: ContextQueue) -> Mapping[str, Any]:
     totals: Counter[str] = Counter()
-    for each in _each(queue):
+    for each in all_workflows(queue):
         totals["workflows"] += 1
         totals["closed"] += each.closed_at is not None
         for name in ("entries", "bytes", "log_records", "stored_updates", "dead_letters", "triggers"):
             totals[name] += getattr(each, name)
     return dict(totals) or {"workflows": 0}
-
-
-def _each(queue: ContextQueue) -> Iterator[WorkflowSummary]:
-    return every(lambda most, at: queue.manager.workflows(limit=most, cursor=at), None)
 
 
 @command(
@@ -171,8 +168,7 @@ def unread(
     latest = datetime.now(UTC) - timedelta(seconds=older_than)
     found = (
         (name, entry)
-        for name in ([workflow_id] if workflow_id is not None else all_workflows(queue))
-        for entry in _unread(queue, name)
+        for name, entry in of_workflows(queue, workflow_id, lambda each: _unread(queue, each))
         if entry.timestamp <= latest
     )
     rows = ({"workflow": name, **(entry_fields(entry) if as_json else _row(entry))} for name, entry in found)
