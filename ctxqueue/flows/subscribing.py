@@ -117,12 +117,12 @@ def check_access(agent: Agent, patterns: tuple[str, ...]) -> None:
 
 
 def _first_notes(terms: Terms, workflow_id: str, spec: Spec, watched: dict[str, dict[str, None]]) -> Flow[Notes]:
-    read: dict[str, tuple[str, int]] = {}
+    read: dict[str, tuple[str, int, bytes]] = {}
     for place in watched:
         head, _ = yield from do(Load(place or workflow_id, ()))
         if head is None and not place:
             raise unknown_workflow(workflow_id)
-        read[place] = (head.incarnation, head.revision) if head is not None else ("", 0)
+        read[place] = (head.incarnation, head.revision, head.commit_id) if head is not None else ("", 0, b"")
     compared = (yield from leaves(workflow_id, spec)) if isinstance(spec.when, Changed) else {}
     notes = Notes(read, compared)
     if spec.own:  # what is there already counts

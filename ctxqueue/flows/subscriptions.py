@@ -47,7 +47,7 @@ from ctxqueue.rules.graph import is_resolved
 from ctxqueue.settings import MAX_PAGE, MAX_TRIGGER_DEPTH
 
 if TYPE_CHECKING:
-    from ctxqueue.effects import Flow, Logged, LogRecord, Watched
+    from ctxqueue.effects import Flow, Head, Logged, LogRecord, Watched
     from ctxqueue.flows.terms import Canvases, Terms
     from ctxqueue.models import ContextEntry
 
@@ -109,8 +109,8 @@ class Pending(msgspec.Struct, array_like=True):
 class Notes(msgspec.Struct, array_like=True):
     """What one look leaves to the next. New fields go to the end, with a default."""
 
-    read: dict[str, tuple[str, int]]
-    """Up to where the log was read, by workflow: incarnation and revision."""
+    read: dict[str, tuple[str, int, bytes]]
+    """Up to where the log was read, by workflow: incarnation, revision, and which commit that was."""
     leaves: dict[str, str | None]
     pending: Pending | None = None
     timer_us: int = 0
@@ -221,23 +221,28 @@ class _Looking:
             yield from do(RestAfar(place, name, tuple(addresses), AGAIN_US))
 
     def _read(self, place: str) -> Flow[None]:
-        incarnation, revision = self._notes.read.get(place, ("", 0))
+        incarnation, revision, commit = self._notes.read.get(place, ("", 0, b""))
+        begin = revision  # that one again, to see that it is still the one that was read
         while True:
-            head, oldest, records = yield from do(LoadLog(place or self._workflow_id, revision + 1, LOG_PAGE))
+            head, oldest, records = yield from do(LoadLog(place or self._workflow_id, begin, LOG_PAGE))
             if head is None:
                 return
             if not place:
                 self._now_us = head.now_us
             if head.incarnation != incarnation:  # the global context was not there yet
-                incarnation, revision = head.incarnation, 0
+                incarnation, revision, begin = head.incarnation, 0, 0
                 continue
-            if oldest > revision + 1 and revision < head.revision:
+            if _is_another(head, records, revision, commit):  # the server has lost commits, who knows which
+                yield from self._standing(place, 0)
+                records = []
+            elif oldest > revision + 1 and revision < head.revision:
                 yield from self._standing(place, revision)
             for record in records:
-                for change in record.changes:
+                for change in record.changes if record.revision > revision else ():
                     self._note(place, record, change)
-            revision = records[-1].revision if records else head.revision
-            self._notes.read[place] = incarnation, revision
+            newest = records[-1] if records else head
+            revision, commit, begin = newest.revision, newest.commit_id, newest.revision + 1
+            self._notes.read[place] = incarnation, revision, commit
             if revision >= head.revision:
                 return
 
@@ -332,6 +337,12 @@ class _Looking:
         except WorkflowNotFound:  # another one, that was removed
             return False
         return not look.false_leaves()
+
+
+def _is_another(head: Head, records: list[LogRecord], revision: int, commit: bytes) -> bool:
+    """Whether a history is not the one of which a commit was read."""
+    read = next((record for record in records if record.revision == revision), None)
+    return head.revision < revision or (read is not None and read.commit_id != commit)
 
 
 def add(notes: Notes, key: str, revision: int, author: str, at_us: int, depth: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from ctxqueue.effects import Load, Recur, Rewatch
 from ctxqueue.errors import AccessDenied, CapacityError, ConfigurationError, InvalidInput, WorkflowNotFound
 from ctxqueue.flows import signatures, subscribing
+from ctxqueue.flows.subscriptions import Notes
 from ctxqueue.identity import Attempt, current_attempt
 from ctxqueue.rules.changes import changed_by
 from ctxqueue.rules.conditions import key
@@ -188,6 +191,26 @@ class Subscriptions(Contract):
         repeating.sweep()
         (run,) = (run for _, _, run in repeating.launched())
         assert repeating.canvases.causes[run]["keys"] == sorted(f"n{number}" for number in range(40))
+
+    @pytest.mark.parametrize("reached", [2, 99])
+    def test_where_the_server_has_lost_what_was_read_all_that_stands_there_is_told(
+        self, repeating: Repeating, other: WorkflowHandle, reached: int
+    ) -> None:
+        for name in ("n_1", "n_2", "else"):
+            other.put(name, 1)
+        subscription = repeating.wf.subscribe("n_*", b"canvas")
+        perform = repeating.manager.store.perform
+        watched = perform(Rewatch(WORKFLOW, subscription.id, (), 1_000, "app"))
+        head, _ = perform(Load(WORKFLOW, ()))
+        assert head is not None
+        notes = msgspec.msgpack.encode(Notes({"": (head.incarnation, reached, b"another")}, {}))
+        perform(Recur(WORKFLOW, subscription.id, watched.turn, notes, None, None, "app", 1_000))
+        other.put("n_3", 1)
+        ((_, _, run),) = repeating.launched()
+        assert repeating.canvases.causes[run]["keys"] == ["n_1", "n_2", "n_3"]
+        other.put("n_2", 2)
+        ((_, _, run),) = repeating.launched()
+        assert repeating.canvases.causes[run]["keys"] == ["n_2"]
 
     def test_notifications_and_subscriptions_are_bounded(
         self, repeating: Repeating, other: WorkflowHandle, monkeypatch: pytest.MonkeyPatch
