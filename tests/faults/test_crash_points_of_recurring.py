@@ -15,6 +15,7 @@ from ctxqueue.models import Agent
 from ctxqueue.rules.conditions import all_of, in_workflow, key
 from ctxqueue.testing.contract.recurring import Repeating
 from tests.faults.dying import LEASE, WORKFLOW, at_each_point
+from tests.faults.places import RedisPlace
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tests.faults.places import Place
 
 OTHER = Agent("other_1")
-ROUNDS = 60
+ROUNDS = 30
 
 
 @pytest.fixture
@@ -120,9 +121,12 @@ def test_the_end_of_a_run_meanwhile_changed(app: Repeating, place: Place) -> Non
     assert at_each_point(app, begin, check) >= 5
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_registration(app: Repeating, place: Place, *, elsewhere: bool) -> None:
-    """The body that dies in it runs again: there is one, which fires once for what was there."""
+def test_a_registration(app: Repeating, place: Place) -> None:
+    """The body that dies in it runs again: there is one, which fires once for what was there.
+
+    On Redis the trigger waits for another workflow; how that is watched is no store's own.
+    """
+    elsewhere = isinstance(place, RedisPlace)
     app.manager.workflow("there").open()
     app.manager.workflow("there", agent_id="other_1").put("a", 1)
     app.manager.driver.run(write(app, a=1))
