@@ -8,10 +8,11 @@ waits may see then. A value that came and went before anybody could look was nev
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Fire, ForgetAfar, Rest, RestAfar, Rewatch, do, family_of
-from ctxqueue.errors import WorkflowNotFound
+from ctxqueue.errors import DecryptionError, RecordTooNew, WorkflowNotFound
 from ctxqueue.flows import recurring, subscriptions
 from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, judge_of, watch_afar
 from ctxqueue.flows.publishing import publish
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Flow
     from ctxqueue.flows.looking import Afar
     from ctxqueue.flows.terms import Terms
+
+logger = logging.getLogger(__name__)
 
 LOOKS = 20
 """In a row, at what is written again and again; then it is left to the sweep."""
@@ -32,10 +35,12 @@ def judge(terms: Terms, workflow_id: str, name: str) -> Flow[int]:
     ``name`` is its own, or that of a run of another workflow.
     """
     of_another = watching_run(name)
-    if of_another is None:
-        return (yield from _judge(terms, workflow_id, name)) or 0
-    fired: int | None = yield from _judge(terms, *of_another)
-    if fired is None:
+    try:
+        fired: int | None = yield from _judge(terms, *(of_another or (workflow_id, name)))
+    except (DecryptionError, RecordTooNew) as error:  # the commit stands: its caller is not to pay for who waits
+        logger.error("run %r in workflow %r stays due, for a process that can judge it: %s", name, workflow_id, error)  # noqa: TRY400
+        return 0
+    if fired is None and of_another is not None:
         yield from do(ForgetAfar(workflow_id, name))
     return fired or 0
 

@@ -104,7 +104,8 @@ class Look:
             f"{entry.scope.value}\0{entry.owner}\0{entry.key}\0{entry.version}\0{entry.revision}\0{entry.timestamp}"
             for entry in self.entries
         )
-        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).digest()
+        # As text, which is never taken for the envelope of encrypted bytes.
+        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).hexdigest().encode()
 
     def look(self) -> Flow[None]:
         """Read all of it; raises WorkflowNotFound."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
-from ctxqueue.errors import StoreUnavailable
+from ctxqueue.errors import CtxqueueError
 from ctxqueue.flows import recurring, signatures, subscriptions, triggers
 from ctxqueue.identity import derived_run_id
 from ctxqueue.integration.canvases import Canvases, Ending, caused_by
@@ -75,7 +75,7 @@ def register(queue: ContextQueue) -> None:
         try:
             flow = recurring.run_ended(queue.manager.terms, workflow_id, trigger_id, number, tuple(parts), of)
             queue.manager.driver.run(flow)
-        except StoreUnavailable as error:
+        except CtxqueueError as error:
             logger.warning("the end of firing %d of trigger %s is not noted: %s", number, trigger_id, error)
 
     @queue.app.task(name=LOOK_LATER, base=queue.PlainTask, **silent(60, 90))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue.effects import Rewatch, do
-from ctxqueue.errors import AccessDenied, CapacityError, WorkflowNotFound
+from ctxqueue.errors import AccessDenied, CapacityError, RecordTooNew, WorkflowNotFound
 from ctxqueue.flows import committing, judging
 from ctxqueue.rules.conditions import all_of, any_of, at_least, in_workflow, key, stale
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
@@ -108,6 +108,29 @@ class Judging(Contract):
                 return worker.deliver()
 
             assert until(released, "the sweep has looked") == [b"r/0.1"]
+        finally:
+            worker.manager.close()
+
+    def test_what_this_process_cannot_read_is_left_to_another_and_the_commit_stands(
+        self, url: str, wf: WorkflowHandle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def too_new(_kept: bytes) -> Any:
+            raise RecordTooNew("a later version has written it")
+
+        worker = Worker(url, lease=SHORT)
+        try:
+            worker.claim_and_park("r", key("n") > 5)
+            with monkeypatch.context() as earlier:
+                earlier.setattr(judging, "judge_of", too_new)
+                assert worker.manager.workflow(WORKFLOW).update({"n": 6}).fired == 0
+                worker.sweep()
+            assert wf["n"] == 6
+
+            def released() -> list[bytes]:
+                worker.sweep()
+                return worker.deliver()
+
+            assert until(released, "another sweep has looked") == [b"r/0.1"]
         finally:
             worker.manager.close()
 
