@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ctxqueue.memories.enhanced_aio import AsyncMemoryEnhancedContextManager as AsyncMemoryEnhancedContextManager
     from ctxqueue.memories.enhanced_aio import AsyncUnifiedContextMemorySystem as AsyncUnifiedContextMemorySystem
     from ctxqueue.memories.http import OpenAIEmbedder as OpenAIEmbedder
-    from ctxqueue.memories.insights import render as render
     from ctxqueue.memories.manager import VectorMemoryManager as VectorMemoryManager
     from ctxqueue.memories.recalls import AsyncPendingRecall as AsyncPendingRecall
     from ctxqueue.memories.recalls import PendingRecall as PendingRecall
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from ctxqueue.remembered import MemoryEntry as MemoryEntry
     from ctxqueue.remembered import Recalled as Recalled
     from ctxqueue.remembered import RetentionReport as RetentionReport
+    from ctxqueue.rendering import render as render
     from ctxqueue.rules.changes import changed_by as changed_by
     from ctxqueue.rules.conditions import all_of as all_of
     from ctxqueue.rules.conditions import any_of as any_of
@@ -106,13 +106,13 @@ _HOMES = {
     "ctxqueue.memories.enhanced": ("MemoryEnhancedContextManager", "UnifiedContextMemorySystem"),
     "ctxqueue.memories.enhanced_aio": ("AsyncMemoryEnhancedContextManager", "AsyncUnifiedContextMemorySystem"),
     "ctxqueue.memories.http": ("OpenAIEmbedder",),
-    "ctxqueue.memories.insights": ("render",),
     "ctxqueue.memories.manager": ("VectorMemoryManager",),
     "ctxqueue.memories.recalls": ("AsyncPendingRecall", "PendingRecall"),
     "ctxqueue.memories.sentences": ("SentenceTransformerEmbedder",),
     "ctxqueue.memories.static": ("StaticEmbedder",),
     "ctxqueue.memories.weights": ("Weights",),
     "ctxqueue.memories.working": ("AsyncWorkingMemory", "WorkingMemory"),
+    "ctxqueue.rendering": ("render",),
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Backlog", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.errors import EntryNotFound
 from ctxqueue.identity import note_read
 from ctxqueue.models import AGENT_STATE, Agent, ContextEntry, WorkflowContext, is_reserved
+from ctxqueue.rendering import beside, render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
+
+    from ctxqueue.remembered import Recalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class AgentContext(Mapping[str, Any]):
         self._agent = agent
         self._sight = sight
         self._handed_out: dict[str, ContextEntry] = {}
+        self._memories: tuple[Recalled, ...] | None = None
         self.revision = workflow.revision
         self.global_revision = global_revision
 
@@ -106,7 +111,21 @@ class AgentContext(Mapping[str, Any]):
             "metadata": dict(self._workflow.metadata),
             "dependencies": self.dependencies,
             **({"agent_state": state} if state else {}),
+            **({} if self._memories is None else beside(self._memories)),
         }
+
+    def with_memories(self, found: Sequence[Recalled]) -> AgentContext:
+        """Return the same view with what a recall has found: ``as_dict`` and ``render`` then have it too."""
+        view = copy.copy(self)
+        view._memories = tuple(found)  # noqa: SLF001 - its own kind
+        return view
+
+    def render(self, *, max_chars: int = 8_000, include_memories: int = 0) -> str:
+        """Put the view into words for a prompt, in at most ``max_chars`` characters; see `ctxqueue.render`.
+
+        Of the memories that `with_memories` gave it, the first ``include_memories``. Raises InvalidInput.
+        """
+        return render(self.as_dict(), max_chars=max_chars, include_memories=include_memories)
 
     def readable(self) -> dict[str, ContextEntry]:
         """Return the innermost entry of each key that the agent may read, also of those that a filter left out."""

@@ -160,7 +160,8 @@ class Retirable(msgspec.Struct, frozen=True):
 class LoadRetirable(Effect[Retirable], frozen=True):
     """Look for rows that have expired (``kind`` is of no matter), are older than a kind's age, or over its number.
 
-    ``skip`` passes over the first ones. Pinned rows are never aged nor surplus.
+    ``skip`` passes over the first ones, of expired ones those that expired from ``from_us`` on: whoever goes through
+    many names the last one's instant, and how many of that one were seen. Pinned rows are never aged nor surplus.
     """
 
     owner: str
@@ -171,6 +172,7 @@ class LoadRetirable(Effect[Retirable], frozen=True):
     skip: int
     limit: int
     max_bytes: int = PAGE_BYTES
+    from_us: int = 0
 
 
 class RegisterOwner(Effect[None], frozen=True):

@@ -10,6 +10,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Doomed, DropMemories, DropOwner, Flow, LoadMemories, LoadOwners, LoadRetirable, do, work
 from ctxqueue.errors import InvalidInput
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ctxqueue.rules.retention import Retention
 
 ROWS_A_BATCH = 25
-ROWS_A_LOOK = 1_000
+ROWS_A_LOOK = 100
 """Expired ones that a dry run looks at in one call."""
 TRIES = 3
 """In a row without removing any of a batch: others are at work on it."""
@@ -107,9 +109,12 @@ def _foreseen(owner: Owner, rules: Retiring, counts: Counter[tuple[str, Retireme
     """Count what a run would remove: one after the other, so what has expired is neither aged nor surplus."""
     expired: Counter[str] = Counter()
     expired_and_aged: Counter[str] = Counter()
-    skip = 0
+    from_us = seen = 0
     while True:
-        found: Retirable = yield from do(_asked(owner, "semantic", "expired", rules, skip, ROWS_A_LOOK))
+        wanted = _asked(owner, "semantic", "expired", rules, seen, ROWS_A_LOOK)
+        found: Retirable = yield from do(replace(wanted, from_us=from_us))
+        if not found.rows:
+            break
         for row in found.rows:
             counts[row.kind, "expired"] += 1
             if not row.pinned:
@@ -117,9 +122,10 @@ def _foreseen(owner: Owner, rules: Retiring, counts: Counter[tuple[str, Retireme
                 expired_and_aged[row.kind] += row.created_us <= found.now_us - microseconds(
                     rules.policies[row.kind].max_age
                 )
-        skip += len(found.rows)
-        if not found.rows or skip >= found.count:
-            break
+        # Not by how many were seen: passing over those costs more with each call.
+        last = found.rows[-1].expires_us
+        seen = sum(row.expires_us == last for row in found.rows) + (seen if last == from_us else 0)
+        from_us = last
     for kind in KINDS:
         policy = rules.policies[kind]
         found = yield from do(_asked(owner, kind, "aged", rules, 0, 0))

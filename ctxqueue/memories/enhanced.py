@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from ctxqueue import rendering
 from ctxqueue.context import SharedContextManager
 from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.memories import insights
@@ -47,7 +48,7 @@ class MemoryEnhancedContextManager(SharedContextManager):
         except WorkflowNotFound:
             context = insights.nothing_known(workflow_id, agent_id)
         found = self.memory_manager.recall(
-            current_task, limit=insights.INSIGHTS, agent_id=agent_id, min_score="default"
+            current_task, limit=rendering.INSIGHTS, agent_id=agent_id, min_score="default"
         )
         return insights.with_insights(context, found)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from ctxqueue import rendering
 from ctxqueue.aio import AsyncSharedContextManager
 from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.memories import insights
@@ -48,7 +49,7 @@ class AsyncMemoryEnhancedContextManager(AsyncSharedContextManager):
         except WorkflowNotFound:
             context = insights.nothing_known(workflow_id, agent_id)
         found = await self.memory_manager.recall(
-            current_task, limit=insights.INSIGHTS, agent_id=agent_id, min_score="default"
+            current_task, limit=rendering.INSIGHTS, agent_id=agent_id, min_score="default"
         )
         return insights.with_insights(context, found)
 

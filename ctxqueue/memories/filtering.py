@@ -11,7 +11,7 @@ from ctxqueue.memories.shelf import is_plain
 from ctxqueue.remembered import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,17 @@ class Pool(NamedTuple):
     def at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the slots of some of them."""
         return places if self.slots is None else self.slots[places]
+
+    def places_of(self, slots: Sequence[int]) -> NDArray[np.int64]:
+        """Return where some slots are, those that are candidates at all; ``slots`` rise."""
+        wanted = np.array(slots, dtype=np.int64)
+        if self.slots is None:
+            return wanted
+        places = np.searchsorted(self.slots, wanted)
+        there = places < len(self.slots)
+        places, wanted = places[there], wanted[there]
+        found: NDArray[np.int64] = places[self.slots[places] == wanted]
+        return found
 
 
 def candidates(shelf: Shelf, query: Query) -> Pool:

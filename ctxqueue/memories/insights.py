@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxqueue.errors import InvalidInput
 from ctxqueue.memories.experiences import names
+from ctxqueue.rendering import beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ctxqueue.remembered import Recalled
 
-INSIGHTS = 3
-"""Memories that a context carries."""
 SUCCESS = "success"
 
 
@@ -63,18 +62,7 @@ def seconds_of(result: Mapping[str, Any], measured: float) -> float:
 
 def with_insights(context: dict[str, Any], found: Sequence[Recalled]) -> dict[str, Any]:
     """Lay memories beside a context, as the reference document has it."""
-    context["has_relevant_experience"] = bool(found)
-    if found:
-        context["memory_insights"] = [
-            {
-                "type": each.memory.memory_type,
-                "relevance": each.memory.relevance_score,
-                "content": each.memory.content,
-                "metadata": dict(each.memory.metadata),
-            }
-            for each in found
-        ]
-    return context
+    return {**context, **beside(found)}
 
 
 def nothing_known(workflow_id: str, agent_id: str) -> dict[str, Any]:
@@ -86,28 +74,3 @@ def nothing_known(workflow_id: str, agent_id: str) -> dict[str, Any]:
         "metadata": {},
         "dependencies": [],
     }
-
-
-def render(context: Mapping[str, Any], *, max_chars: int = 8_000, include_memories: int = INSIGHTS) -> str:
-    """Put a context and its memories into words for a prompt, in at most ``max_chars`` characters.
-
-    The entries come first, in their order, then as many memories as there is room for; what does not fit is left out
-    whole, and the last line says how much that was. Raises InvalidInput.
-    """
-    if isinstance(max_chars, bool) or not isinstance(max_chars, int) or max_chars < 1:
-        raise InvalidInput(f"max_chars is {max_chars!r}: give a whole number above 0")
-    lines = [f"{key}: {value}" for key, value in context.get("context_data", {}).items()]
-    insights = list(context.get("memory_insights", []))[:include_memories]
-    lines += [f"[{each['type']} memory] {each['content']}" for each in insights]
-    note = "({} more left out)"
-    budget = max_chars - len(note.format(len(lines))) - 1
-    kept: list[str] = []
-    room = budget
-    for line in lines:
-        if len(line) + 1 <= room:
-            kept.append(line)
-            room -= len(line) + 1
-    if len(kept) < len(lines):
-        kept.append(note.format(len(lines) - len(kept)))
-    text = "\n".join(kept)
-    return text if len(text) <= max_chars else ""

@@ -76,6 +76,10 @@ def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, meas
     for name, part in signals.of_conversation(pool, query, weights, score):
         parts[name] = part
         score = score + part
+    followed = signals.of_relations(pool, weights, score)
+    if followed is not None:
+        parts["relations"] = followed
+        score = score + followed
     if query.min_score is not None:
         score = np.where(compared.cosines >= query.min_score, score, -np.inf)
     places = _within_reach(score, query.limit, signals.most_of_itself(pool, weights))

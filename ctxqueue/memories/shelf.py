@@ -71,6 +71,8 @@ class Shelf:
         self._codes: dict[tuple[str, Any], int] = {}
         self.speakers: dict[int, str] = {}
         self._facets: dict[tuple[str, Any], list[int]] = {}
+        self.related: dict[int, tuple[str, ...]] = {}
+        """The concepts that a row names as related to its own, by slot."""
         self.alive = 0
         self.foreign: dict[str, int] = {}
         """How many live rows have only a vector of another model."""
@@ -149,8 +151,12 @@ class Shelf:
         self.sequenced += placed
         self.in_sessions |= said.session is not None
         self.expiring |= row.expires_us > 0
-        for facet in facets(codec.unpack(said.metadata) if said.metadata else {}):
+        metadata = codec.unpack(said.metadata) if said.metadata else {}
+        for facet in facets(metadata):
             self._facets.setdefault(facet, []).append(slot)
+        related = metadata.get("related_concepts")
+        if isinstance(related, list | tuple) and related:
+            self.related[slot] = tuple(name for name in related if isinstance(name, str))
         self.alive += 1
 
     def _remove(self, memory_id: str) -> None:
@@ -166,6 +172,7 @@ class Shelf:
         if not self._columns["fits"][slot]:
             self.foreign[body.model] -= 1
         self.rows[slot] = self.bodies[slot] = None
+        self.related.pop(slot, None)
         self._columns["live"][slot] = False
         self.alive -= 1
 

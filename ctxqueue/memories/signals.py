@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ctxqueue.memories.shelf import Shelf
     from ctxqueue.memories.weights import Weights
 
+FOLLOWED = 10
+"""Of the best, how many have their relations followed."""
 NOTHING_SAID = 0.5
 """Importance where none was given."""
 
@@ -36,6 +38,20 @@ def of_conversation(pool: Pool, query: Query, weights: Weights, score: Any) -> I
             yield "speaker", part
     if pool.shelf.in_sessions and weights.session:
         yield "session", weights.session * _of_sessions(pool.column("session"), score)
+
+
+def of_relations(pool: Pool, weights: Weights, score: Any) -> Any:
+    """Return what it adds to a concept that one of the best names as related to its own; None if there are none."""
+    related = pool.shelf.related
+    if not related or not weights.relations:
+        return None
+    best = np.argpartition(score, -FOLLOWED)[-FOLLOWED:] if len(score) > FOLLOWED else np.arange(len(score))
+    part = np.zeros(len(score))
+    for place, slot in zip(best.tolist(), pool.at(best).tolist(), strict=True):
+        for name in related.get(slot, ()) if score[place] > 0 else ():
+            places = pool.places_of(pool.shelf.having(("concept", name)))
+            part[places] = np.maximum(part[places], weights.relations * score[place])
+    return part
 
 
 def most_of_itself(pool: Pool, weights: Weights) -> float:

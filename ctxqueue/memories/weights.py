@@ -28,6 +28,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """If the query names who said it."""
     session: float = 0.5
     """Of the best score in its session."""
+    relations: float = 0.5
+    """Of the score of a concept that names it as related."""
     importance: float = 1.0
     recency: float = 0.1
     half_life: float = 30 * 86_400.0

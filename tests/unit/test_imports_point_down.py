@@ -22,6 +22,7 @@ FLOORS = (
         "identity",
         "records",
         "remembered",
+        "rendering",
         "views",
         "envelopes",
         "keyring",

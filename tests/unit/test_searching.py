@@ -55,6 +55,22 @@ def test_who_is_named_is_who_is_asked_about(memory: VectorMemoryManager) -> None
     assert [each.parts["speaker"] for each in found] == [4.0, 4.0, 0.0, 0.0, 0.0]
 
 
+def test_a_concept_brings_those_that_it_names_as_related(memory: VectorMemoryManager) -> None:
+    for number in range(20):
+        memory.store_semantic_knowledge(f"Nothing {number}", f"Of no matter, the {number}th")
+    memory.store_semantic_knowledge("Sourdough", "Bread raised by wild yeast", ["Hydration", "Autolyse", "Unknown"])
+    memory.store_semantic_knowledge("Hydration", "Water by weight of flour", ["Baker's percentage"])
+    memory.store_semantic_knowledge("Baker's percentage", "A ratio")
+    found = memory.recall("How is bread raised?", limit=3, explain=True)
+    assert [each.memory.metadata["concept"] for each in found][:2] == ["Sourdough", "Hydration"]
+    assert found[1].parts["relations"] == pytest.approx(0.5 * (found[0].score - found[0].parts["recency"]), rel=0.2)
+    quiet = memory.recall("How is bread raised?", where={"concept": "Hydration"}, explain=True)
+    assert [each.parts["relations"] for each in quiet] == [0.0]
+    private = VectorMemoryManager(weights=Weights(relations=0.0))
+    private.store_semantic_knowledge("Sourdough", "Bread", ["Hydration"])
+    assert "relations" not in private.recall("Bread", explain=True)[0].parts
+
+
 def test_the_parts_add_up_to_the_score(memory: VectorMemoryManager) -> None:
     told(memory)
     for each in memory.recall("the kitchen in Lisbon", explain=True):

@@ -132,7 +132,8 @@ class Memories:
             else:
                 ranked = sorted(ours, key=lambda row: (row.accesses, row.created_us, row.memory_id))
                 found = ranked[: max(0, len(ours) - effect.max_rows)]
-        return found[effect.skip : effect.skip + effect.limit], len(found), len(ours)
+        from_there = found if not effect.from_us else [row for row in found if row.expires_us >= effect.from_us]
+        return from_there[effect.skip : effect.skip + effect.limit], len(found), len(ours)
 
     def register_owner(self, name: str, now_us: int) -> None:
         """Enter a name in the list."""

@@ -98,7 +98,9 @@ def _count(*where: ColumnElement[bool]) -> Select[Any]:
 
 
 FIRST = {
-    "expired": _first(_expired, memories.c.expires_us),
+    "expired": _first(
+        _expired & (memories.c.expires_us >= bindparam("from_us", type_=BigInteger)), memories.c.expires_us
+    ),
     "aged": _first(_aged, memories.c.created_us),
     "surplus": _first(_kind, memories.c.accesses, memories.c.created_us),
 }
@@ -222,6 +224,8 @@ class SqlMemories(Transaction):
             total = self._counted(COUNT_KIND, kind)
             count = max(0, total - effect.max_rows)
         rows = min(effect.limit, max(0, count - effect.skip))
+        if effect.why == "expired":
+            wanted = {**wanted, "from_us": effect.from_us}
         found = self._rows(FIRST[effect.why], **wanted, rows=rows, skipped=effect.skip) if rows else []
         return [_stored(row) for row in found], count, total
 

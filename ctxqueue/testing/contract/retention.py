@@ -74,7 +74,8 @@ class RetentionOfMemories(Contract):
         assert memory.apply_retention().removed["episodic"]["aged"] == 7
         assert left(memory) == {"p", "fact"}
 
-    def test_what_has_expired_goes_once(self, manager: SharedContextManager) -> None:
+    def test_what_has_expired_goes_once(self, manager: SharedContextManager, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(retiring, "ROWS_A_LOOK", 2)  # several looks, also among those that expired together
         memory = memories_of(manager, retention=holding(2))
         short = memory.remember_many([{"content": f"s{number}", "ttl": 0.02} for number in range(3)])
         memory.remember("pinned and short", pinned=True, ttl=0.02)

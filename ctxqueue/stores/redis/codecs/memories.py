@@ -126,7 +126,7 @@ def _encode_retirable(namespace: str, effect: fx.LoadRetirable) -> list[Request]
     keys = owner_keys(namespace, effect.owner)
     bounds = (effect.max_age_us, effect.max_rows, effect.skip, effect.limit, effect.max_bytes)
     all_keys = (keys.e, keys.n, keys.x, *keys.of_kind(effect.kind))
-    return [Request(scripts.RETIRABLE, all_keys, (effect.why, *bounds))]
+    return [Request(scripts.RETIRABLE, all_keys, (effect.why, *bounds, effect.from_us))]
 
 
 def _decode_retirable(_effect: fx.LoadRetirable, replies: list[Any]) -> fx.Retirable:
