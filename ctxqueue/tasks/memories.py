@@ -69,9 +69,9 @@ def _register_storing(queue: ContextQueue) -> None:
             again(self, error)
         return {"memory_ids": ids}
 
-    @queue.app.task(name=asked.REEMBED, base=queue.PlainTask, **{**with_result(3_600, 3_660), "max_retries": None})
+    @queue.app.task(name=asked.REEMBED, base=queue.PlainTask, **{**with_result(3_000, 3_060), "max_retries": None})
     def reembed(self: Task[..., Any]) -> dict[str, Any]:
-        """Move all memories to the model that the app's settings name; after an hour, in another run."""
+        """Move all memories to the model that the app's settings name; after fifty minutes, in another run."""
         memory = queue.memory
         try:
             with answers.one_thread():
