@@ -165,7 +165,7 @@ _HOMES = {
             "EntryExists",
         ),
         *("VersionConflict", "CapacityError", "QuotaExceeded", "CircularDependencyError"),
-        *("InboxFull", "UpdateAbandoned", "UpdatePending"),
+        *("InboxFull", "UpdateAbandoned", "UpdatePending", "RunAbandoned"),
         *("DependencyTimeout", "DependencyNotReady"),
         *(
             "CallError",

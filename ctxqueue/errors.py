@@ -11,7 +11,7 @@
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
     │   ├── CapacityError  QuotaExceeded  CircularDependencyError
-    │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)
+    │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)  RunAbandoned
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
     │   └── StaleOperation  OperationDiverged  AttemptSuperseded
@@ -152,6 +152,10 @@ class InboxFull(StateError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RunAbandoned(StateError):
+    """Worker after worker has died, or stood still, over this task: it is not begun again."""
 
 
 class UpdateAbandoned(StateError):

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a workflow stays after its last commit; one with a parked task stays."""
     needs_timeout: float = 3600.0
     """Seconds that a task waits for its keys, where it does not say."""
+    max_lost_attempts: int = 5
+    """Workers that may die over one message of an agent's or claimed task; then the task fails with `RunAbandoned`."""
     wait_replicas: int = 0
     """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
     inbox_limit: int = 10_000

@@ -41,6 +41,8 @@ class Claimed(msgspec.Struct, frozen=True):
     """With run and timeout: ordinals of the leaves that are false."""
     parked_us: int = 0
     """With a leg above 0: how long it was parked."""
+    lost: int = 0
+    """How many attempts at this position were taken over: their leases had passed, and they had not ended."""
 
 
 class Claim(Effect[Claimed], frozen=True):

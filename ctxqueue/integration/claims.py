@@ -129,7 +129,7 @@ def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
         workflow, making = current_workflow.set(reference), current_attempt.set(attempt)
         holding = current_handle.set(_operators_hold(queue, carried.workflow_id) if reference else None)
         try:
-            return delivery.finished(attempt, body)
+            return delivery.finished(attempt, body, delivery.given_up(answer, attempt))
         finally:
             current_handle.reset(holding)
             current_attempt.reset(making)

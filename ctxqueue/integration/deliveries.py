@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import Ignore, Reject, Retry
 
 from ctxqueue import codec
 from ctxqueue.effects import Position
-from ctxqueue.errors import AttemptSuperseded, CtxqueueError, NotSerializable, StoreUnavailable
+from ctxqueue.errors import AttemptSuperseded, CtxqueueError, NotSerializable, RunAbandoned, StoreUnavailable
 from ctxqueue.flows import attempts
 from ctxqueue.integration import cancelling
 from ctxqueue.integration.chords import body_is_being_sent
@@ -59,10 +59,23 @@ class Delivery:
         logger.info("run %s of %s: %s, nothing to do for this message", carried.run_id, self._task.name, claimed.answer)
         raise Ignore
 
-    def finished(self, attempt: Attempt, body: Callable[[], Any]) -> Any:
-        """Carry out the body, commit what it has staged, and record how it ended, before Celery does."""
+    def given_up(self, claimed: Claimed, attempt: Attempt) -> RunAbandoned | None:
+        """Return why the body is not begun again, if it was lost too often: it may be what kills its process."""
+        if claimed.lost <= self._manager.terms.settings.max_lost_attempts:
+            return None
+        return RunAbandoned(
+            f"task {self._task.name}: {claimed.lost} attempts at run {attempt.run_id} were lost, as where a body kills"
+            " its process or takes all memory: it is not begun again; see the workers' logs, and publish it anew once"
+            " that is mended, or raise ctxqueue_max_lost_attempts"
+        )
+
+    def finished(self, attempt: Attempt, body: Callable[[], Any], late: Exception | None = None) -> Any:
+        """Carry out the body, or raise what comes too late for it, commit what it has staged, and record how it ended.
+
+        All before Celery does.
+        """
         try:
-            result = body()
+            result = body() if late is None else _raised(late)
             for transaction in attempt.staged:
                 self._manager.driver.run(transaction.commit())
         except Parked:
@@ -122,6 +135,10 @@ class Delivery:
             logger.warning("task %s [%s] goes back to the queue: %s", self._task.name, self._task.request.id, error)
             time.sleep(GIVE_BACK_SECONDS)  # else it would come again at once, and again
             raise Reject(error, requeue=True) from error
+
+
+def _raised(error: Exception) -> NoReturn:
+    raise error
 
 
 def ended_from_outside(queue: ContextQueue, task: Task[..., Any], carried: Carried, retries: int, error: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celery import Task
 from celery.app.task import Context
@@ -308,10 +308,9 @@ class ContextTask(PrivateTask):
             )
         elif missing and late is None:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
+        late = delivery.given_up(claimed, attempt) or late
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
-            return delivery.finished(
-                attempt, lambda: self._noting(attempt, args, kwargs) if late is None else _too_late(late)
-            )
+            return delivery.finished(attempt, lambda: self._noting(attempt, args, kwargs), late)
 
     def _condition_of(
         self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -357,7 +356,3 @@ class ContextTask(PrivateTask):
             current_handle.reset(holding)
             current_attempt.reset(making)
             current_workflow.reset(workflow)
-
-
-def _too_late(error: Exception) -> NoReturn:
-    raise error

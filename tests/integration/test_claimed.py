@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site(deploy: Deploy) -> Deployment:
-    site = deploy("claimed", ctxqueue_lease=1.5, ctxqueue_sweep_interval=0.25)
+    site = deploy("claimed", ctxqueue_lease=1.5, ctxqueue_max_lost_attempts=1, ctxqueue_sweep_interval=0.25)
     site.worker(slots=3)
     site.beat()
     return site
@@ -88,6 +88,12 @@ def test_arguments_are_checked_as_ever(site: Deployment) -> None:
 def test_automatic_retries_are_new_tries(site: Deployment) -> None:
     assert site.task("stubborn").delay("s").get(SECONDS) == 2
     assert site.notes("ran:s") == [0, 1, 2]
+
+
+def test_a_body_that_kills_its_process_each_time_comes_to_an_end(site: Deployment) -> None:
+    with pytest.raises(ctxqueue.RunAbandoned, match=r"task deadly: 2 attempts at run .* were lost"):
+        site.task("deadly").delay().get(SECONDS)
+    assert len(set(site.notes("ran:deadly"))) == 2
 
 
 def test_a_process_that_is_killed_has_its_writes_replayed(site: Deployment) -> None:

@@ -28,6 +28,7 @@ DOCUMENTED = {
     "idle_life": 86_400.0,
     "needs_timeout": 3_600.0,
     "inbox_limit": 10_000,
+    "max_lost_attempts": 5,
     "wait_replicas": 0,
 }
 NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]

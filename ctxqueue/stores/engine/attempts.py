@@ -30,6 +30,7 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
         takes_over = _is_anothers(effect, held)
     if not run.state or run.position.retries != effect.position.retries:
         run.deadline_us = run.parked_us = None
+    run.lost = run.lost + takes_over if run.position == effect.position else 0
     missing: tuple[int, ...] = ()
     if effect.condition and not holds(effect.condition, held.present.__contains__):
         missing = tuple(unmet(effect.condition, held.present.__contains__))
@@ -46,7 +47,7 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
     state.save_run(effect.workflow_id, effect.run_id, run)
     released.claimed(state, effect, held)
     parked_for = now - run.parked_us if run.parked_us and effect.position.leg else 0
-    return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for)
+    return fx.Claimed(_answer(effect, held) if missing else "run", run.epoch, b"", missing, parked_for, run.lost)
 
 
 def _answer(effect: fx.Claim, held: Held) -> Literal["run", "timeout", "closed"]:

@@ -76,6 +76,8 @@ class Run(msgspec.Struct, array_like=True):
     """When the store forgets it, and its journal with it."""
     waits: dict[str, int] = {}  # msgspec copies it
     """Deadlines of the waits in its body, by their names."""
+    lost: int = 0
+    """How many attempts at its position were taken over."""
 
     def deadline_of(self, wait: str) -> int | None:
         """Return the deadline of one of its waits, if it has one; '' is for what the task needs."""

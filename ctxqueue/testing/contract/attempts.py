@@ -101,6 +101,18 @@ class Attempts(Contract):
         assert run(attempts.end(terms, WORKFLOW, "unknown", Position(0, 0), b"e")) is False
         assert worker.finish(answer) is True, "its epoch is the newest"
 
+    def test_attempts_that_are_taken_over_are_counted_where_they_are_lost(self, hasty: Worker) -> None:
+        def next_begun() -> int | None:
+            answer = hasty.claim("r")
+            return answer.claimed.lost + 1 if answer.word == "run" else None
+
+        assert [until(next_begun, "the lease before has ended") for _ in range(3)] == [1, 2, 3]
+        assert hasty.claim("r", leg=1).claimed.lost == 0, "it got on"
+
+    def test_a_result_that_was_not_kept_is_no_lost_attempt(self, worker: Worker) -> None:
+        worker.finish(worker.claim("r"), "done", b"")
+        assert worker.claim("r").claimed.lost == 0
+
     def test_a_second_delivery_is_kept_while_the_first_is_alive(self, worker: Worker) -> None:
         first = worker.claim("r")
         assert worker.claim("r").word == "standby"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,20 @@ def passing(body: Any) -> Any:
         return body(*args, **kwargs)
 
     return passed
+
+
+def _others(app: Celery, options: dict[str, Any]) -> None:
+    @app.task(name="looks around", **options)
+    @ctxqueue.claimed
+    def looks_around() -> Any:
+        ctxqueue.current().update({"log": ["here"]}, merge_strategy="append")
+        return ctxqueue.current()["log"]
+
+    @app.task(name="deadly", **options)
+    @ctxqueue.claimed
+    def deadly() -> None:
+        note(app, "ran:deadly", os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def build(settings: Mapping[str, Any]) -> ContextQueue:
@@ -101,10 +117,5 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
         note(app, f"ran:{what}", 1)
         raise LookupError(f"{what} {uuid.uuid4()}")
 
-    @app.task(name="looks around", **options)
-    @ctxqueue.claimed
-    def looks_around() -> Any:
-        ctxqueue.current().update({"log": ["here"]}, merge_strategy="append")
-        return ctxqueue.current()["log"]
-
+    _others(app, options)
     return ctx

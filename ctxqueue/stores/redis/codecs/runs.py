@@ -28,7 +28,7 @@ def _decode_claim(_effect: fx.Claim, replies: list[Any]) -> fx.Claimed:
     answer, *rest = replies[0]
     answer = answer.decode()
     if answer in ("run", "timeout", "closed"):
-        return fx.Claimed(answer, epoch=rest[0], parked_us=int(rest[1]), unmet=tuple(rest[2:]))
+        return fx.Claimed(answer, epoch=rest[0], parked_us=int(rest[1]), lost=rest[2], unmet=tuple(rest[3:]))
     return fx.Claimed(answer, outcome=rest[0] if rest else b"")
 
 

@@ -2,22 +2,23 @@
 -- KEYS  1 run's record  2 m  3 v  4 due  5 t
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
 --       8 message to keep as standby  9 its outbox item id  10 claim id  11 epoch of the attempt that retried (0 none)
--- Returns {'run'|'timeout'|'closed', epoch, parked us, ordinal of an unmet leaf...}, {'done'|'failed', outcome} or {answer}
+-- Returns {'run'|'timeout'|'closed', epoch, parked us, attempts lost, ordinal of an unmet leaf...}, {'done'|'failed', outcome}
+--   or {answer}
 --   (stale|standby|parked|cancelled).
 -- Cost  O(leaves)
 -- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, d<wait> those of waits in its body, p parked at, o outcome,
---   n claim id, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
+--   n claim id, x how many attempts at this position were lost, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
 -- t, due: see waiters.lua
 --@include clock
 --@include condition
 --@include released
 local record = KEYS[1]
-local found = redis.call('HMGET', record, 's', 'q', 'g', 'e', 'l', 'd', 'p', 'o', 'n')
+local found = redis.call('HMGET', record, 's', 'q', 'g', 'e', 'l', 'd', 'p', 'o', 'n', 'x')
 local head = redis.call('HMGET', KEYS[2], 'k', 'z')
 local now = clock_now(head[1])
 local retries, leg = tonumber(ARGV[3]), tonumber(ARGV[4])
 local state, deadline, parked_at = found[1], nil, nil
-local takes_over = false
+local takes_over, lost = false, 0
 redis.call('ZCARD', KEYS[4])
 local kept = redis.call('HGET', KEYS[5], 'n:' .. ARGV[2])
 
@@ -36,6 +37,7 @@ if state then
   -- Retried by an attempt that had been taken over: what comes of the other one counts.
   if retries > last_retries and ARGV[11] ~= '0' and ARGV[11] ~= found[4] then return { 'stale' } end
   if retries == last_retries and leg == last_leg then
+    lost = tonumber(found[10]) or 0
     if state == 'parked' then return { 'parked' } end
     if state == 'retried' then return { 'stale' } end
     if (state == 'done' or state == 'failed') and found[8] ~= '' then return { state, found[8] } end
@@ -44,7 +46,7 @@ if state then
         stand_by(found[5])
         return { 'standby' }
       end
-      takes_over = true
+      takes_over, lost = true, lost + 1
     end
   end
   if retries == last_retries then
@@ -63,6 +65,7 @@ end
 local epoch = (tonumber(found[4]) or 0) + (found[9] == ARGV[10] and 0 or 1)
 local lease = digits(now + tonumber(ARGV[5]))
 redis.call('HSET', record, 's', 'running', 'q', retries, 'g', leg, 'e', epoch, 'l', lease, 'o', '', 'n', ARGV[10])
+if lost > 0 then redis.call('HSET', record, 'x', lost) elseif found[10] then redis.call('HDEL', record, 'x') end
 -- The attempt before may only stand still: when it wakes it acknowledges its delivery, which may be this one's too.
 if takes_over then stand_by(lease) end
 if not deadline then redis.call('HDEL', record, 'd') end
@@ -74,4 +77,4 @@ redis.call('PEXPIRE', record, digits((math.max(deadline or now, now) - now + ton
 local answer = #missing > 0 and deadline and deadline <= now and 'timeout' or 'run'
 -- What it waited for, or would wait for, cannot come any more. It may have come before the end, and is read then.
 if #missing > 0 and (head[2] or (leg > 0 and not head[1])) then answer = 'closed' end
-return { answer, epoch, parked_at and digits(now - parked_at) or 0, unpack(missing) }
+return { answer, epoch, parked_at and digits(now - parked_at) or 0, lost, unpack(missing) }
