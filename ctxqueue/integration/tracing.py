@@ -30,7 +30,8 @@ RELEASED_BY = "ctxqueue_released_by"
 """The span of the commit that let a parked task go."""
 
 _propagator = TraceContextTextMapPropagator()
-_running: dict[str, tuple[trace.Span, Any]] = {}
+_running: dict[str, list[tuple[trace.Span, Any]]] = {}
+"""By task id, the innermost last: an eager task is retried inside itself."""
 
 
 def _traceparent() -> str | None:
@@ -74,14 +75,18 @@ def begin(task_id: str = "", task: Any = None, **_signal: object) -> None:
         links=[trace.Link(released_by)] if released_by.is_valid else [],
     )
     span.set_attribute("ctxqueue.leg", carried.carried_by(request).leg)
-    _running[task_id] = span, context.attach(trace.set_span_in_context(span, parent))
+    token = context.attach(trace.set_span_in_context(span, parent))
+    _running.setdefault(task_id, []).append((span, token))
 
 
 def end(task_id: str = "", state: str | None = None, **_signal: object) -> None:
     """End the span of a task; what it raised is not in it."""
-    if task_id not in _running:
+    running = _running.get(task_id)
+    if not running:
         return
-    span, token = _running.pop(task_id)
+    span, token = running.pop()
+    if not running:
+        del _running[task_id]
     span.set_attribute("celery.state", state or "")
     if state == "FAILURE":
         span.set_status(trace.Status(trace.StatusCode.ERROR))

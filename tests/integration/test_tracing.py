@@ -96,6 +96,22 @@ def test_one_trace_leads_from_the_producer_to_what_depends_on_it(
     assert [link.context.span_id for link in went_on.links] == [commit.context.span_id]
 
 
+def test_an_eager_task_that_retries_ends_each_of_its_spans(queue: ContextQueue, exporter: InMemorySpanExporter) -> None:
+    queue.app.conf.task_always_eager = True
+
+    @queue.task(name="stubborn", agent_type="analyst")
+    def stubborn(self: Any) -> int:
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        return int(self.request.retries)
+
+    with queue.workflow("q3") as wf:
+        wf.open()
+        assert queue.app.tasks["stubborn"].delay().get() == 2
+    assert len(named(exporter, "run stubborn")) == 3
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
 def test_no_value_is_in_a_span_and_keys_only_where_they_are_asked_for(
     queue: ContextQueue, exporter: InMemorySpanExporter
 ) -> None:
