@@ -94,6 +94,48 @@ def test_a_write_that_fires(app: Repeating, place: Place) -> None:
     assert at_each_point(app, begin, check) >= 10
 
 
+class Forgetful:
+    """Carries out one effect twice, as a client does whose first reply is lost."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.left = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def perform(self, effect: fx.Effect[Any]) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self._inner.perform(effect)
+        return self._inner.perform(effect)
+
+
+def test_whichever_reply_is_lost_a_write_fires_once(app: Repeating, place: Place) -> None:
+    each = app.wf.when(key("a") > 0).then(b"canvas", every=True)
+    told = app.wf.subscribe(["a", "b*"], b"canvas")
+    runs = Runs(app, place)
+    forgetful: Any = Forgetful(app.manager.store)
+    app.manager.store = app.manager.driver.store = forgetful
+    rounds = 0
+    while forgetful.left <= 0:
+        rounds += 1
+        forgetful.left = rounds
+        app.manager.driver.run(write(app, a=rounds))
+        lost = forgetful.left <= 0
+
+        def all_told(times: int = rounds) -> bool:
+            runs.carried_out(ends=True)
+            return min(max(runs.begun[one.id], default=0) for one in (each, told)) >= times
+
+        wait_until(all_told, "the sweep has looked at it")
+        runs.check(each.id, rounds)
+        runs.check(told.id, rounds)
+        forgetful.left = 0 if lost else 1
+    assert rounds >= 10  # the last one was undisturbed
+    nothing_is_due(app)
+
+
 def test_the_end_of_a_run_meanwhile_changed(app: Repeating, place: Place) -> None:
     each = app.wf.when("a").then(b"canvas", every=True)
     runs, rounds = Runs(app, place), 0
