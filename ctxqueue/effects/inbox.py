@@ -70,6 +70,8 @@ class Found(msgspec.Struct, frozen=True):
     stored: StoredUpdate | None = None
     attempts: int = 0
     outcome: Outcome | None = None
+    dead: bool = False
+    """A dead letter: nobody is to try it, also once its outcome has been forgotten."""
 
 
 class FindUpdate(Effect[Found], frozen=True):

@@ -17,6 +17,7 @@ from ctxqueue.effects import (
     Load,
     LoadDead,
     Open,
+    Outcome,
     Outgoing,
     Publish,
     Revive,
@@ -48,7 +49,7 @@ from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS, MAX_PAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ctxqueue.effects import Outcome
+    from ctxqueue.effects import Found
     from ctxqueue.flows.stored import UpdateRef
     from ctxqueue.flows.terms import Terms
 
@@ -135,9 +136,7 @@ def enqueue(
 
 def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) -> Flow[CommitResult]:
     """Do a stored update, or say again what came of it; raises its typed error, UpdateAbandoned, StaleOperation."""
-    found = yield from do(FindUpdate(ref.home, ref.update_id, ref.owner, attempt=True))
-    if not found.head:
-        raise unknown_workflow(ref.home)
+    found = yield from _found(ref, attempt=True)
     if found.outcome is not None:
         if found.stored is not None and not found.outcome.failure:
             yield from _settle(terms, ref, Settled(ref.update_id, ref.owner, "kept"))
@@ -161,6 +160,17 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
     if result.replayed:
         yield from _settle(terms, ref, kept.settled[0])
     return result
+
+
+def _found(ref: UpdateRef, *, attempt: bool) -> Flow[Found]:
+    found = yield from do(FindUpdate(ref.home, ref.update_id, ref.owner, attempt))
+    if not found.head:
+        raise unknown_workflow(ref.home)
+    if found.dead and found.outcome is None:
+        # What it came to has been forgotten, but it is to stay dead, however late its message comes.
+        error = UpdateAbandoned(f"an update of workflow {ref.home!r} is dead letter {ref}; see replay_dead_letter")
+        return msgspec.structs.replace(found, outcome=Outcome(failure=stored.packed_failure(error)))
+    return found
 
 
 def _settle(terms: Terms, ref: UpdateRef, settled: Settled) -> Flow[None]:
@@ -190,9 +200,7 @@ def state(ref: UpdateRef) -> Flow[State]:
 
 
 def _look(ref: UpdateRef) -> Flow[Outcome | None]:
-    found = yield from do(FindUpdate(ref.home, ref.update_id, ref.owner, attempt=False))
-    if not found.head:
-        raise unknown_workflow(ref.home)
+    found = yield from _found(ref, attempt=False)
     if found.outcome is None and found.stored is None:
         raise _forgotten(ref)
     return found.outcome

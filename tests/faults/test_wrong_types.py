@@ -413,7 +413,7 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "end that removes": (end_of_all, 25, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 26)}),
     "enqueue": (lambda worker: enqueue(worker, queued=False), 6, set()),
     "enqueue for a drain": (lambda worker: enqueue(worker, queued=True), 6, set()),
-    "find an update": (find, 4, set()),
+    "find an update": (find, 5, set()),
     "draw": (draw, 4, set()),
     "let go": (let_go, 2, set()),
     "bury": (bury, 10, set()),

@@ -110,7 +110,7 @@ def find_update(state: State, effect: fx.FindUpdate) -> fx.Found:
         update.attempts += 1
         state.save_update(effect.workflow_id, update)
     stored = fx.StoredUpdate(effect.update_id, update.payload, outgoing_of(update))
-    return fx.Found(head=True, stored=stored, attempts=update.attempts, outcome=outcome)
+    return fx.Found(head=True, stored=stored, attempts=update.attempts, outcome=outcome, dead=update.about is not None)
 
 
 def refused(state: State, workflow: Workflow, settling: fx.Settling, now_us: int) -> fx.Refused | None:

@@ -230,6 +230,24 @@ class Inbox(WithClerk):
         assert (operator["a"], operator["b"]) == (1, 1)
         assert len(clerk.manager.dead_letters(WORKFLOW)) == 0
 
+    def test_a_dead_letter_stays_dead_once_its_outcome_is_forgotten(self, url: str, operator: WorkflowHandle) -> None:
+        forgetful = Clerk(url, horizon=0.05)
+        update = forgetful.stored({"a": 1}, operation="o")
+        with pytest.raises(errors.UpdateAbandoned, match="begun 0 times"):
+            forgetful.carry_out(update, attempts=0)
+
+        def refused_anew() -> bool:
+            with pytest.raises(errors.UpdateAbandoned) as caught:
+                forgetful.carry_out(update)
+            return "begun 0 times" not in str(caught.value)
+
+        until(refused_anew, "what became of it is forgotten")
+        assert (update.state, operator.get("a")) == ("FAILED", None)
+        assert forgetful.manager.replay_dead_letter(update.id)
+        forgetful.carry_out(update)
+        assert operator["a"] == 1
+        forgetful.manager.close()
+
     def test_a_dead_letter_is_dropped(self, clerk: Clerk, operator: WorkflowHandle) -> None:
         update = clerk.stored({"a": 1}, operation="o")
         with pytest.raises(errors.UpdateAbandoned):

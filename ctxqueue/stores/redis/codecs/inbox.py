@@ -30,14 +30,14 @@ def _decode_enqueue(_effect: fx.Enqueue, replies: list[Any]) -> fx.Enqueued:
 def _encode_find_update(namespace: str, effect: fx.FindUpdate) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     args = (effect.update_id, 1 if effect.attempt else 0)
-    return [Request(scripts.FIND_UPDATE, (keys.m, keys.u, keys.n, keys.run(effect.owner)), args)]
+    return [Request(scripts.FIND_UPDATE, (keys.m, keys.u, keys.n, keys.run(effect.owner), keys.d), args)]
 
 
 def _decode_find_update(effect: fx.FindUpdate, replies: list[Any]) -> fx.Found:
     head, *rest = replies[0]
     if not head:
         return fx.Found(head=False)
-    payload, item, message, attempts, failure, revision, count, *named = rest
+    payload, item, message, attempts, failure, revision, dead, count, *named = rest
     stored = None
     if payload is not None:
         stored = fx.StoredUpdate(effect.update_id, payload, fx.Outgoing(item.decode(), message))
@@ -48,7 +48,7 @@ def _decode_find_update(effect: fx.FindUpdate, replies: list[Any]) -> fx.Found:
         outcome = fx.Outcome(int(revision), addresses, versions)
     elif failure is not None:
         outcome = fx.Outcome(failure=failure)
-    return fx.Found(head=True, stored=stored, attempts=attempts, outcome=outcome)
+    return fx.Found(head=True, stored=stored, attempts=attempts, outcome=outcome, dead=dead == 1)
 
 
 def _encode_draw(namespace: str, effect: fx.Draw) -> list[Request]:
