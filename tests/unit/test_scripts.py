@@ -62,7 +62,7 @@ def test_only_core_commands_of_redis_6_2_are_called(name: str) -> None:
     known = {
         *("TIME", "GET", "SET", "HGET", "HMGET", "HSET", "HDEL", "HLEN", "HEXISTS", "HSTRLEN", "HINCRBY", "HSCAN"),
         *("PEXPIRE", "PERSIST", "PTTL", "PUBLISH"),
-        *("EXISTS", "HGETALL", "UNLINK", "XADD", "XLEN", "XRANGE", "XTRIM", "ZREMRANGEBYSCORE"),
+        *("EXISTS", "HGETALL", "UNLINK", "XADD", "XLEN", "XRANGE", "XTRIM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"),
         *("LPUSH", "RPUSH", "LPOP", "LTRIM", "LLEN", "LINDEX", "LPOS", "LRANGE", "LREM", "LSET"),
         *("ZADD", "ZREM", "ZCARD", "ZCOUNT", "ZSCORE", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
     }
