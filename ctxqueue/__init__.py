@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ctxqueue.after_commit import AfterCommit as AfterCommit
+    from ctxqueue.agents import AsyncContextAwareAgent as AsyncContextAwareAgent
+    from ctxqueue.agents import ContextAwareAgent as ContextAwareAgent
     from ctxqueue.aio import AsyncSharedContextManager as AsyncSharedContextManager
     from ctxqueue.aio import AsyncWorkflowHandle as AsyncWorkflowHandle
     from ctxqueue.aio import aconnect as aconnect
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ctxqueue.agents": ("AsyncContextAwareAgent", "ContextAwareAgent"),
     "ctxqueue.after_commit": ("AfterCommit",),
     "ctxqueue.aio": ("AsyncSharedContextManager", "AsyncWorkflowHandle", "aconnect"),
     "ctxqueue.context": ("SharedContextManager", "WorkflowHandle", "connect"),

@@ -4,7 +4,9 @@ from celery import Celery
 
 import ctxqueue
 
-app = Celery("revenue", include=["workers.web_extractor", "workers.financial_calculator", "workers.report_generator"])
+AGENTS = ("web_extractor", "financial_calculator", "financial_agent", "report_generator")
+
+app = Celery("revenue", include=[f"workers.{agent}" for agent in AGENTS])
 app.config_from_object("config.celeryconfig")
 
 ctx = ctxqueue.install(app)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.rules.conditions import keys_of
 from workers import entries
 from workers.app import ctx
+from workers.financial_agent import FOLLOW, follow
 from workers.financial_calculator import calculate, everything
 from workers.report_generator import write
 from workers.revenue import MAX_PART_BYTES, MAX_PART_ROWS, Part, split_into_parts
@@ -73,6 +74,13 @@ def start(workflow_id: str, source: Path, output: Path, parts: list[Part]) -> li
             for part in parts
         ]
     return steps
+
+
+def keep_true(workflow_id: str) -> AsyncResult[dict[str, Any]]:
+    """Have the report of a run made again whenever a rate changes by more than 1% after it."""
+    with ctx.workflow(workflow_id):
+        result: AsyncResult[dict[str, Any]] = follow.delay(FOLLOW)
+    return result
 
 
 def _keys(parts: int) -> tuple[str, ...]:

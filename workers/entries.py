@@ -31,6 +31,20 @@ def rates(part: int) -> str:
     return f"exchange_rates_{part:05d}"
 
 
+ALL_RATES = "exchange_rates_*"
+"""A pattern: the rates of every part."""
+
+
+def rates_used(part: int) -> str:
+    """The rates of one part as the last calculation went by them."""
+    return f"calculation_rates_{part:05d}"
+
+
+def used_of(rates_key: str) -> str:
+    """Name the rates that were used in place of those under a key."""
+    return rates_key.replace("exchange", "calculation", 1)
+
+
 def totals(chunk: int) -> str:
     """Some of the totals."""
     return f"calculation_results_{chunk:05d}"

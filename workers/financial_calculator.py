@@ -29,6 +29,7 @@ def calculate(self: Any, parts: int) -> dict[str, Any]:
     for part in range(parts):
         rows = [RevenueRow.from_json(item) for item in view[entries.revenue(part)]]
         skipped += consolidation.add_part(rows, view[entries.rates(part)])
+        self.context.put(entries.rates_used(part), view[entries.rates(part)])
     totals = list(chunked(consolidation.totals()))
     for number, chunk in enumerate(totals):
         self.context.put(entries.totals(number), chunk, priority="high")

@@ -10,7 +10,7 @@ import datetime as dt
 import io
 import zipfile
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -140,3 +140,18 @@ def look_up(table: RateTable, currency: str, on: dt.date) -> Rate:
         raise RateMissingError(NO_RATE)
     published, value = found
     return Rate(currency, dt.date.fromisoformat(published), Decimal(value))
+
+
+def moved(before: RateTable, after: RateTable, fraction: Decimal) -> bool:
+    """Whether a rate differs by more than that fraction from what it was, or one came or went."""
+    was, now = dict(_values(before)), dict(_values(after))
+    if was.keys() != now.keys():
+        return True
+    return any(abs(now[of] - value) > fraction * value for of, value in was.items())
+
+
+def _values(table: RateTable) -> Iterator[tuple[tuple[str, str], Decimal]]:
+    for currency, days in table.items():
+        for day, found in (days or {}).items():
+            if found is not None:
+                yield (currency, day), Decimal(found[1])

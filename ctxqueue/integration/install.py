@@ -16,7 +16,7 @@ from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.handles import agent_of
-from ctxqueue.integration import cancelling, enqueuing, events, headers, observed, schedule
+from ctxqueue.integration import agents, cancelling, enqueuing, events, headers, observed, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
 from ctxqueue.integration.installed import installing, queues
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from celery import Task
     from celery.result import AsyncResult
 
+    from ctxqueue.agents import AsyncContextAwareAgent, ContextAwareAgent
+    from ctxqueue.integration.agents import RegisteredAgent
     from ctxqueue.integration.aio import AsyncContextQueue
     from ctxqueue.integration.memories import QueuedMemoryManager
     from ctxqueue.keyring import Keyring
@@ -293,6 +295,15 @@ class ContextQueue:
             return cast("Any", self.app.task(**{**options, **attributes, **kind}))(_called(body))
 
         return declare
+
+    def register_agent(self, agent: ContextAwareAgent | AsyncContextAwareAgent, **task_options: Any) -> RegisteredAgent:
+        """Make Celery tasks of an agent: ``agents.<name>.execute`` and ``agents.<name>.handle_change``.
+
+        In them it acts on this app's manager, whichever it was made with; a wait parks the task. The options
+        (``needs``, ``durable``, ``queue`` ...) are those of `task`, and go to the first. What an execution returns is
+        the task's result, without its ``context_updates``, which stand in the context. Raises InvalidInput.
+        """
+        return agents.register(self, agent, task_options)
 
     def cancel(self, task_id: str) -> bool:
         """Call off a task of an agent, or one under `claimed`: in the broker, parked, released, running or retrying.

@@ -30,7 +30,7 @@ FLOORS = (
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
     {
-        *("callbacks", "notifications", "tracking"),
+        *("agents", "callbacks", "notifications", "tracking"),
         *("handles", "context", "aio", "pending", "after_commit", "storages", "subscriptions", "triggers", "waiting"),
         "memories",
     },

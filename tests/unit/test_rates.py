@@ -17,7 +17,9 @@ from workers.rates import (
     RateHistory,
     RateHistoryError,
     RateMissingError,
+    RateTable,
     look_up,
+    moved,
     rate_history,
     rate_table,
     read_history,
@@ -168,3 +170,18 @@ def test_a_history_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("workers.rates.resources.files", lambda _: tmp_path)
     with pytest.raises(RateHistoryError, match=r"cannot read the euro rates .* pip install"):
         rate_history.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ({"USD": {"2026-07-01": ["2026-07-01", "1.01"]}}, False),
+        ({"USD": {"2026-07-01": ["2026-07-01", "1.0101"]}}, True),
+        ({"USD": {"2026-07-01": ["2026-07-01", "0.9899"]}}, True),
+        ({"USD": {"2026-07-01": None}}, True),
+        ({"USD": {"2026-07-01": ["2026-06-30", "1"], "2026-07-02": None}, "ATS": None}, False),
+        ({}, True),
+    ],
+)
+def test_a_rate_has_moved_by_more_than_a_hundredth(after: RateTable, expected: bool) -> None:  # noqa: FBT001
+    assert moved({"USD": {"2026-07-01": ["2026-07-01", "1.00"]}}, after, Decimal("0.01")) is expected
