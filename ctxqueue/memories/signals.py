@@ -25,7 +25,7 @@ NOTHING_SAID = 0.5
 
 
 def of_conversation(pool: Pool, query: Query, weights: Weights, score: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts that neighbours, speakers and sessions add, each laid on ``score`` before the next."""
+    """Yield the parts that neighbours, speakers and sessions add, and questions lose, each laid on before the next."""
     if pool.shelf.sequenced:
         part = _of_neighbours(pool, weights, score)
         score = score + part
@@ -38,6 +38,9 @@ def of_conversation(pool: Pool, query: Query, weights: Weights, score: Any) -> I
             yield "speaker", part
     if pool.shelf.in_sessions and weights.session:
         yield "session", weights.session * _of_sessions(pool.column("session"), score)
+    if pool.shelf.sequenced and weights.question:
+        asks = pool.column("asks") & (pool.column("session") != NONE)
+        yield "question", np.where(asks, -weights.question, 0.0)
 
 
 def of_relations(pool: Pool, weights: Weights, score: Any) -> Any:

@@ -24,10 +24,12 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """Of the score of the one after."""
     two_before: float = 0.15
     two_after: float = 0.25
-    speaker: float = 4.0
+    speaker: float = 8.0
     """If the query names who said it."""
     session: float = 0.5
     """Of the best score in its session."""
+    question: float = 1.0
+    """Taken from what only asks something, in a conversation: the answer is what is looked for."""
     relations: float = 0.5
     """Of the score of a concept that names it as related."""
     importance: float = 1.0

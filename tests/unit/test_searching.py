@@ -46,13 +46,14 @@ def test_an_answer_is_found_by_the_question_before_it(memory: VectorMemoryManage
     found = memory.recall("What happened in Lisbon?", limit=2, explain=True)
     assert {each.memory.content for each in found} == {TALK[0][1], TALK[1][1]}
     assert found[1].parts["neighbours"] > 0
+    assert sorted(each.parts["question"] for each in found) == [-1.0, 0.0]
 
 
 def test_who_is_named_is_who_is_asked_about(memory: VectorMemoryManager) -> None:
     told(memory)
     found = memory.recall("What does Bob say?", explain=True)
     assert {each.memory.speaker for each in found[:2]} == {"Bob"}
-    assert [each.parts["speaker"] for each in found] == [4.0, 4.0, 0.0, 0.0, 0.0]
+    assert [each.parts["speaker"] for each in found] == [8.0, 8.0, 0.0, 0.0, 0.0]
 
 
 def test_a_concept_brings_those_that_it_names_as_related(memory: VectorMemoryManager) -> None:
