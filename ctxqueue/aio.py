@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ctxqueue.callbacks import AsyncCallbacks, is_local
+from ctxqueue.callbacks import is_local
+from ctxqueue.callbacks_aio import AsyncCallbacks
 from ctxqueue.drivers import AsyncDriver
 from ctxqueue.flows.subscribing import load_all as load_subscriptions
 from ctxqueue.flows.subscribing import notifications
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
     from datetime import timedelta
 
-    from ctxqueue.callbacks import AsyncLocalSubscription
+    from ctxqueue.callbacks_aio import AsyncLocalSubscription
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
     from ctxqueue.keyring import Keyring

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ctxqueue.aio import AsyncSharedContextManager
-    from ctxqueue.callbacks import AsyncLocalSubscription, LocalSubscription
+    from ctxqueue.callbacks import LocalSubscription
+    from ctxqueue.callbacks_aio import AsyncLocalSubscription
     from ctxqueue.context import SharedContextManager
     from ctxqueue.models import Notification
     from ctxqueue.subscriptions import AsyncSubscription, Subscription

@@ -16,10 +16,12 @@ from ctxqueue.subscriptions import AsyncSubscription, Subscription
 
 if TYPE_CHECKING:
     from ctxqueue.aio import AsyncSharedContextManager
-    from ctxqueue.callbacks import AsyncLocalSubscription, LocalSubscription
+    from ctxqueue.callbacks import LocalSubscription
+    from ctxqueue.callbacks_aio import AsyncLocalSubscription
     from ctxqueue.context import SharedContextManager
     from ctxqueue.effects import Flow
     from ctxqueue.handles import Handle
+    from ctxqueue.models import WorkflowContext
 
 Graph = dict[str, set[str]]
 
@@ -66,6 +68,10 @@ def _register(handle: Handle, entry_key: str, dependency_key: str, signature: An
     return handle, name, patterns, "ARMED", ""
 
 
+def _id_of(context: str | WorkflowContext) -> str:
+    return context if isinstance(context, str) else context.workflow_id
+
+
 class ContextDependencyTracker:
     """What `SharedContextManager.dependency_tracker` is; it sees a workflow as the operator does."""
 
@@ -88,6 +94,13 @@ class ContextDependencyTracker:
             return self._manager.callbacks.subscribe(handle, patterns, callback, checked_name(entry_key, "entry_key"))
         run = self._manager.driver.run
         return Subscription(run, *run(_register(handle, entry_key, dependency_key, callback)))
+
+    def update_dependencies(self, context: str | WorkflowContext, key: str, agent_id: str) -> int:
+        """Call the functions of this process that wait for a key and find all there, though nothing has changed.
+
+        What is written is told of without it. ``context`` is a workflow or its id; returns how many were called.
+        """
+        return self._manager.callbacks.look_again(_id_of(context), checked_name(key, "key"), agent_id)
 
     def dependency_graph(self, workflow_id: str) -> Graph:
         """Return, by key, the keys of the entries that depend on it."""
@@ -123,6 +136,10 @@ class AsyncContextDependencyTracker:
             return await self._manager.callbacks.subscribe(handle, patterns, callback, name)
         run = self._manager.driver.arun
         return AsyncSubscription(run, *await run(_register(handle, entry_key, dependency_key, callback)))
+
+    async def update_dependencies(self, context: str | WorkflowContext, key: str, agent_id: str) -> int:
+        """Call the functions of this process that wait for a key and find all there, though nothing has changed."""
+        return await self._manager.callbacks.look_again(_id_of(context), checked_name(key, "key"), agent_id)
 
     async def dependency_graph(self, workflow_id: str) -> Graph:
         """Return, by key, the keys of the entries that depend on it."""

@@ -83,6 +83,8 @@ async def a_coroutine_is_called_once_what_an_entry_depends_on_is_there(url: str)
         assert seen == [(WORKFLOW, "report", "revenue"), (WORKFLOW, "waiting", "rates")]
         assert await tracker.reverse_dependencies(WORKFLOW) == {"report": {"revenue", "rates"}}
         assert await tracker.dependency_graph(WORKFLOW) == {"revenue": {"report"}, "rates": {"report"}}
+        assert await tracker.update_dependencies(WORKFLOW, "rates", "other_1") == 1
+        assert len(seen) == 3
         await other.put("report", 2)
         assert await tracker.stale(WORKFLOW) == []
 

@@ -30,7 +30,7 @@ FLOORS = (
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
     {
-        *("agents", "callbacks", "notifications", "tracking"),
+        *("agents", "callbacks", "callbacks_aio", "notifications", "tracking"),
         *("handles", "context", "aio", "pending", "after_commit", "storages", "subscriptions", "triggers", "waiting"),
         "memories",
     },

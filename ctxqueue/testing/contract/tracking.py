@@ -143,6 +143,10 @@ class Tracking(Contract):
         at_once.until(*[(WORKFLOW, "waiting", "rates")] * 2)
         other.put("revenue", 2)
         calls.until(*[(WORKFLOW, "report", "revenue")] * 2)
+        update = manager.dependency_tracker.update_dependencies
+        assert update(WORKFLOW, "revenue", "other_1") == update(other.open(), "revenue", "other_1") == 1
+        calls.until(*[(WORKFLOW, "report", "revenue")] * 4)
+        assert update(WORKFLOW, "else", "other_1") == 0
 
     def test_functions_end_with_the_workflow(self, manager: SharedContextManager, other: WorkflowHandle) -> None:
         subscription = manager.subscribe_to_context_changes(WORKFLOW, "analyst_1", "a", Calls())
