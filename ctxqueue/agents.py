@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
-    from ctxqueue.callbacks import AsyncLocalSubscription, LocalSubscription
+    from ctxqueue.callbacks import LocalSubscription
+    from ctxqueue.callbacks_aio import AsyncLocalSubscription
     from ctxqueue.context import SharedContextManager, WorkflowHandle
     from ctxqueue.models import Agent
     from ctxqueue.subscriptions import AsyncSubscription, Subscription
