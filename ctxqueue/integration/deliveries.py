@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_SECONDS = 1.0
+IGNORED = b"\xc1"
+"""The outcome of a body that ended with Ignore, as `self.replace()` does too. No value is packed so."""
 
 
 class Parked(BaseException):
@@ -49,6 +51,8 @@ class Delivery:
             # By this very run's first attempt, perhaps, which died over it: come again when Celery lets others try.
             time.sleep(GIVE_BACK_SECONDS)
             raise Reject("the body of its chord is being sent", requeue=True)
+        if claimed.answer == "done" and claimed.outcome == IGNORED:
+            raise Ignore
         if claimed.answer == "done":
             return codec.unpack(claimed.outcome)
         if claimed.answer == "failed":
@@ -91,8 +95,9 @@ class Delivery:
             logger.warning("run %s of %s: %s", attempt.run_id, self._task.name, error)
             self.refused(attempt)
             raise Ignore from error
-        except (Ignore, Reject):
-            self._finish(attempt, "done", b"")
+        except (Ignore, Reject) as end:
+            # What is rejected may come again, to be carried out.
+            self._finish(attempt, "done", IGNORED if isinstance(end, Ignore) else b"")
             raise
         except Exception as error:
             self._finish(attempt, "failed", _kept(self._task.backend.prepare_exception(error, serializer="json")))

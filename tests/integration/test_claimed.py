@@ -77,6 +77,14 @@ def test_a_failure_is_repeated_too(site: Deployment) -> None:
     assert len(site.notes("ran:f")) == 1
 
 
+def test_a_body_that_ends_with_ignore_is_not_carried_out_again(site: Deployment) -> None:
+    message = site.intercepted(site.task("ignores").s("i"))
+    for again in (False, True):
+        site.deliver(message, under_a_new_tag=again)
+        wait_until(lambda: not any(site.queued().values()), "the message is answered")
+    assert len(site.notes("ran:i")) == 1
+
+
 def test_arguments_are_checked_as_ever(site: Deployment) -> None:
     assert site.task("drawn").delay("args", more=3).get(SECONDS)[::2] == ["args", 3]
     with pytest.raises(TypeError):

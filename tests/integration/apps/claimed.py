@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, shared_task
+from celery.exceptions import Ignore
 
 import ctxqueue
 from tests.integration.apps.common import TaskClass, hold, note
@@ -51,6 +52,12 @@ def _others(app: Celery, options: dict[str, Any]) -> None:
     def looks_around() -> Any:
         ctxqueue.current().update({"log": ["here"]}, merge_strategy="append")
         return ctxqueue.current()["log"]
+
+    @app.task(name="ignores", **options)
+    @ctxqueue.claimed
+    def ignores(what: str) -> None:
+        note(app, f"ran:{what}", 1)
+        raise Ignore
 
     @app.task(name="deadly", **options)
     @ctxqueue.claimed
