@@ -1,6 +1,7 @@
 """Functions that are called in this process when others change something: as long as it lives, and no longer.
 
-A thread looks for each what is new in the log: soon after the last change, and ever less often, up to every half second.
+A thread looks for each what is new in the log: soon after the last change, then ever less often, up to every half
+second.
 """
 
 from __future__ import annotations
