@@ -106,7 +106,7 @@ class AfterCommit:
     ) -> None:
         """Do `WorkflowHandle.delete` after the commit."""
         handle = self._handle
-        writing.target(handle.agent, key, scope, group)
+        writing.deleted(handle.terms, handle.agent, key, scope, group)
         self._defer(
             partial(handle.delete, key, scope=scope, group=group, expected_version=expected_version, purge=purge)
         )

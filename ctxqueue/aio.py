@@ -16,7 +16,7 @@ from ctxqueue.handles import (
     Handle,
     Manager,
     TransactionBlock,
-    agent_of,
+    acting,
     named,
     namespace_and_settings,
     opened,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         WorkflowSummary,
     )
     from ctxqueue.rules.conditions import Condition
+    from ctxqueue.rules.policy import Policy
     from ctxqueue.storages import AsyncContextStorage
     from ctxqueue.stores.base import AsyncStore
     from ctxqueue.views import AgentContext
@@ -72,13 +73,15 @@ def aconnect(
     *,
     namespace: str = "default",
     keyring: Keyring | Mapping[str, Any] | None = None,
+    policy: Policy | Mapping[str, Any] | str | None = None,
 ) -> AsyncSharedContextManager:
     """Open a store; use it by ``async with``, or await it and ``close()`` it.
 
-    ``backend_url`` and ``keyring`` as for `ctxqueue.connect`; the server is reached when the result is awaited or
-    entered. Raises ConfigurationError, and then StoreUnavailable, StoreAuthError, UnsafeServer.
+    ``backend_url``, ``keyring`` and ``policy`` as for `ctxqueue.connect`; the server is reached when the result is
+    awaited or entered. Raises ConfigurationError, and then StoreUnavailable, StoreAuthError, UnsafeServer.
     """
-    return AsyncSharedContextManager(resolved_url(backend_url), {"namespace": namespace, "keyring": keyring})
+    config = {"namespace": namespace, "keyring": keyring, "policy": policy}
+    return AsyncSharedContextManager(resolved_url(backend_url), config)
 
 
 class AsyncSharedContextManager(Manager):
@@ -91,7 +94,7 @@ class AsyncSharedContextManager(Manager):
         namespace, settings = namespace_and_settings(config)
         store = opened(storage_or_url, namespace, open_async_store)
         self.store: AsyncStore = sealed(store, config, namespace, asynchronous=True)
-        self._set_terms(self.store, namespace, settings)
+        self._set_terms(self.store, namespace, settings, config)
         self.driver = AsyncDriver(self.store)
         self.callbacks = AsyncCallbacks(self)
         """The functions of this process that are called when others change something."""
@@ -107,8 +110,13 @@ class AsyncSharedContextManager(Manager):
         agent_role: str | None = None,
         groups: Sequence[str] = (),
     ) -> AsyncWorkflowHandle:
-        """Return an agent's hold on a workflow, without I/O. With no agent: the operator's. Raises InvalidName."""
-        return AsyncWorkflowHandle(self, workflow_id, agent_of(agent_id, agent_type, agent_role, groups))
+        """Return an agent's hold on a workflow, without I/O. With no agent: the operator's.
+
+        Raises InvalidName, and inside a task IdentityMismatch for another agent than its own, unless it may act as it.
+        """
+        return AsyncWorkflowHandle(
+            self, workflow_id, acting(self.terms.policy, agent_id, agent_type, agent_role, groups)
+        )
 
     async def create_workflow_context(
         self, workflow_id: str, initial_data: Mapping[str, Any] | None = None
@@ -454,7 +462,7 @@ class AsyncWorkflowHandle(Handle):
 
     async def notifications(self) -> builtins.list[Notification]:
         """Return what this agent's subscriptions have told of, the newest first: the last hundred."""
-        return await self._run(notifications(self.workflow_id, self.agent))
+        return await self._run(notifications(self.terms, self.workflow_id, self.agent))
 
     async def close(self) -> None:
         """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.

@@ -225,7 +225,7 @@ class Callbacks(Registry):
 
     def news(self, handle: WorkflowHandle, place: Place) -> News:
         """Read on in a log."""
-        return self._manager.driver.run(following.news(handle.agent, place))
+        return self._manager.driver.run(following.news(handle.terms.policy, handle.agent, place))
 
     def resolved_at(self, handle: WorkflowHandle, wanted: Wanted) -> int | None:
         """Return the revision at which all was seen that an entry depends on; None: something lacks."""

@@ -145,7 +145,7 @@ class AsyncCallbacks(Registry):
 
     async def news(self, handle: AsyncWorkflowHandle, place: Place) -> News:
         """Read on in a log."""
-        return await self._manager.driver.arun(following.news(handle.agent, place))
+        return await self._manager.driver.arun(following.news(handle.terms.policy, handle.agent, place))
 
     async def resolved_at(self, handle: AsyncWorkflowHandle, wanted: Wanted) -> int | None:
         """Return the revision at which all was seen that an entry depends on; None: something lacks."""

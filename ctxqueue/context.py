@@ -17,7 +17,7 @@ from ctxqueue.handles import (
     Handle,
     Manager,
     TransactionBlock,
-    agent_of,
+    acting,
     named,
     namespace_and_settings,
     opened,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WorkflowSummary,
     )
     from ctxqueue.rules.conditions import Condition
+    from ctxqueue.rules.policy import Policy
     from ctxqueue.storages import ContextStorage
     from ctxqueue.stores.base import Store
     from ctxqueue.views import AgentContext
@@ -75,14 +76,16 @@ def connect(
     *,
     namespace: str = "default",
     keyring: Keyring | Mapping[str, Any] | None = None,
+    policy: Policy | Mapping[str, Any] | str | None = None,
 ) -> SharedContextManager:
     """Open a store and reach its server; use as a context manager or ``close()`` it.
 
     ``backend_url`` is ``memory://``, ``redis://``, ``rediss://`` or ``unix://``; left out, the environment's
-    CTXQUEUE_BACKEND_URL. ``keyring``: values are
-    encrypted with it, see `Keyring`. Raises ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
+    CTXQUEUE_BACKEND_URL. ``keyring``: values are encrypted with it, see `Keyring`. ``policy`` is what agents may do: a
+    path to a TOML file, or a mapping. Raises ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
     """
-    manager = SharedContextManager(resolved_url(backend_url), {"namespace": namespace, "keyring": keyring})
+    config = {"namespace": namespace, "keyring": keyring, "policy": policy}
+    manager = SharedContextManager(resolved_url(backend_url), config)
     manager.store.verify()
     return manager
 
@@ -94,7 +97,7 @@ class SharedContextManager(Manager):
         """Take a URL, a storage or an open store; ``config``: ``namespace``, ``keyring``, fields of `Settings`."""
         namespace, settings = namespace_and_settings(config)
         self.store: Store = sealed(opened(storage_or_url, namespace, open_store), config, namespace)
-        self._set_terms(self.store, namespace, settings)
+        self._set_terms(self.store, namespace, settings, config)
         self.driver = Driver(self.store)
         self.callbacks = Callbacks(self)
         """The functions of this process that are called when others change something."""
@@ -110,8 +113,11 @@ class SharedContextManager(Manager):
         agent_role: str | None = None,
         groups: Sequence[str] = (),
     ) -> WorkflowHandle:
-        """Return an agent's hold on a workflow, without I/O. With no agent: the operator's. Raises InvalidName."""
-        return WorkflowHandle(self, workflow_id, agent_of(agent_id, agent_type, agent_role, groups))
+        """Return an agent's hold on a workflow, without I/O. With no agent: the operator's.
+
+        Raises InvalidName, and inside a task IdentityMismatch for another agent than its own, unless it may act as it.
+        """
+        return WorkflowHandle(self, workflow_id, acting(self.terms.policy, agent_id, agent_type, agent_role, groups))
 
     def create_workflow_context(
         self, workflow_id: str, initial_data: Mapping[str, Any] | None = None
@@ -464,7 +470,7 @@ class WorkflowHandle(Handle):
 
     def notifications(self) -> builtins.list[Notification]:
         """Return what this agent's subscriptions have told of, the newest first: the last hundred."""
-        return self._run(notifications(self.workflow_id, self.agent))
+        return self._run(notifications(self.terms, self.workflow_id, self.agent))
 
     def close(self) -> None:
         """Refuse further writes; triggers are called off, parked tasks fail with WorkflowClosed.

@@ -10,7 +10,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import codec
-from ctxqueue.errors import ConfigurationError, EntryNotFound, InvalidInput, ValueTooLarge, WorkflowExists
+from ctxqueue.errors import (
+    ConfigurationError,
+    EntryNotFound,
+    IdentityMismatch,
+    InvalidInput,
+    ValueTooLarge,
+    WorkflowExists,
+)
 from ctxqueue.flows import (
     drawing,
     ending,
@@ -31,11 +38,19 @@ from ctxqueue.flows.staging import Step
 from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.transactions import Transaction, staged, staging
 from ctxqueue.flows.transactions import current as open_transactions
-from ctxqueue.identity import WorkflowRef, current_attempt, current_workflow, note_read, staged_eagerly
+from ctxqueue.identity import (
+    WorkflowRef,
+    current_attempt,
+    current_workflow,
+    declared_agent,
+    note_read,
+    staged_eagerly,
+)
 from ctxqueue.keyring import keyring_of
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
+from ctxqueue.rules.policies import policy_of
 from ctxqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +71,7 @@ if TYPE_CHECKING:
         WorkflowContext,
         WorkflowSummary,
     )
+    from ctxqueue.rules.policy import Policy
     from ctxqueue.rules.visibility import ContextFilterRegistry
     from ctxqueue.stores.base import AsyncStore, Store
     from ctxqueue.views import AgentContext
@@ -109,7 +125,7 @@ def sealed(store: S, config: Mapping[str, Any] | None, namespace: str, *, asynch
 
 
 def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Settings]:
-    """Read a manager's ``config``, but for its keyring: ``namespace`` and the fields of `Settings`.
+    """Read a manager's ``config``, but for its keyring and policy: ``namespace`` and the fields of `Settings`.
 
     Raises ConfigurationError.
     """
@@ -118,6 +134,7 @@ def namespace_and_settings(config: Mapping[str, Any] | None) -> tuple[str, Setti
     options = dict(config or {})
     namespace = options.pop("namespace", "default")
     options.pop("keyring", None)
+    options.pop("policy", None)
     try:
         return namespace, Settings(**options)
     except TypeError as error:
@@ -173,10 +190,13 @@ class Manager:
 
     terms: Terms
 
-    def _set_terms(self, store: Store | AsyncStore, namespace: str, settings: Settings) -> None:
+    def _set_terms(
+        self, store: Store | AsyncStore, namespace: str, settings: Settings, config: Mapping[str, Any] | None = None
+    ) -> None:
         if settings.wait_replicas:
             _wait_for_replicas(store, settings.wait_replicas)
-        self.terms = Terms(namespace, store.shards, store.shard_of, settings)
+        policy = policy_of((config or {}).get("policy"))
+        self.terms = Terms(namespace, store.shards, store.shard_of, settings, policy=policy)
         sealing = getattr(store, "sealing", None)
         self.terms.merges_in_store = sealing is None or not sealing.all
 
@@ -225,7 +245,7 @@ class Manager:
         return Rotation(store.sealing, store.shards).run()
 
     def _unread(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
-        return noting.unread(workflow_id, limit, cursor)
+        return noting.unread(self.terms, workflow_id, limit, cursor)
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
@@ -240,6 +260,32 @@ def agent_of(agent_id: str | None, agent_type: str | None, agent_role: str | Non
     if isinstance(groups, str) or not isinstance(groups, Iterable):
         raise InvalidInput(f"groups is {groups!r:.60}: give a list of groups")
     return Agent(agent_id, agent_type or "", agent_role, tuple(groups))
+
+
+def acting(
+    policy: Policy, agent_id: str | None, agent_type: str | None, agent_role: str | None, groups: Sequence[str]
+) -> Agent:
+    """Return the agent that was named; inside a task the one that it was declared for, or one that a grant allows.
+
+    Raises what `agent_of` raises, IdentityMismatch.
+    """
+    wanted, declared = agent_of(agent_id, agent_type, agent_role, groups), declared_agent.get()
+    if declared is None or wanted == declared:
+        return wanted
+    if (
+        agent_id == declared.agent_id
+        and agent_type in (None, declared.agent_type)
+        and agent_role in (None, declared.agent_role)
+        and set(wanted.groups) <= set(declared.groups)
+    ):
+        return declared
+    if policy.may_act_as(declared, wanted):
+        return wanted
+    role = f" in role {wanted.agent_role!r}" if wanted.agent_role else ""
+    who = "the operator: name the task's own agent" if wanted.is_operator else f"{wanted.agent_id!r}{role}"
+    raise IdentityMismatch(
+        f"a task of agent {declared.agent_id!r} may not act as {who}, or let the policy grant it by [[act_as]]"
+    )
 
 
 def named(agent_id: str) -> str:
@@ -286,7 +332,7 @@ class Handle:
         staging = self._staging(operation_id)
         if staging is not None:
             step = Step("create" if create else "put", writing.checked(self._terms, self.agent, key, put))
-            return staged(staging, _not_yet(self.agent, step), step)
+            return staged(staging, _not_yet(self._terms.policy, self.agent, step), step)
         return writing.put(
             self._terms, self.workflow_id, self.agent, key, put, operation_id=operation_id, create=create
         )
@@ -302,14 +348,14 @@ class Handle:
     def _get(
         self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, *, reveal: bool
     ) -> Flow[Any]:
-        entry = yield from reading.get(self.workflow_id, self.agent, key, scope, group, reveal=reveal)
+        entry = yield from reading.get(self._terms, self.workflow_id, self.agent, key, scope, group, reveal=reveal)
         if entry is None:
             return default
         note_read(self.workflow_id, entry)
         return entry
 
     def _value(self, key: str) -> Flow[Any]:
-        entry = yield from reading.get(self.workflow_id, self.agent, key)
+        entry = yield from reading.get(self._terms, self.workflow_id, self.agent, key)
         if entry is None:
             raise EntryNotFound(
                 f"workflow {self.workflow_id!r} has no entry {key!r} that {self.agent.agent_id} may read"
@@ -326,7 +372,7 @@ class Handle:
         *,
         purge: bool,
     ) -> Flow[bool]:
-        address = writing.target(self.agent, key, scope, group)
+        address = writing.deleted(self._terms, self.agent, key, scope, group)
         staging = self._staging()
         if staging is not None:
             if purge:
@@ -341,7 +387,7 @@ class Handle:
         self, prefix: str, scope: str | ContextScope | None, limit: int, cursor: str | None, *, reveal: bool
     ) -> Flow[Page[ContextEntry]]:
         page = yield from reading.list_entries(
-            self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal
+            self._terms, self.workflow_id, self.agent, prefix, scope, limit, cursor, reveal=reveal
         )
         for entry in page:
             note_read(self.workflow_id, entry)
@@ -356,10 +402,10 @@ class Handle:
     def _history(
         self, key: str, limit: int, scope: str | ContextScope | None, group: str | None, *, reveal: bool
     ) -> Flow[list[ContextEntry]]:
-        return histories.history(self.workflow_id, self.agent, key, limit, scope, group, reveal=reveal)
+        return histories.history(self._terms, self.workflow_id, self.agent, key, limit, scope, group, reveal=reveal)
 
     def _changes(self, from_revision: int, limit: int, cursor: str | None) -> Flow[Page[Change]]:
-        return histories.changes(self.workflow_id, self.agent, from_revision, limit, cursor)
+        return histories.changes(self._terms, self.workflow_id, self.agent, from_revision, limit, cursor)
 
     def _stale(self) -> Flow[list[str]]:
         view = yield from viewing.view(self._terms, self.workflow_id, self.agent)
@@ -428,10 +474,10 @@ def _staged_result(keys: list[str]) -> CommitResult:
     return CommitResult(0, dict.fromkeys(keys, 0), replayed=False, attempts=0, fired=0)
 
 
-def _not_yet(agent: Agent, step: Step) -> ContextEntry:
+def _not_yet(policy: Policy, agent: Agent, step: Step) -> ContextEntry:
     """Return an entry as it is staged: at version 0, of revision 0."""
     change = step.change
-    what = writing.described(agent, change)
+    what = writing.described(policy, agent, change)
     stamp = Stamp(0, bytes(8))
     record = encode_record(stamp, 0, 0, 0, agent.agent_id.encode(), what.meta, change.packed)
     return decode_entry(change.address, record)

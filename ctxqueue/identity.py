@@ -91,6 +91,9 @@ def note_read(workflow_id: str, entry: Any) -> None:
         attempt.reads[entry.scope, entry.owner, entry.key] = entry
 
 
+declared_agent: ContextVar[Agent | None] = ContextVar("ctxqueue_declared_agent", default=None)
+"""Whom the task that runs here was declared for; None outside tasks, and in those of no agent."""
+
 current_attempt: ContextVar[Attempt | None] = ContextVar("ctxqueue_attempt", default=None)
 
 staged_eagerly: ContextVar[list[Any] | None] = ContextVar("ctxqueue_staged_eagerly", default=None)

@@ -180,6 +180,10 @@ class Agent:
 OPERATOR = Agent(OPERATOR_ID, OPERATOR_ID)
 
 
+GIVEN = "given"
+"""Why an entry is sensitive: its writer said so."""
+
+
 Disclosure = Literal["clear", "secret", "concealed"]
 """How a sensitive value arrives: as it is, as a `Secret` that its reader may reveal, as one that nobody can."""
 
@@ -232,6 +236,8 @@ class ContextEntry:
     sensitive: bool
     disclosure: Disclosure = field(repr=False)
     packed: bytes = field(repr=False)
+    why_sensitive: str = ""
+    """``given`` by its writer, its ``name``, ``rule: ...`` of the policy, ``detector: ...``; empty: it is not."""
 
     @cached_property
     def value(self) -> Any:
@@ -276,6 +282,7 @@ class ContextEntry:
             sensitive=sensitive,
             disclosure="clear",
             packed=codec.pack(value),
+            why_sensitive=GIVEN if sensitive else "",
         )
 
     @property

@@ -15,7 +15,7 @@ import msgspec
 from ctxqueue import codec
 from ctxqueue.clock import instant
 from ctxqueue.errors import RecordTooNew, ValueTooLarge
-from ctxqueue.models import BY_RANK, Address, ContextEntry, ContextPriority, Disclosure
+from ctxqueue.models import BY_RANK, GIVEN, Address, ContextEntry, ContextPriority, Disclosure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +67,8 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
     depends_on: tuple[str, ...]
     metadata: bytes
     """Packed; empty for none."""
+    why: str = ""
+    """By what it is sensitive: `rules.access.why_sensitive`."""
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
@@ -81,10 +83,11 @@ def encode_meta(
     sensitive: bool,
     depends_on: tuple[str, ...],
     metadata: Mapping[str, Any] | None,
+    why: str = "",
 ) -> bytes:
     """Return the bytes; raises ValueTooLarge over 64 KB, NotSerializable."""
     packed = codec.pack(dict(metadata)) if metadata else b""
-    encoded = _encode_meta(Meta(created_by, priority.rank, pinned, sensitive, depends_on, packed))
+    encoded = _encode_meta(Meta(created_by, priority.rank, pinned, sensitive, depends_on, packed, why))
     if len(encoded) > MAX_META:
         raise ValueTooLarge(f"metadata and dependencies take {len(encoded)} bytes: at most {MAX_META} are allowed")
     return encoded
@@ -134,18 +137,25 @@ def meta_of(record: bytes, header: Header) -> Meta:
     return decode_meta(record[header.agent_end : header.meta_end])
 
 
+def is_sensitive(record: bytes) -> bool:
+    """Whether a record says that its entry is sensitive."""
+    return meta_of(record, decode_header(record)).sensitive
+
+
 def value_of(record: bytes, header: Header) -> bytes:
     """Return the packed value."""
     return record[header.meta_end :]
 
 
-def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secret") -> ContextEntry:
+def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secret", mark: str = "") -> ContextEntry:
     """Return the entry; its value is unpacked when first asked for. Raises RecordTooNew.
 
     ``disclosure`` says how a sensitive value arrives; a concealed one is not in the entry at all.
+    ``mark`` is the rule by which it is sensitive whatever the record says.
     """
     header = decode_header(record)
     meta = meta_of(record, header)
+    sensitive = meta.sensitive or mark != ""
     entry = object.__new__(ContextEntry)
     # Not by its __init__: a frozen dataclass sets each field with a call, which is most of the time this takes.
     vars(entry).update(
@@ -162,8 +172,9 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
         metadata=codec.unpack(meta.metadata) if meta.metadata else {},
         dependencies=meta.depends_on,
         pinned=meta.pinned,
-        sensitive=meta.sensitive,
+        sensitive=sensitive,
+        why_sensitive=meta.why or (f"rule: {mark}" if mark else GIVEN) if sensitive else "",
         disclosure=disclosure,
-        packed=b"" if meta.sensitive and disclosure == "concealed" else value_of(record, header),
+        packed=b"" if sensitive and disclosure == "concealed" else value_of(record, header),
     )
     return entry

@@ -84,7 +84,7 @@ def subscribe(
 def checked_local(handle: Handle, patterns: str | Iterable[str], debounce: float, when: Any) -> tuple[str, ...]:
     """Return the patterns for a function of this process; raises InvalidInput, InvalidName, AccessDenied."""
     wanted = checked_patterns(patterns)
-    subscribing.check_access(handle.agent, wanted)
+    subscribing.check_access(handle.terms.policy, handle.agent, wanted)
     if debounce or when is not None:
         raise InvalidInput("debounce and when go with a signature: a function can see to them itself")
     return wanted

@@ -59,7 +59,7 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
             name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 wake.wait(wait.left)
-                lacking = run(looking.lacking(*wait.place, wait.condition))
+                lacking = run(looking.lacking(wait.terms, *wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     run(waiting.leave(*wait.place, wait.condition, name))
@@ -88,7 +88,7 @@ async def await_for(
             name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 await wake.wait(wait.left)
-                lacking = await run(looking.lacking(*wait.place, wait.condition))
+                lacking = await run(looking.lacking(wait.terms, *wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     await run(waiting.leave(*wait.place, wait.condition, name))

@@ -51,7 +51,7 @@ class Begun(NamedTuple):
 def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes) -> Flow[Begun]:
     """Begin an attempt."""
     judged = condition is not None and is_judged(condition)
-    tree = resolve(condition, agent) if condition else None
+    tree = resolve(terms.policy, condition, agent) if condition else None
     claimed = yield from _claimed(
         terms,
         ticket,
@@ -74,7 +74,7 @@ def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | Non
         yield from looking.forget_afar(looking.afar_of(condition, agent), ticket.workflow_id, ticket.run_id)
     if condition is not None and judged and claimed.answer == "run":
         try:
-            return Begun(claimed, (yield from looking.lacking(ticket.workflow_id, agent, condition)))
+            return Begun(claimed, (yield from looking.lacking(terms, ticket.workflow_id, agent, condition)))
         except WorkflowNotFound as error:  # this one, or another that it needs something of
             return Begun(claimed, error=error)
     return Begun(claimed, _names(condition, claimed.unmet))
@@ -150,7 +150,7 @@ def park(
             run_id=attempt.run_id,
             epoch=attempt.epoch,
             wait=wait,
-            condition=resolve(condition, agent),
+            condition=resolve(terms.policy, condition, agent),
             item_id=next_item,
             message=message,
             timeout_us=timeout_us,
@@ -187,7 +187,7 @@ def lacking(
     """Return what a wait in a body lacks, and park nothing yet."""
     armed, keys = yield from park(terms, attempt, agent, condition, "", b"", timeout, wait)
     if is_judged(condition):
-        keys = yield from looking.lacking(attempt.home, agent, condition)
+        keys = yield from looking.lacking(terms, attempt.home, agent, condition)
     return Lacking(keys, armed.answer == "timeout")
 
 
@@ -202,10 +202,10 @@ def end(terms: Terms, workflow_id: str, run_id: str, position: Position, outcome
     return (yield from do(Finish(workflow_id, run_id, 0, "failed", outcome, terms.bounds.horizon_us, position)))
 
 
-def missing(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
+def missing(terms: Terms, workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from holding, without claiming anything; raises as `resolve` does."""
-    resolve(condition, agent)
-    return (yield from looking.lacking(workflow_id, agent, condition))
+    resolve(terms.policy, condition, agent)
+    return (yield from looking.lacking(terms, workflow_id, agent, condition))
 
 
 def _names(condition: Condition | None, ordinals: tuple[int, ...]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ctxqueue.identity import Call
     from ctxqueue.models import Agent
     from ctxqueue.rules.graph import Edges
+    from ctxqueue.rules.policy import Policy
 
 FAN_OUT_PAGE = 200
 FAN_OUT_PAGES = 25
@@ -51,7 +52,7 @@ def check_size(writes: Sequence[Write]) -> None:
         raise CommitTooLarge(f"the commit has {len(writes)} keys: at most {MAX_COMMIT_KEYS}; split it")
     size = sum(len(write.value) for write in writes)
     if size > MAX_COMMIT_BYTES:
-        raise CommitTooLarge(f"the commit has {size} bytes of values: at most {MAX_COMMIT_BYTES}; split it")
+        raise CommitTooLarge(f"the commit has more than {MAX_COMMIT_BYTES} bytes of values: split it")
 
 
 def commit(
@@ -98,14 +99,14 @@ def commit(
         if isinstance(reply, Committed):
             return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
-            path = yield from named_circle(workflow_id, agent, circular, edges or {})
+            path = yield from named_circle(terms.policy, workflow_id, agent, circular, edges or {})
             raise CircularDependencyError(
                 f"in workflow {workflow_id!r} {path} would be a circle of dependencies: nothing was written"
             )
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
         elif reply.reason != "graph_moved":
-            raise refusal(reply, workflow_id, writes, call)
+            raise refusal(reply, workflow_id, call)
 
 
 NO_GRAPH = -1
@@ -119,7 +120,7 @@ def _checked_graph(workflow_id: str, edges: Edges) -> Flow[tuple[int, list[str]]
     return (NO_GRAPH, circular) if circular else (head.graph if head else 0, [])
 
 
-def named_circle(workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
+def named_circle(policy: Policy, workflow_id: str, agent: Agent, circular: list[str], edges: Edges) -> Flow[str]:
     """Return a circle's path; keys that the agent neither gave itself nor may read are left out."""
     given = {*(address.rpartition("\0")[2] for address in edges), *(key for keys in edges.values() for key in keys)}
     _, records = yield from do(Load(workflow_id, tuple(dict.fromkeys(circular))))
@@ -128,7 +129,7 @@ def named_circle(workflow_id: str, agent: Agent, circular: list[str], edges: Edg
         address = Address.decode(encoded, of_global=workflow_id == GLOBAL_WORKFLOW)
         record = records.get(encoded)
         sensitive = record is None or meta_of(record, decode_header(record)).sensitive
-        named = address.key in given or may_read(agent, address, sensitive=sensitive)
+        named = address.key in given or may_read(policy, agent, address, sensitive=sensitive)
         path.append(address.key if named else "...")
     return " -> ".join(path)
 

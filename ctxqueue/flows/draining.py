@@ -33,7 +33,6 @@ from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
 from ctxqueue.flows.refusals import closed_workflow, refusal
 from ctxqueue.identity import Call, Identified
-from ctxqueue.models import Agent
 from ctxqueue.rules.graph import circle
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class _Batch:
             elif reply.reason in ("no_workflow", "not_the_drain"):
                 return False
             else:
-                self._refused(reply, fold)
+                self._refused(reply)
         self._fail_first(VersionConflict(f"an update in workflow {self._workflow_id!r} lost the race {ROUNDS} times"))
         return (yield from self.settle())
 
@@ -151,8 +150,7 @@ class _Batch:
         ref = stored.UpdateRef.of(self._workflow_id, update.update_id)
         report = update.outgoing if update.outgoing.item_id else None
         try:
-            workflow_id, strategy, updates = stored.unpacked(update.payload)
-            agent = Agent(ref.agent_id)
+            workflow_id, agent, strategy, updates = stored.unpacked(ref, update.payload)
             changes = updating.checked_changes(self._terms, workflow_id, agent, updates, strategy)
             return Made(ref, agent, strategy, sorted(changes, key=lambda change: change.encoded), report)
         except RecordTooNew:
@@ -203,7 +201,7 @@ class _Batch:
             graph = NO_GRAPH if circular else head.graph if head else 0
             if circular:
                 made = fold.first
-                path = yield from named_circle(self._workflow_id, made.agent, circular, fold.edges)
+                path = yield from named_circle(self._terms.policy, self._workflow_id, made.agent, circular, fold.edges)
                 error = CircularDependencyError(
                     f"in workflow {self._workflow_id!r} {path} would be a circle of dependencies: nothing was written"
                 )
@@ -229,7 +227,7 @@ class _Batch:
             )
         return reply
 
-    def _refused(self, reply: Refused, fold: Fold) -> None:
+    def _refused(self, reply: Refused) -> None:
         """Change what the next round tries."""
         if reply.reason == "closed":
             return  # seen when the head is read again
@@ -248,7 +246,7 @@ class _Batch:
         if len(self._updates) > 1:
             self._updates = self._updates[: len(self._updates) // 2]
             return
-        error = refusal(reply, self._workflow_id, fold.writes(), Call("operation", "", "", "", 0))
+        error = refusal(reply, self._workflow_id, Call("operation", "", "", "", 0))
         if not isinstance(error, CtxqueueError):
             raise error
         self._fail_first(error)

@@ -9,7 +9,7 @@ from ctxqueue.flows import viewing
 from ctxqueue.flows.looking import judge_of
 from ctxqueue.flows.subscriptions import FAMILY, spec_of
 from ctxqueue.models import Address
-from ctxqueue.rules.access import is_sensitive_name, may_read
+from ctxqueue.rules.access import may_name
 from ctxqueue.rules.conditions import leaves_of
 from ctxqueue.rules.drawing import Edge, drawn
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import Agent
     from ctxqueue.rules.drawing import Kind
+    from ctxqueue.rules.policy import Policy
 
 MOST_WAITING = 500
 """That are drawn: more could not be looked at."""
@@ -36,11 +37,11 @@ def graph(terms: Terms, workflow_id: str, agent: Agent, form: str) -> Flow[str]:
         nodes[key] = "entry", f"{key} v{entry.version}"
     for key, entry in readable.items():
         for needed in entry.dependencies:
-            if _may_be_named(agent, needed):
+            if _may_be_named(terms.policy, agent, needed):
                 nodes.setdefault(needed, ("missing", needed))
                 edges.append(Edge(needed, key, waits=False))
     for run in (yield from _parked(workflow_id)):
-        waits_for = _waits_for(agent, run, set(readable))
+        waits_for = _waits_for(terms.policy, agent, run, set(readable))
         if waits_for:
             name = f"\0{run.run_id}"
             nodes[name] = "waiting", f"waiting {run.run_id[-SHORT_ID:]}"
@@ -60,24 +61,24 @@ def _parked(workflow_id: str) -> Flow[list[ParkedRun]]:
     return [found[run_id] for run_id in sorted(found)[:MOST_WAITING]]
 
 
-def _waits_for(agent: Agent, run: ParkedRun, there: set[str]) -> dict[str, str]:
+def _waits_for(policy: Policy, agent: Agent, run: ParkedRun, there: set[str]) -> dict[str, str]:
     """Return what a run waits for that the agent may see, by node, with its label."""
     if family_of(run.run_id).startswith(FAMILY):
-        return {pattern: pattern for pattern in spec_of(run.judge).patterns if _may_be_named(agent, pattern)}
+        return {pattern: pattern for pattern in spec_of(run.judge).patterns if _may_be_named(policy, agent, pattern)}
     if run.judge:
         leaves = leaves_of(judge_of(run.judge).condition)
         return {
             getattr(placed.leaf, "key", "") if getattr(placed.leaf, "key", "") in there else str(placed): str(placed)
             for placed in leaves
-            if _may_be_named(agent, getattr(placed.leaf, "key", ""))
+            if _may_be_named(policy, agent, getattr(placed.leaf, "key", ""))
         }
     found: dict[str, str] = {}
     for encoded in run.addresses:
         address = Address.decode(encoded, of_global=False)
-        if may_read(agent, address, sensitive=is_sensitive_name(address.key)):
+        if may_name(policy, agent, address):
             found[address.key] = address.key
     return found
 
 
-def _may_be_named(agent: Agent, key: str) -> bool:
-    return may_read(agent, Address.decode(f"w\0\0{key}", of_global=False), sensitive=is_sensitive_name(key))
+def _may_be_named(policy: Policy, agent: Agent, key: str) -> bool:
+    return may_name(policy, agent, Address.decode(f"w\0\0{key}", of_global=False))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow, LogRecord
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.policy import Policy
 
 LOG_PAGE = 200
 
@@ -49,23 +50,23 @@ def present(terms: Terms, workflow_id: str) -> Flow[Place]:
     return Place(workflow_id, head.incarnation, head.revision)
 
 
-def news(agent: Agent, place: Place) -> Flow[News]:
+def news(policy: Policy, agent: Agent, place: Place) -> Flow[News]:
     """Read on, one page."""
     workflow_id, incarnation, revision = place
     head, oldest, records = yield from do(LoadLog(workflow_id, revision + 1, LOG_PAGE))
     if head is None or head.incarnation != incarnation:  # it was removed, and perhaps made anew
         return News((), place, more=False, over=True, missed=False)
     missed = head.revision < revision or oldest > revision + 1 <= head.revision
-    found = tuple(change for record in records for change in _visible(agent, workflow_id, record))
+    found = tuple(change for record in records for change in _visible(policy, agent, workflow_id, record))
     reached = records[-1].revision if records else head.revision
     more = reached < head.revision
     return News(found, place._replace(revision=reached), more, over=bool(head.closed_us) and not more, missed=missed)
 
 
-def _visible(agent: Agent, workflow_id: str, record: LogRecord) -> Iterator[Change]:
+def _visible(policy: Policy, agent: Agent, workflow_id: str, record: LogRecord) -> Iterator[Change]:
     for logged in record.changes:
         address = Address.decode(logged.address, of_global=workflow_id == GLOBAL_WORKFLOW)
-        if not is_reserved(address.key) and may_read(agent, address, sensitive=logged.sensitive):
+        if not is_reserved(address.key) and may_read(policy, agent, address, sensitive=logged.sensitive):
             author = "" if logged.kind in ("expired", "evicted") else logged.agent_id or record.agent_id
             of_entry = (address.key, address.scope, address.owner, logged.version, logged.kind)
             yield Change(record.revision, *of_entry, author, instant(record.at_us))

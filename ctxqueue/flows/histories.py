@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Kept
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.policy import Policy
 
 LOG_PAGE = 1_000
 LAST_REVISION = 2**53
@@ -51,6 +52,7 @@ def checked_count(name: str, given: int, most: int) -> int:
 
 
 def history(
+    terms: Terms,
     workflow_id: str,
     agent: Agent,
     key: str,
@@ -66,14 +68,14 @@ def history(
     inner, outer = where(agent, key, scope, group)
     for home, addresses in ((workflow_id, inner), ("", outer)):
         for address in addresses:
-            versions = yield from _versions(home, agent, address, limit, reveal=reveal)
+            versions = yield from _versions(terms.policy, home, agent, address, limit, reveal=reveal)
             if versions:
                 return versions
     return []
 
 
 def _versions(
-    workflow_id: str, agent: Agent, address: Address, limit: int, *, reveal: bool
+    policy: Policy, workflow_id: str, agent: Agent, address: Address, limit: int, *, reveal: bool
 ) -> Flow[list[ContextEntry]]:
     found: list[ContextEntry] = []
     read: set[int] = set()
@@ -88,7 +90,7 @@ def _versions(
             return []
         records = ([record] if record and not skip else []) + [each.record for each in kept]
         for each in records:
-            entry = shown(agent, address, each, reveal=reveal) if _fresh(each, head.now_us) else None
+            entry = shown(policy, agent, address, each, reveal=reveal) if _fresh(each, head.now_us) else None
             if entry is not None and entry.version not in read:
                 read.add(entry.version)
                 found.append(entry)
@@ -104,7 +106,9 @@ def _fresh(record: bytes, now_us: int) -> bool:
 # --- the log ---------------------------------------------------------------------------------------------------
 
 
-def changes(workflow_id: str, agent: Agent, from_revision: int, limit: int, cursor: str | None) -> Flow[Page[Change]]:
+def changes(
+    terms: Terms, workflow_id: str, agent: Agent, from_revision: int, limit: int, cursor: str | None
+) -> Flow[Page[Change]]:
     """Return what has changed after a revision and the agent may see, oldest first.
 
     Raises RevisionTrimmed, HistoryDiverged.
@@ -122,7 +126,7 @@ def changes(workflow_id: str, agent: Agent, from_revision: int, limit: int, curs
             raise unknown_workflow(workflow_id)
         check_reach(workflow_id, head, oldest, begin, after.revision)
         for record in records:
-            found += _read(agent, record, after, workflow_id)
+            found += _read(terms.policy, agent, record, after, workflow_id)
         if len(found) > limit:
             return Page(tuple(change for change, _ in found[:limit]), found[limit - 1][1].text())
         if not records or records[-1].revision >= head.revision:
@@ -168,7 +172,9 @@ class _Cursor:
         raise InvalidInput(f"cursor {cursor!r:.60} is not one that changes() returned")
 
 
-def _read(agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str) -> Iterator[tuple[Change, _Cursor]]:
+def _read(
+    policy: Policy, agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str
+) -> Iterator[tuple[Change, _Cursor]]:
     commit = record.commit_id.hex()
     skip = 0
     if record.revision == after.revision:
@@ -180,7 +186,9 @@ def _read(agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str) -> 
         skip = after.read
     for ordinal, logged in enumerate(record.changes):
         address = Address.decode(logged.address, of_global=False)
-        if ordinal < skip or is_reserved(address.key) or not may_read(agent, address, sensitive=logged.sensitive):
+        if ordinal < skip or is_reserved(address.key):
+            continue
+        if not may_read(policy, agent, address, sensitive=logged.sensitive):
             continue
         change = Change(
             record.revision,
@@ -228,8 +236,8 @@ def at(terms: Terms, workflow_id: str, agent: Agent, revision: int, *, reveal: b
         records.pop(address, None)
     # What has expired since is not served, as of any revision.
     stood = {address: logged for address, logged in first.items() if logged.before and logged.kind != "expired"}
-    records.update((yield from _standing(workflow_id, agent, revision, stood)))
-    by_key = visible(agent, records, {}, head.now_us, reveal=reveal)
+    records.update((yield from _standing(terms.policy, workflow_id, agent, revision, stood)))
+    by_key = visible(terms.policy, agent, records, {}, head.now_us, reveal=reveal)
     innermost = {key: standing[0] for key, standing in by_key.items() if not is_reserved(key)}
     relevant = terms.filters.relevant_keys(list(innermost.values()), agent, needed=frozenset())
     sight = Sight(
@@ -239,7 +247,9 @@ def at(terms: Terms, workflow_id: str, agent: Agent, revision: int, *, reveal: b
     return AgentContext(then, agent, sight, global_revision=0)
 
 
-def _standing(workflow_id: str, agent: Agent, revision: int, stood: Mapping[str, Logged]) -> Flow[dict[str, bytes]]:
+def _standing(
+    policy: Policy, workflow_id: str, agent: Agent, revision: int, stood: Mapping[str, Logged]
+) -> Flow[dict[str, bytes]]:
     """Return the records that stood there before these changes, by address, from what was kept of them."""
     found: dict[str, bytes] = {}
     wanted = dict(stood)
@@ -255,7 +265,7 @@ def _standing(workflow_id: str, agent: Agent, revision: int, stood: Mapping[str,
             elif more:
                 skips[address] += len(kept)
                 continue
-            elif may_read(agent, Address.decode(address, of_global=False), sensitive=_was_sensitive(change)):
+            elif may_read(policy, agent, Address.decode(address, of_global=False), sensitive=_was_sensitive(change)):
                 key = address.rpartition("\0")[2]
                 raise RevisionTrimmed(
                     f"version {change.before} of {key!r} in workflow {workflow_id!r}, which stood at revision"

@@ -63,12 +63,12 @@ NO_MESSAGE = Outgoing("", b"")
 
 
 def checked(
-    terms: Terms, workflow_id: str, agent_id: str, updates: Mapping[str, Any], merge_strategy: str, operation_id: str
+    terms: Terms, workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str, operation_id: str
 ) -> stored.UpdateRef:
     """Return the name of an update; raises InvalidInput for what is refused whatever stands there."""
     checked_name(workflow_id, "workflow_id")
     checked_name(operation_id, "operation_id")
-    changes = updating.checked_changes(terms, workflow_id, Agent(agent_id), updates, merge_strategy)
+    changes = updating.checked_changes(terms, workflow_id, agent, updates, merge_strategy)
     home = updating.home_of_all(workflow_id, changes)
     size = sum(len(change.packed) for change in changes)
     if len(changes) > MAX_COMMIT_KEYS or size > MAX_COMMIT_BYTES:
@@ -76,13 +76,13 @@ def checked(
             f"the update has {len(changes)} keys and {size} bytes of values: at most {MAX_COMMIT_KEYS} and"
             f" {MAX_COMMIT_BYTES}; split it"
         )
-    return stored.UpdateRef(home, agent_id, operation_id)
+    return stored.UpdateRef(home, agent.agent_id, operation_id)
 
 
-def checked_place(terms: Terms, agent_id: str, key: str, merge_strategy: str) -> None:
+def checked_place(terms: Terms, agent: Agent, key: str, merge_strategy: str) -> None:
     """Raise InvalidName, UnknownStrategy, AccessDenied for what no value would make right."""
     merging.strategy(merge_strategy)
-    writing.checked(terms, Agent(agent_id), key, Put(None))
+    writing.checked(terms, agent, key, Put(None))
 
 
 def enqueue(
@@ -147,10 +147,8 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
         raise (yield from bury(terms, ref, found.stored.payload, found.attempts - 1, "its worker died each time"))
     kept = Settling((Settled(ref.update_id, ref.owner, "kept"),))
     try:
-        workflow_id, strategy, updates = stored.unpacked(found.stored.payload)
-        result = yield from updating.update(
-            terms, workflow_id, Agent(ref.agent_id), updates, strategy, ref.operation_id, kept
-        )
+        workflow_id, agent, strategy, updates = stored.unpacked(ref, found.stored.payload)
+        result = yield from updating.update(terms, workflow_id, agent, updates, strategy, ref.operation_id, kept)
     except (StoreError, AttemptSuperseded, RecordTooNew):
         raise
     except CtxqueueError as error:

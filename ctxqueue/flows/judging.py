@@ -57,7 +57,7 @@ def _judge(terms: Terms, workflow_id: str, run_id: str) -> Flow[int | None]:
         if watching.answer == "closed":  # its end tells the runs, and calls the triggers off
             return 0
         judged = judge_of(watching.judge)
-        look = Look(judged.condition, judged.agent, workflow_id)
+        look = Look(terms, judged.condition, judged.agent, workflow_id)
         afar = yield from watch_afar(terms, look.watched, workflow_id, run_id)
         try:
             yield from look.look()

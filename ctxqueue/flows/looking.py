@@ -80,8 +80,9 @@ def too_many_patterns(workflow_id: str) -> CapacityError:
 class Look:
     """What an agent sees of what a condition is about, workflow by workflow."""
 
-    def __init__(self, condition: Condition, agent: Agent, home: str, *, whole: bool = False) -> None:
+    def __init__(self, terms: Terms, condition: Condition, agent: Agent, home: str, *, whole: bool = False) -> None:
         """``whole``: all that matches a pattern is to be seen, not only whether it is enough."""
+        self._terms = terms
         self._whole = whole
         self._condition = condition
         self._agent = agent
@@ -137,7 +138,9 @@ class Look:
         entries = self._entries.setdefault(place, {})
         for key, addresses in places.items():
             for encoded, address in addresses.items():
-                entry = shown(self._agent, address, records.get(encoded), reveal=not self._agent.is_operator)
+                entry = shown(
+                    self._terms.policy, self._agent, address, records.get(encoded), reveal=not self._agent.is_operator
+                )
                 if entry is not None:
                     entries[key] = entry
                     break
@@ -148,7 +151,9 @@ class Look:
         cursor: str | None = None
         scope = ContextScope.GLOBAL if place == GLOBAL_WORKFLOW else None
         while self._whole or len(found) < leaf.number:
-            page = yield from list_entries(place or self._home, self._agent, leaf.prefix, scope, MAX_PAGE, cursor)
+            page = yield from list_entries(
+                self._terms, place or self._home, self._agent, leaf.prefix, scope, MAX_PAGE, cursor
+            )
             for entry in page.items:
                 if leaf.matches(entry.key) and is_at(place, entry):
                     found.setdefault(entry.key, entry)
@@ -184,9 +189,9 @@ def is_at(place: str, entry: ContextEntry) -> bool:
     return (entry.scope is ContextScope.GLOBAL) is (place == GLOBAL_WORKFLOW)
 
 
-def lacking(workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
+def lacking(terms: Terms, workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from being true, nothing if it is; raises WorkflowNotFound."""
-    look = Look(condition, agent, workflow_id)
+    look = Look(terms, condition, agent, workflow_id)
     yield from look.look()
     return tuple(dict.fromkeys(map(str, look.false_leaves())))
 

@@ -37,13 +37,13 @@ def note(terms: Terms, workflow_id: str, agent: Agent, entries: Iterable[Context
     yield from merged(terms, workflow_id, agent, [checked_at(terms, address, Put(places, priority="high"))], "union")
 
 
-def unread(workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
+def unread(terms: Terms, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
     """Return entries that no agent but their writer was handed, and that nothing depends on.
 
     A page may hold fewer than ``limit``, or none and a cursor.
     """
-    page = yield from list_entries(workflow_id, OPERATOR, "", None, limit, cursor)
-    read = yield from _readers(workflow_id)
+    page = yield from list_entries(terms, workflow_id, OPERATOR, "", None, limit, cursor)
+    read = yield from _readers(terms, workflow_id)
     _, edges = yield from do(LoadGraph(workflow_id))
     needed = {key for keys in edges.values() for key in keys}
 
@@ -54,7 +54,7 @@ def unread(workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[Contex
     return Page(tuple(filter(is_unread, page)), page.next_cursor)
 
 
-def _readers(workflow_id: str) -> Flow[dict[str, set[str]]]:
+def _readers(terms: Terms, workflow_id: str) -> Flow[dict[str, set[str]]]:
     """Return who has read what, by address."""
     read: dict[str, set[str]] = {}
     after: str | None = ""
@@ -62,7 +62,7 @@ def _readers(workflow_id: str) -> Flow[dict[str, set[str]]]:
         _, pairs, after = yield from do(LoadPage(workflow_id, f"{ContextScope.PRIVATE.letter}\0", after, MAX_PAGE))
         for encoded, record in pairs:
             address = Address.decode(encoded, of_global=False)
-            entry = shown(OPERATOR, address, record, reveal=True) if address.key == READS else None
+            entry = shown(terms.policy, OPERATOR, address, record, reveal=True) if address.key == READS else None
             for place in entry.value if entry is not None else ():
                 read.setdefault(place, set()).add(address.owner)
     return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING
 
 from ctxqueue.clock import instant
 from ctxqueue.codec import unpack
@@ -26,14 +27,20 @@ from ctxqueue.rules.access import may_read, owns_scope
 from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_PAGE
 
+if TYPE_CHECKING:
+    from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.policy import Policy
 
-def shown(agent: Agent, address: Address, record: bytes | None, *, reveal: bool = False) -> ContextEntry | None:
+
+def shown(
+    policy: Policy, agent: Agent, address: Address, record: bytes | None, *, reveal: bool = False
+) -> ContextEntry | None:
     """Return the entry as the agent may see it, None if it may not or there is none."""
     if record is None:
         return None
     disclosure: Disclosure = "clear" if reveal else "concealed" if agent.is_operator else "secret"
-    entry = decode_entry(address, record, disclosure)
-    return entry if may_read(agent, address, sensitive=entry.sensitive) else None
+    entry = decode_entry(address, record, disclosure, policy.mark_of(address) if policy.marks else "")
+    return entry if may_read(policy, agent, address, sensitive=entry.sensitive) else None
 
 
 def workflow_context(workflow_id: str, head: Head, revision: int | None = None) -> WorkflowContext:
@@ -57,6 +64,7 @@ def etag_of(head: Head) -> str:
 
 
 def get(
+    terms: Terms,
     workflow_id: str,
     agent: Agent,
     key: str,
@@ -73,12 +81,12 @@ def get(
         if head is None:
             raise unknown_workflow(workflow_id)
         for address in inner:
-            entry = shown(agent, address, records.get(address.encode()), reveal=reveal)
+            entry = shown(terms.policy, agent, address, records.get(address.encode()), reveal=reveal)
             if entry is not None:
                 return entry
     for address in outer:
         _, records = yield from do(Load(GLOBAL_WORKFLOW, (address.encode(),)))
-        return shown(agent, address, records.get(address.encode()), reveal=reveal)
+        return shown(terms.policy, agent, address, records.get(address.encode()), reveal=reveal)
     return None
 
 
@@ -114,6 +122,7 @@ def checked_group(key: str, scope: ContextScope, group: str | None) -> None:
 
 
 def list_entries(
+    terms: Terms,
     workflow_id: str,
     agent: Agent,
     prefix: str,
@@ -141,7 +150,7 @@ def list_entries(
             for encoded, record in pairs:
                 address = Address.decode(encoded, of_global=home == GLOBAL_WORKFLOW)
                 wanted = address.key.startswith(prefix) and not is_reserved(address.key)
-                entry = shown(agent, address, record, reveal=reveal) if wanted else None
+                entry = shown(terms.policy, agent, address, record, reveal=reveal) if wanted else None
                 if entry is not None:
                     found.append((index, entry))
             if len(found) > limit:

@@ -62,7 +62,7 @@ def judge(terms: Terms, workflow_id: str, trigger_id: str, *, by_hand: bool = Fa
         if watched.answer != "watched" or canvases is None:
             return 0
         judged = judge_of(watched.judge)
-        look = Look(judged.condition, judged.agent, workflow_id, whole=True)
+        look = Look(terms, judged.condition, judged.agent, workflow_id, whole=True)
         afar = yield from watch_afar(terms, look.watched, workflow_id, trigger_id)
         try:
             yield from look.look()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctxqueue.errors import (
+    AccessDenied,
     AttemptSuperseded,
     CapacityError,
     CtxqueueError,
-    InvalidInput,
     OperationDiverged,
     QuotaExceeded,
     StaleOperation,
@@ -19,8 +19,9 @@ from ctxqueue.errors import (
 from ctxqueue.settings import MAX_RUN_CALLS
 
 if TYPE_CHECKING:
-    from ctxqueue.effects import Refused, Write
+    from ctxqueue.effects import Refused
     from ctxqueue.identity import Call
+    from ctxqueue.models import Agent
 
 
 class MergeInClient(Exception):
@@ -31,7 +32,7 @@ class MergeInClient(Exception):
 
 
 def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
-    refused: Refused, workflow_id: str, writes: tuple[Write, ...], call: Call
+    refused: Refused, workflow_id: str, call: Call
 ) -> CtxqueueError | MergeInClient:
     """Return the error for a commit that was refused."""
     match refused.reason:
@@ -52,8 +53,8 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
             return CapacityError(f"run {call.run_id} has made {MAX_RUN_CALLS} calls: split the task")
         case "entries":
             return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} entries and has none of low or medium priority"
-                " to give up: delete some, or raise ctxqueue_max_entries"
+                f"workflow {workflow_id!r} would hold more entries than are allowed and has none of low or"
+                " medium priority to give up: delete some, or raise ctxqueue_max_entries"
             )
         case "quota":
             return QuotaExceeded(
@@ -62,13 +63,10 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
             )
         case "bytes":
             return CapacityError(
-                f"workflow {workflow_id!r} would hold {refused.detail} bytes and has too little of low or medium"
+                f"workflow {workflow_id!r} would hold more bytes than are allowed and has too little of low or medium"
                 " priority to give up: delete some, or raise ctxqueue_max_bytes"
             )
-        case "not_a_list":
-            key = writes[int(refused.detail)].address.rpartition("\0")[2]
-            return InvalidInput(f"append needs a list, but {key!r} in workflow {workflow_id!r} holds something else")
-        case "merge_outside":
+        case "merge_outside" | "not_a_list":  # who may know what stands there is said where it is merged
             return MergeInClient(int(refused.detail))
         case "closed":
             return closed_workflow(workflow_id)
@@ -86,6 +84,14 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
 def closed_workflow(workflow_id: str) -> WorkflowClosed:
     """Return the error for a workflow that takes no writes any more."""
     return WorkflowClosed(f"workflow {workflow_id!r} is closed: nothing was written; take another workflow id")
+
+
+def untold(agent: Agent, key: str) -> AccessDenied:
+    """Return the error for a merge that fails over what its writer may not read: of size or type it says nothing."""
+    return AccessDenied(
+        f"{key!r} cannot be merged with: {agent.agent_id} may not read what stands there,"
+        " so why is not said; put it whole"
+    )
 
 
 def unknown_workflow(workflow_id: str) -> WorkflowNotFound:

@@ -9,14 +9,16 @@ import msgspec
 from ctxqueue import codec
 from ctxqueue.effects import Write
 from ctxqueue.errors import ValueTooLarge
+from ctxqueue.flows.refusals import untold
 from ctxqueue.flows.writing import Change, described, written
 from ctxqueue.models import BY_RANK, Agent
 from ctxqueue.records import Standing, decode_meta
 from ctxqueue.rules import merging
+from ctxqueue.rules.access import may_read
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
-    from ctxqueue.flows.writing import Described
+from ctxqueue.flows.writing import Described
 
 NEVER = 2**52
 """A version that nothing has: expecting it always brings a refusal, and with it what stands there."""
@@ -93,21 +95,29 @@ class _Folding:
         return written("put", last, self._value, self._what, ttl_us=self._ttl_us, keep_expiry=keep)
 
     def _lay(self, change: Change) -> None:
-        self._what = described(self._agent, change)
+        self._what = described(self._terms.policy, self._agent, change)
         self._value, self._meta = change.packed, self._what.meta
         self._ttl_us, self._keeps_expiry = change.ttl_us, False
 
     def _merge(self, step: Step, value: bytes) -> None:
         change, existing = step.change, decode_meta(self._meta)
         merge = merging.strategy(step.strategy).merge
-        merged = merge(codec.unpack(value), codec.unpack(change.packed), BY_RANK[existing.rank])
-        packed = codec.pack(merged)
+        hidden = not may_read(self._terms.policy, self._agent, change.address, sensitive=existing.sensitive)
+        try:
+            merged = merge(codec.unpack(value), codec.unpack(change.packed), BY_RANK[existing.rank])
+            packed = codec.pack(merged)
+        except Exception:  # a user's reducer may raise anything, with what it was given
+            if hidden:
+                raise untold(self._agent, change.address.key) from None
+            raise
+        if hidden and len(packed) > self._terms.settings.max_value:
+            raise untold(self._agent, change.address.key)
         if len(packed) > self._terms.settings.max_value:
             raise ValueTooLarge(
                 f"{change.address.key!r} would take {len(packed)} bytes after merging: at most"
                 f" {self._terms.settings.max_value}; nothing was written"
             )
-        self._what = described(self._agent, change, existing, self._meta)
+        self._what = described(self._terms.policy, self._agent, change, existing, self._meta)
         self._value, self._meta = packed, self._what.meta
         if change.ttl_us is not None:
             self._ttl_us, self._keeps_expiry = change.ttl_us, False

@@ -8,6 +8,7 @@ from ctxqueue.errors import InvalidInput
 from ctxqueue.flows.updating import merged
 from ctxqueue.flows.writing import checked_at
 from ctxqueue.models import AGENT_STATE, Address, ContextScope, Put
+from ctxqueue.rules.access import hold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,4 +35,5 @@ def state_change(terms: Terms, agent: Agent, state: Mapping[str, Any]) -> Change
     if not state:
         raise InvalidInput("set_agent_state needs at least one name=value")
     address = Address(ContextScope.PRIVATE, agent.agent_id, AGENT_STATE)
+    hold(terms.policy, agent, address, "write")
     return checked_at(terms, address, Put(dict(state), priority="high"))

@@ -10,7 +10,7 @@ import msgspec
 from ctxqueue import codec, errors
 from ctxqueue.envelopes import opened
 from ctxqueue.errors import CtxqueueError, InvalidInput, UpdateAbandoned
-from ctxqueue.models import Put
+from ctxqueue.models import Agent, Put
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,16 +63,21 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     """As it was given: for the messages of errors."""
     merge_strategy: str
     updates: bytes
+    agent_type: str = ""
+    agent_role: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Payload).decode
 
 
-def packed(workflow_id: str, updates: Mapping[str, Any], merge_strategy: str) -> bytes:
+def packed(workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str) -> bytes:
     """Return an update as it is stored; raises NotSerializable."""
     plain = {key: _packed_put(value) if isinstance(value, Put) else [value] for key, value in updates.items()}
-    return _encode(Payload(workflow_id, merge_strategy, codec.pack(plain)))
+    return _encode(
+        Payload(workflow_id, merge_strategy, codec.pack(plain), agent.agent_type, agent.agent_role, tuple(agent.groups))
+    )
 
 
 def _packed_put(put: Put) -> list[Any]:
@@ -82,12 +87,13 @@ def _packed_put(put: Put) -> list[Any]:
     return [put.value, given]
 
 
-def unpacked(payload: bytes) -> tuple[str, str, dict[str, Any]]:
-    """Return workflow id, merge strategy and updates; raises RecordTooNew."""
+def unpacked(ref: UpdateRef, payload: bytes) -> tuple[str, Agent, str, dict[str, Any]]:
+    """Return workflow id, who makes it, merge strategy and updates; raises RecordTooNew."""
     stored = _decode(opened(payload))
     plain = codec.unpack(stored.updates)
     updates = {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
-    return stored.workflow_id, stored.merge_strategy, updates
+    agent = Agent(ref.agent_id, stored.agent_type, stored.agent_role, stored.groups)
+    return stored.workflow_id, agent, stored.merge_strategy, updates
 
 
 def packed_failure(error: CtxqueueError) -> bytes:

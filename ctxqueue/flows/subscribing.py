@@ -28,10 +28,11 @@ from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.flows.signatures import TRIGGERS_A_PAGE, KeptSubscription, canvases_of, kept_subscription
 from ctxqueue.flows.subscriptions import FAMILY, Notes, Spec, add, elsewhere, judge, leaves, matching
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
-from ctxqueue.models import Notification
-from ctxqueue.rules.access import is_sensitive_name, reads_sensitive
+from ctxqueue.models import Address, ContextScope, Notification
+from ctxqueue.rules.access import may_name
 from ctxqueue.rules.changes import Changed, place_of
 from ctxqueue.rules.dependencies import JUDGED
+from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_RECURRING, MAX_SUBSCRIPTIONS, MAX_TRIGGERS
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import Agent
     from ctxqueue.rules.changes import When
+    from ctxqueue.rules.policy import Policy
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -60,7 +62,7 @@ def subscribe(
     ``of_entry``: it is about what an entry depends on, whoever writes that; and what is there already counts.
     """
     canvases = canvases_of(terms)
-    check_access(agent, patterns)
+    check_access(terms.policy, agent, patterns)
     debounce_us = microseconds(debounce, "debounce") if debounce else 0
     named = (agent.agent_id, agent.agent_type, agent.agent_role, tuple(agent.groups))
     spec = Spec(patterns, when, debounce_us, *named, own=of_entry)
@@ -109,10 +111,16 @@ def subscribe(
     return subscription_id
 
 
-def check_access(agent: Agent, patterns: tuple[str, ...]) -> None:
+def may_be_told(policy: Policy, agent: Agent, key: str) -> bool:
+    """Whether a key may be spoken of to the agent, wherever it would find it."""
+    places = (*inner_addresses(agent, key), Address(ContextScope.GLOBAL, "", key))
+    return any(may_name(policy, agent, address) for address in places)
+
+
+def check_access(policy: Policy, agent: Agent, patterns: tuple[str, ...]) -> None:
     """Raise AccessDenied for a key that the agent may not read."""
     for pattern in patterns:
-        if is_sensitive_name(pattern) and not (agent.is_operator or reads_sensitive(agent, pattern)):
+        if not may_be_told(policy, agent, pattern):
             raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
 
 
@@ -123,11 +131,11 @@ def _first_notes(terms: Terms, workflow_id: str, spec: Spec, watched: dict[str, 
         if head is None and not place:
             raise unknown_workflow(workflow_id)
         read[place] = (head.incarnation, head.revision, head.commit_id) if head is not None else ("", 0, b"")
-    compared = (yield from leaves(workflow_id, spec)) if isinstance(spec.when, Changed) else {}
+    compared = (yield from leaves(terms, workflow_id, spec)) if isinstance(spec.when, Changed) else {}
     notes = Notes(read, compared)
     if spec.own:  # what is there already counts
         for place in watched:
-            for entry in (yield from matching(workflow_id, spec, place)):
+            for entry in (yield from matching(terms, workflow_id, spec, place)):
                 add(notes, entry.key, entry.revision, entry.agent_id, 0, recurring.depth_here(terms))
     return notes
 
@@ -161,19 +169,19 @@ def cancel(workflow_id: str, agent: Agent, subscription_id: str) -> Flow[bool]:
     return called_off
 
 
-def notifications(workflow_id: str, agent: Agent) -> Flow[list[Notification]]:
+def notifications(terms: Terms, workflow_id: str, agent: Agent) -> Flow[list[Notification]]:
     """Return what the agent was notified of, the newest first: the last hundred."""
     head: Head | None
     head, _ = yield from do(Load(workflow_id, ()))
     if head is None:
         raise unknown_workflow(workflow_id)
     kept = yield from do(LoadNotices(workflow_id, agent.agent_id))
-    told = [_notification(agent, each) for each in reversed(kept)]
+    told = [_notification(terms.policy, agent, each) for each in reversed(kept)]
     return [each for each in told if each.keys]
 
 
-def _notification(agent: Agent, kept: bytes) -> Notification:
+def _notification(policy: Policy, agent: Agent, kept: bytes) -> Notification:
     """Return it as the agent may see it now: its type may be another one than when it was told."""
     at_us, subscription_id, keys, revision, author = msgspec.msgpack.decode(kept)
-    seen = tuple(key for key in keys if agent.is_operator or not is_sensitive_name(key) or reads_sensitive(agent, key))
+    seen = tuple(key for key in keys if may_be_told(policy, agent, key))
     return Notification(instant(at_us), subscription_id, seen, revision, author)

@@ -254,13 +254,13 @@ class _Looking:
             (self._spec.own or author != self._spec.agent_id)
             and not is_reserved(address.key)
             and matches(patterns, address.key)
-            and may_read(self._spec.agent, address, sensitive=change.sensitive)
+            and may_read(self._terms.policy, self._spec.agent, address, sensitive=change.sensitive)
         ):
             self._add(address.key, record.revision, author, record.at_us)
 
     def _standing(self, place: str, revision: int) -> Flow[None]:
         """Note what was written since, where the log does not reach back: what has gone is not seen any more."""
-        for entry in (yield from matching(self._workflow_id, self._spec, place)):
+        for entry in (yield from matching(self._terms, self._workflow_id, self._spec, place)):
             if entry.revision > revision and (self._spec.own or entry.agent_id != self._spec.agent_id):
                 self._add(entry.key, entry.revision, entry.agent_id, self._now_us)
 
@@ -321,7 +321,7 @@ class _Looking:
         if when is None:
             return True
         if isinstance(when, Changed):
-            now = yield from leaves(self._workflow_id, self._spec)
+            now = yield from leaves(self._terms, self._workflow_id, self._spec)
             wanted = when.holds(self._notes.leaves, now)
             if wanted:
                 self._notes.leaves = now
@@ -331,7 +331,7 @@ class _Looking:
             return (yield from do(work(partial(_asked, when, cause, view))))
         if isinstance(when, Resolved):
             return (yield from resolved_at(self._terms, self._workflow_id, agent, when)) is not None
-        look = Look(when, agent, self._workflow_id)
+        look = Look(self._terms, when, agent, self._workflow_id)
         try:
             yield from look.look()
         except WorkflowNotFound:  # another one, that was removed
@@ -370,7 +370,7 @@ def elsewhere(watched: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]
     return {place: addresses for place, addresses in watched.items() if place}
 
 
-def matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry]]:
+def matching(terms: Terms, workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry]]:
     """Return what stands in a workflow that the subscription is about, as its agent finds it."""
     agent = spec.agent
     found: dict[str, ContextEntry] = {}
@@ -381,13 +381,13 @@ def matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry
         if prefix is None:
             names = places_of(place, agent, pattern)
             _, records = yield from do(Load(place or workflow_id, tuple(names)))
-            entries = [shown(agent, address, records.get(encoded)) for encoded, address in names.items()]
+            entries = [shown(terms.policy, agent, address, records.get(encoded)) for encoded, address in names.items()]
             found.update((entry.key, entry) for entry in [each for each in entries if each is not None][:1])
             continue
         cursor: str | None = ""
         scope = ContextScope.GLOBAL if place else None
         while cursor is not None:
-            page = yield from list_entries(place or workflow_id, agent, prefix, scope, MAX_PAGE, cursor or None)
+            page = yield from list_entries(terms, place or workflow_id, agent, prefix, scope, MAX_PAGE, cursor or None)
             for entry in page.items:
                 if matches((pattern,), entry.key) and is_at(place, entry):
                     found.setdefault(entry.key, entry)
@@ -395,11 +395,11 @@ def matching(workflow_id: str, spec: Spec, place: str) -> Flow[list[ContextEntry
     return list(found.values())
 
 
-def leaves(workflow_id: str, spec: Spec) -> Flow[dict[str, str | None]]:
+def leaves(terms: Terms, workflow_id: str, spec: Spec) -> Flow[dict[str, str | None]]:
     """Return what `changed_by` compares; raises CapacityError."""
     found: dict[str, str | None] = {}
     for place in spec.watched():
-        for entry in (yield from matching(workflow_id, spec, place)):
+        for entry in (yield from matching(terms, workflow_id, spec, place)):
             # Of what is sensitive nothing is written down: it has changed whenever it was written.
             hidden = {f"{entry.key}\0{entry.version}\0{entry.timestamp}": None}
             found.update(hidden if entry.sensitive else leaves_of_value(entry.key, entry.value))

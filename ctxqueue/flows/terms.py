@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Bounds
 from ctxqueue.flows.viewing import Views
+from ctxqueue.rules.policies import SHIPPED
 from ctxqueue.rules.visibility import ContextFilterRegistry
 from ctxqueue.settings import MAX_SCRIPT_MERGE, Settings
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ctxqueue.records import Standing
+    from ctxqueue.rules.policy import Policy
 
 
 SEEN_BYTES = 16 * 1024 * 1024
@@ -99,6 +101,7 @@ class Terms:
     shard_of: Callable[[str], int]
     settings: Settings = field(default_factory=Settings)
     filters: ContextFilterRegistry = field(default_factory=ContextFilterRegistry)
+    policy: Policy = SHIPPED
     app: str = ""
     """The Celery app whose messages this process publishes; empty: none."""
     canvases: Canvases | None = None

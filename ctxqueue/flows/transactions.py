@@ -148,7 +148,9 @@ class Transaction:
             change: Change = first.change
             if first.kind == "create":
                 raise EntryExists(f"{change.address.key!r} exists in workflow {home!r}: use put or update to change it")
-            raise version_conflict(home, change, first.expected, shown(self._agent, change.address, record))
+            raise version_conflict(
+                home, change, first.expected, shown(self._terms.policy, self._agent, change.address, record)
+            )
 
 
 class _Standing:

@@ -60,12 +60,12 @@ def register(
             f"this would be trigger {depth} in a row, each armed by what the one before it sent: a loop? At most"
             f" {MAX_TRIGGER_DEPTH} are allowed"
         )
-    tree = resolve(condition, agent)
+    tree = resolve(terms.policy, condition, agent)
     judged = every or is_judged(condition)
     if every:
         tree = [JUDGED, *watched(condition, agent)[""]]
     if looking.afar_of(condition, agent):
-        yield from looking.lacking(workflow_id, agent, condition)  # each of the workflows must be there
+        yield from looking.lacking(terms, workflow_id, agent, condition)  # each of the workflows must be there
     timeout_us = None if timeout is None else microseconds(timeout, "timeout")
     kept = Kept(
         Judge.of(condition, agent),
@@ -176,7 +176,7 @@ def fire(terms: Terms, workflow_id: str, agent: Agent, trigger_id: str) -> Flow[
     return bool((yield from judging.fire(terms, workflow_id, trigger_id)))
 
 
-def launched(workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | None]:
+def launched(terms: Terms, workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | None]:
     """Return what a trigger that has fired, or whose time is up, is to send; None: nothing."""
     kept = yield from do(LoadTrigger(workflow_id, trigger_id))
     if kept is None or kept.state in OVER:
@@ -188,7 +188,7 @@ def launched(workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | 
     canvas = trigger.late_canvas if late else trigger.canvas
     if not canvas:
         return None
-    look = looking.Look(trigger.judge.condition, trigger.judge.agent, workflow_id)
+    look = looking.Look(terms, trigger.judge.condition, trigger.judge.agent, workflow_id)
     with suppress(WorkflowNotFound):  # another one, that was removed since: what is sent does not hang on it
         yield from look.look()
     newest = max(look.entries, key=lambda entry: entry.timestamp, default=None)

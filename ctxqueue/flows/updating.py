@@ -11,7 +11,7 @@ from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, W
 from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.refusals import MergeInClient
+from ctxqueue.flows.refusals import MergeInClient, untold
 from ctxqueue.flows.writing import (
     Change,
     checked,
@@ -26,10 +26,12 @@ from ctxqueue.identity import Identified
 from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
 from ctxqueue.records import Stamp, Standing, decode_meta
 from ctxqueue.rules import merging
+from ctxqueue.rules.access import may_read
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Settling
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.records import Meta
 
 MAX_ROUNDS = 1_000
 FIRST_BACKOFF = 0.001
@@ -260,7 +262,9 @@ class _Merge:
 
     def _for_server(self, change: Change) -> Write:
         operation = IN_STORE.get(self._strategy, "set")
-        return written(operation, change, change.packed, described(self._agent, change), keep_expiry=True)
+        return written(
+            operation, change, change.packed, described(self._terms.policy, self._agent, change), keep_expiry=True
+        )
 
     def _merged(self, workflow_id: str, change: Change) -> Write:
         wanted = change.put.expected_version
@@ -268,13 +272,15 @@ class _Merge:
         record = self._known.get(change.encoded)
         standing = Standing.of(record) if record is not None else None if known else self._guessed.get(change.encoded)
         if known and wanted is not None and wanted != (standing.stamp.version if standing else 0):
-            raise version_conflict(workflow_id, change, wanted, shown(self._agent, change.address, record))
+            raise version_conflict(
+                workflow_id, change, wanted, shown(self._terms.policy, self._agent, change.address, record)
+            )
         if standing is None:
             return written(
                 "put",
                 change,
                 change.packed,
-                described(self._agent, change),
+                described(self._terms.policy, self._agent, change),
                 expected_version=wanted or 0,
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
@@ -288,6 +294,8 @@ class _Merge:
             packed = codec.pack(merged)
         except Exception as error:
             if known:
+                if self._is_hidden(change, existing):
+                    raise untold(self._agent, change.address.key) from None
                 if isinstance(error, InvalidInput):
                     raise _at_key(error, workflow_id, change) from error
                 raise
@@ -295,6 +303,8 @@ class _Merge:
             self._guessed[change.encoded] = None
             return self._merged(workflow_id, change)
         if len(packed) > self._terms.settings.max_value:
+            if known and self._is_hidden(change, existing):
+                raise untold(self._agent, change.address.key)
             raise ValueTooLarge(
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
                 f" at most {self._terms.settings.max_value}; nothing was written"
@@ -303,12 +313,15 @@ class _Merge:
             "put",
             change,
             packed,
-            described(self._agent, change, existing, standing.meta),
+            described(self._terms.policy, self._agent, change, existing, standing.meta),
             expected_version=standing.stamp.version,
             expected_commit=standing.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
         )
+
+    def _is_hidden(self, change: Change, existing: Meta) -> bool:
+        return not may_read(self._terms.policy, self._agent, change.address, sensitive=existing.sensitive)
 
 
 def _check_values(workflow_id: str, strategy: str, changes: list[Change]) -> None:

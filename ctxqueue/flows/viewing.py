@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.policy import Policy
 
 EVERYTHING = 2**31
 """Entries, or bytes: more than any workflow's. Another process may have let it grow beyond our own settings."""
@@ -149,21 +150,27 @@ def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) 
 
 
 def visible(
-    agent: Agent, inner: Mapping[str, bytes], outer: Mapping[str, bytes], now_us: int, *, reveal: bool = False
+    policy: Policy,
+    agent: Agent,
+    inner: Mapping[str, bytes],
+    outer: Mapping[str, bytes],
+    now_us: int,
+    *,
+    reveal: bool = False,
 ) -> dict[str, list[ContextEntry]]:
     """Return the fresh entries that the agent may read, by key, innermost first."""
-    own = _entries(agent, inner, now_us, of_global=False, reveal=reveal)
-    everyones = _entries(agent, outer, now_us, of_global=True, reveal=reveal)
+    own = _entries(policy, agent, inner, now_us, of_global=False, reveal=reveal)
+    everyones = _entries(policy, agent, outer, now_us, of_global=True, reveal=reveal)
     return nested(agent, chain(own, everyones))
 
 
 def _entries(
-    agent: Agent, records: Mapping[str, bytes], now_us: int, *, of_global: bool, reveal: bool
+    policy: Policy, agent: Agent, records: Mapping[str, bytes], now_us: int, *, of_global: bool, reveal: bool
 ) -> Iterable[ContextEntry]:
     for encoded, record in records.items():
         expires_us = decode_header(record).expires_us
         if not expires_us or expires_us > now_us:
-            entry = shown(agent, Address.decode(encoded, of_global=of_global), record, reveal=reveal)
+            entry = shown(policy, agent, Address.decode(encoded, of_global=of_global), record, reveal=reveal)
             if entry is not None:
                 yield entry
 
@@ -175,7 +182,7 @@ def _looked(
     terms: Terms, agent: Agent, inner: Snapshot, outer: Snapshot | None, needed: frozenset[str], *, reveal: bool
 ) -> Seen:
     now_us = max(inner.head.now_us, outer.head.now_us if outer else 0)
-    by_key = visible(agent, inner.records, outer.records if outer else {}, now_us, reveal=reveal)
+    by_key = visible(terms.policy, agent, inner.records, outer.records if outer else {}, now_us, reveal=reveal)
     return _judged(terms, agent, inner, outer, needed, by_key)
 
 
@@ -199,6 +206,7 @@ def _looked_again(
     for key in keys:
         within = [address.encode() for address in inner_addresses(agent, key)]
         found = visible(
+            terms.policy,
             agent,
             {address: inner.records[address] for address in within if address in inner.records},
             {address: outer.records[address] for address in within[-1:] if outer and address in outer.records},

@@ -32,10 +32,10 @@ def begin(
     terms: Terms, workflow_id: str, agent: Agent, condition: Condition, woken_by: str, timeout_us: int
 ) -> Flow[str]:
     """Let a caller be woken when the condition holds, at once if it does. Return what it is registered as."""
-    tree = resolve(condition, agent)
+    tree = resolve(terms.policy, condition, agent)
     judged = is_judged(condition)
     if looking.afar_of(condition, agent):
-        yield from looking.lacking(workflow_id, agent, condition)  # each of the workflows must be there
+        yield from looking.lacking(terms, workflow_id, agent, condition)  # each of the workflows must be there
     waiting = new_run_id()
     afar = yield from looking.begin_afar(terms, workflow_id, agent, condition, waiting)
     reply = yield from do(

@@ -14,6 +14,7 @@ from ctxqueue.flows.writing import checked_at
 from ctxqueue.models import WORKING_MEMORY, Address, Agent, ContextScope, Put
 from ctxqueue.records import decode_entry
 from ctxqueue.rules import working
+from ctxqueue.rules.access import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,4 +86,5 @@ def _change(
 ) -> Flow[None]:
     value = working.change(added, gone, max_items=bounds.max_items, max_bytes=bounds.max_bytes)
     put = Put(value, priority="high", ttl=bounds.ttl)
+    hold(terms.policy, agent, _address(agent), "write")
     yield from merged(terms, workflow_id, agent, [checked_at(terms, _address(agent), put)], working.STRATEGY)

@@ -25,6 +25,7 @@ from ctxqueue.flows.reading import checked_group, shown
 from ctxqueue.identity import Call, Identified, input_digest
 from ctxqueue.models import (
     BY_RANK,
+    GIVEN,
     GLOBAL_WORKFLOW,
     Address,
     Agent,
@@ -43,12 +44,13 @@ from ctxqueue.records import (
     encode_meta,
     encode_record,
 )
-from ctxqueue.rules.access import is_sensitive_name, owns_scope, reads_sensitive
+from ctxqueue.rules.access import NAMED, hold, may_read, owns_scope, why_sensitive
 from ctxqueue.rules.placement import priority_of, scope_of
 
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.rules.graph import Edges
+    from ctxqueue.rules.policy import Policy
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -60,7 +62,9 @@ class Change(msgspec.Struct, frozen=True):
     packed: bytes
     ttl_us: int | None
     bare: bool
-    """Nothing is given but the value."""
+    """Nothing is given but the value, and nothing is to be said of it that its name does not say."""
+    why: str = ""
+    """By what it is sensitive; empty: it is not."""
 
 
 @lru_cache(maxsize=4_096)
@@ -85,6 +89,13 @@ def target(agent: Agent, key: str, scope: str | ContextScope | None, group: str 
     return address
 
 
+def deleted(terms: Terms, agent: Agent, key: str, scope: str | ContextScope | None, group: str | None) -> Address:
+    """Return where a deletion goes; raises AccessDenied, InvalidInput."""
+    address = target(agent, key, scope, group)
+    hold(terms.policy, agent, address, "delete")
+    return address
+
+
 def home_of(workflow_id: str, scope: ContextScope) -> str:
     """Return the workflow that holds a scope's entries."""
     return GLOBAL_WORKFLOW if scope is ContextScope.GLOBAL else workflow_id
@@ -95,8 +106,11 @@ def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     if put.scope is None and put.group is None and type(key) is str:
         place = _by_rule(key)
         if place is not None:
+            hold(terms.policy, agent, place[0], "write")
             return checked_at(terms, place[0], put, place[1])
-    return checked_at(terms, target(agent, key, put.scope, put.group), put)
+    address = target(agent, key, put.scope, put.group)
+    hold(terms.policy, agent, address, "write")
+    return checked_at(terms, address, put)
 
 
 def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> Change:
@@ -112,8 +126,9 @@ def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> C
             " split it over several keys, or raise ctxqueue_max_value"
         )
     encoded = encoded or address.encode()
+    why = why_sensitive(terms.policy, address, put.sensitive, packed)
     if _is_bare(put):
-        return Change(address, encoded, put, packed, None, bare=True)
+        return Change(address, encoded, put, packed, None, bare=not why or why == NAMED, why=why)
     if put.priority is not None:
         ContextPriority.parse(put.priority)
     _check_flags(key, put)
@@ -121,7 +136,7 @@ def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> C
         raise InvalidInput(f"metadata of {key!r} is a {type(put.metadata).__name__}: give a mapping")
     _check_version(key, put.expected_version)
     ttl_us = None if put.ttl is None else microseconds(put.ttl, f"ttl of {key!r}")
-    return Change(address, encoded, put, packed, ttl_us, bare=False)
+    return Change(address, encoded, put, packed, ttl_us, bare=False, why=why)
 
 
 def _is_bare(put: Put) -> bool:
@@ -161,7 +176,9 @@ class Described(NamedTuple):
     depends_on: tuple[str, ...]
 
 
-def described(agent: Agent, change: Change, existing: Meta | None = None, encoded: bytes = b"") -> Described:
+def described(
+    policy: Policy, agent: Agent, change: Change, existing: Meta | None = None, encoded: bytes = b""
+) -> Described:
     """Return what was given, else what stands there (also in its ``encoded`` form), else as by rule."""
     put = change.put
     key = change.address.key
@@ -169,7 +186,7 @@ def described(agent: Agent, change: Change, existing: Meta | None = None, encode
         evictable = 0 if existing.pinned else EVICTABLE.get(BY_RANK[existing.rank], 0)
         return Described(encoded, evictable, existing.sensitive, existing.depends_on)
     if existing is None and _says_nothing(put):
-        return _described_by_rule(agent.agent_id, key)
+        return _described_by_rule(agent.agent_id, key, change.why)
     if put.priority is not None:
         priority = ContextPriority.parse(put.priority)
     else:
@@ -177,12 +194,13 @@ def described(agent: Agent, change: Change, existing: Meta | None = None, encode
     metadata: Mapping[str, Any] | None = put.metadata
     if metadata is None:
         metadata = codec.unpack(existing.metadata) if existing and existing.metadata else None
-    if put.sensitive is None:
-        sensitive = existing.sensitive if existing else is_sensitive_name(key)
-    else:
+    why = change.why
+    if existing is not None and existing.sensitive and not why:
         # What is laid over a secret holds some of it: who may not read that cannot make it plain either.
-        held_back = existing is not None and existing.sensitive and not reads_sensitive(agent, key)
-        sensitive = put.sensitive or (held_back and not agent.is_operator)
+        plain = put.sensitive is False and may_read(policy, agent, change.address, sensitive=True)
+        why = "" if plain else existing.why or GIVEN
+    elif existing is not None and why == NAMED:
+        why = ""  # whoever wrote it first said that it is plain
     standing = existing.depends_on if existing else ()
     depends_on = standing if put.depends_on is None else tuple(put.depends_on)
     pinned = put.pinned if put.pinned is not None else bool(existing and existing.pinned)
@@ -190,11 +208,12 @@ def described(agent: Agent, change: Change, existing: Meta | None = None, encode
         existing.created_by if existing else agent.agent_id,
         priority,
         pinned=pinned,
-        sensitive=sensitive,
+        sensitive=why != "",
         depends_on=depends_on,
         metadata=metadata,
+        why=why,
     )
-    return Described(meta, 0 if pinned else EVICTABLE.get(priority, 0), sensitive, depends_on)
+    return Described(meta, 0 if pinned else EVICTABLE.get(priority, 0), why != "", depends_on)
 
 
 def _says_nothing(put: Put) -> bool:
@@ -209,10 +228,10 @@ def _says_nothing(put: Put) -> bool:
 
 
 @lru_cache(maxsize=4_096)
-def _described_by_rule(agent_id: str, key: str) -> Described:
-    priority, sensitive = priority_of(key), is_sensitive_name(key)
-    meta = encode_meta(agent_id, priority, pinned=False, sensitive=sensitive, depends_on=(), metadata=None)
-    return Described(meta, EVICTABLE.get(priority, 0), sensitive, ())
+def _described_by_rule(agent_id: str, key: str, why: str) -> Described:
+    priority = priority_of(key)
+    meta = encode_meta(agent_id, priority, pinned=False, sensitive=why != "", depends_on=(), metadata=None, why=why)
+    return Described(meta, EVICTABLE.get(priority, 0), why != "", ())
 
 
 EVICTABLE = {ContextPriority.LOW: 1, ContextPriority.MEDIUM: 2}
@@ -287,14 +306,14 @@ def put(
     """Write one entry whole; last write wins unless ``expected_version`` is given."""
     change = checked(terms, agent, key, options)
     workflow_id = home_of(workflow_id, change.address.scope)
-    what = described(agent, change)
+    what = described(terms.policy, agent, change)
     expected = 0 if create else options.expected_version
     write = written("put", change, change.packed, what, expected_version=expected, ttl_us=change.ttl_us)
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
         reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), new_edges([change]))
     if isinstance(reply, Conflict):
-        current = yield from _current(workflow_id, agent, change, reply, 0)
+        current = yield from _current(terms, workflow_id, agent, change, reply, 0)
         if create:
             raise EntryExists(f"{key!r} exists in workflow {workflow_id!r}: use put or update to change it")
         raise version_conflict(workflow_id, change, options.expected_version, current)
@@ -305,7 +324,7 @@ def put(
         address = Address.decode(first, of_global=workflow_id == GLOBAL_WORKFLOW)
         for record in (standing, *(each.record for each in kept)):
             if record is not None and decode_header(record).stamp == stamp:
-                entry = shown(agent, address, record)
+                entry = shown(terms.policy, agent, address, record)
                 if entry is not None:
                     return entry
         if address != change.address:
@@ -343,19 +362,19 @@ def delete(
         writes = (Write(operation, encoded, expected_version=expected_version),)
         reply, _ = yield from commit(terms, workflow_id, agent, call, digest, writes, even_closed=even_closed)
     if isinstance(reply, Conflict):
-        current = yield from _current(workflow_id, agent, change, reply, 0)
+        current = yield from _current(terms, workflow_id, agent, change, reply, 0)
         raise version_conflict(workflow_id, change, expected_version, current)
     return reply.versions[0] > 0
 
 
 def _current(
-    workflow_id: str, agent: Agent, change: Change, conflict: Conflict, ordinal: int
+    terms: Terms, workflow_id: str, agent: Agent, change: Change, conflict: Conflict, ordinal: int
 ) -> Flow[ContextEntry | None]:
     record = conflict.records.get(ordinal)
     if ordinal in conflict.omitted:
         _, records = yield from do(Load(workflow_id, (change.encoded,)))
         record = records.get(change.encoded)
-    return shown(agent, change.address, record)
+    return shown(terms.policy, agent, change.address, record)
 
 
 def version_conflict(

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from ctxqueue.effects import Outgoing
 from ctxqueue.errors import CtxqueueError, InvalidInput
 from ctxqueue.flows import inbox, stored
+from ctxqueue.handles import acting, named
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
@@ -87,8 +88,9 @@ def prepared(
         )
     _check_names(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
-    ref = inbox.checked(terms, workflow_id, agent_id, updates, merge_strategy, operation)
-    payload = stored.packed(workflow_id, updates, merge_strategy)
+    agent = acting(terms.policy, named(agent_id), None, None, ())
+    ref = inbox.checked(terms, workflow_id, agent, updates, merge_strategy, operation)
+    payload = stored.packed(workflow_id, agent, updates, merge_strategy)
     args: tuple[Any, ...] = (ref.home, ref.agent_id, ref.operation_id)
     outgoing, life_us = inbox.NO_MESSAGE, 0
     if as_task or not coalesce:

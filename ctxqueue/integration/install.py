@@ -25,6 +25,7 @@ from ctxqueue.integration.privacy import PrivateTask
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import checked_name
 from ctxqueue.rules.conditions import as_condition
+from ctxqueue.rules.policies import policy_of
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
 from ctxqueue.tasks import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from ctxqueue.keyring import Keyring
     from ctxqueue.models import Agent, DeadLetter, Page, ParkedTask
     from ctxqueue.pending import PendingUpdate
+    from ctxqueue.rules.policy import Policy
     from ctxqueue.stores.base import Store
 
 
@@ -62,12 +64,14 @@ def install(
     backend_url: str | None = None,
     namespace: str | None = None,
     keyring: Keyring | Mapping[str, Any] | None = None,
+    policy: Policy | Mapping[str, Any] | str | None = None,
 ) -> ContextQueue:
     """Put ctxqueue into an app: its tasks, its beat entries, and headers that carry the workflow. No I/O.
 
     The store is ``backend_url``, else the setting ``ctxqueue_backend_url``, else the environment's
     CTXQUEUE_BACKEND_URL, else the app's own Redis result backend or broker. ``keyring``, else the setting
-    ``ctxqueue_keyring``: values are encrypted with it, see `ctxqueue.Keyring`. Installing again returns the same
+    ``ctxqueue_keyring``: values are encrypted with it, see `ctxqueue.Keyring`. ``policy``, else ``ctxqueue_policy``, is
+    what agents may do: a path to a TOML file or a mapping. Installing again returns the same
     object; raises ConfigurationError if it was installed with another URL or namespace.
     """
     if not isinstance(app, Celery):  # also celery.current_app, which stands for one
@@ -77,6 +81,7 @@ def install(
         if queue is None:
             queue = ContextQueue(app, backend_url, namespace)
             queue.given_keyring = keyring
+            queue.given_policy = policy
             queue.prepare()
             queues[app] = queue
         elif (backend_url or queue.given_url, namespace or queue.given_namespace) != (
@@ -86,6 +91,8 @@ def install(
             raise ConfigurationError("ctxqueue is installed in this app with another backend_url or namespace")
         elif keyring is not None and keyring is not queue.given_keyring and keyring != queue.given_keyring:
             raise ConfigurationError("ctxqueue is installed in this app with another keyring")
+        elif policy is not None and policy != queue.given_policy:
+            raise ConfigurationError("ctxqueue is installed in this app with another policy")
         return queue
 
 
@@ -109,6 +116,7 @@ class ContextQueue:
         self.given_url = given_url
         self.given_namespace = given_namespace
         self.given_keyring: Keyring | Mapping[str, Any] | None = None
+        self.given_policy: Policy | Mapping[str, Any] | str | None = None
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
@@ -127,6 +135,7 @@ class ContextQueue:
         events.connect_signal()
         if self._is_final:
             Settings.read(self.app.conf.get)  # raises before anything is registered
+            _ = self.policy
             self._register()
         else:
             self.app.on_after_finalize.connect(self._register, weak=False)
@@ -201,11 +210,22 @@ class ContextQueue:
         namespace = self.given_namespace or conf.get("ctxqueue_namespace") or "default"
         settings = Settings.read(conf.get)
         keyring = self.given_keyring or conf.get("ctxqueue_keyring")
-        config = {"namespace": namespace, "keyring": keyring, **msgspec.structs.asdict(settings)}
+        config = {
+            "namespace": namespace,
+            "keyring": keyring,
+            "policy": self.policy,
+            **msgspec.structs.asdict(settings),
+        }
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
         manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
         manager.driver = observed.driver_of(self, namespace, manager.store)
         return manager
+
+    @property
+    def policy(self) -> Policy:
+        """What agents may do; raises ConfigurationError."""
+        given = self.given_policy
+        return policy_of(self.app.conf.get("ctxqueue_policy") if given is None else given)
 
     @property
     def url(self) -> str:

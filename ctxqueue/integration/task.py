@@ -24,7 +24,7 @@ from ctxqueue.errors import (
 from ctxqueue.flows import attempts
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.handles import current_handle
-from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, staged_eagerly
+from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, declared_agent, staged_eagerly
 from ctxqueue.integration import events, noting, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
@@ -230,7 +230,7 @@ class ContextTask(PrivateTask):
         if condition is not None:
             handle = self.context
             missing = self.context_queue.manager.driver.run(
-                attempts.missing(handle.workflow_id, handle.agent, condition)
+                attempts.missing(handle.terms, handle.workflow_id, handle.agent, condition)
             )
             self.looked_at(handle.workflow_id, condition, missing)
             if missing:
@@ -238,12 +238,14 @@ class ContextTask(PrivateTask):
         holding = current_handle.set(self._context_here if current_workflow.get() else None)
         transactions: list[Any] = []
         staging = staged_eagerly.set(transactions)
+        acting = declared_agent.set(self.agent)
         try:
             result = self._run_body(args, kwargs)
             for transaction in transactions:
                 self.context_queue.manager.driver.run(transaction.commit())
             return result
         finally:
+            declared_agent.reset(acting)
             staged_eagerly.reset(staging)
             current_handle.reset(holding)
 
@@ -319,7 +321,7 @@ class ContextTask(PrivateTask):
         try:
             condition = self.condition(args, kwargs)
             if condition is not None:
-                resolve(condition, self.named_agent())
+                resolve(self.context_queue.manager.terms.policy, condition, self.named_agent())
         except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
             return None, error
         if condition is None or carried.workflow_id:
@@ -350,9 +352,11 @@ class ContextTask(PrivateTask):
         workflow = current_workflow.set(reference)
         making = current_attempt.set(attempt)
         holding = current_handle.set(self._context_here if reference else None)
+        acting = declared_agent.set(self.agent)
         try:
             yield
         finally:
+            declared_agent.reset(acting)
             current_handle.reset(holding)
             current_attempt.reset(making)
             current_workflow.reset(workflow)

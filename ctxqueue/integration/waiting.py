@@ -83,7 +83,7 @@ def _wait(task: ContextTask, condition: Condition, timeout: float) -> AgentConte
     handle = task.context
     manager, attempt = task.context_queue.manager, current_attempt.get()
     if attempt is None:  # eager, or called directly: there is nothing that could be parked
-        missing = manager.driver.run(attempts.missing(handle.workflow_id, task.named_agent(), condition))
+        missing = manager.driver.run(attempts.missing(handle.terms, handle.workflow_id, task.named_agent(), condition))
         task.looked_at(handle.workflow_id, condition, missing)
         if missing:
             raise DependencyNotReady(f"task {task.name} waits for {', '.join(missing)}")

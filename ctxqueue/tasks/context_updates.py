@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
+from ctxqueue.handles import acting, named
 from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT
-from ctxqueue.models import checked_name
+from ctxqueue.models import Agent, checked_name
 from ctxqueue.tasks.options import again, with_result
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def register(queue: ContextQueue) -> None:
         """Update one key with what the task before has returned."""
         # One message is one operation, however often it is delivered or retried.
         operation = f"update:{self.request.get('ctxqueue_run') or self.request.id}"
-        handle = queue.workflow(workflow_id, agent_id=agent_id)
+        handle = queue.handle(
+            workflow_id, Agent(agent_id)
+        )  # whoever made the signature was asked whether it may act so
         try:
             result = handle.update({key: value}, merge_strategy=merge_strategy, operation_id=operation)
         except StoreUnavailable as error:
@@ -74,7 +77,8 @@ class UpdateSignatures:
         Its value is the previous task's result; its own is ``{"revision", "versions", "replayed"}``.
         """
         checked_name(workflow_id, "workflow_id")
-        inbox.checked_place(self._queue.manager.terms, agent_id, key, merge_strategy)
+        terms = self._queue.manager.terms
+        inbox.checked_place(terms, acting(terms.policy, named(agent_id), None, None, ()), key, merge_strategy)
         task: Task[..., Any] = self._queue.app.tasks[WITH_RESULT]
         given = {"workflow_id": workflow_id, "agent_id": agent_id, "key": key, "merge_strategy": merge_strategy}
         signature: Signature[dict[str, Any]] = task.signature(kwargs=given)

@@ -217,8 +217,8 @@ def test_reading_leaves_nothing(worker: Worker) -> None:
     before = handle.open()
     for flow in (
         lambda: viewing.view(worker.manager.terms, WORKFLOW, AGENT),
-        lambda: reading.get(WORKFLOW, AGENT, "absent"),
-        lambda: reading.list_entries(WORKFLOW, AGENT, "", None, 100, None),
+        lambda: reading.get(worker.manager.terms, WORKFLOW, AGENT, "absent"),
+        lambda: reading.list_entries(worker.manager.terms, WORKFLOW, AGENT, "", None, 100, None),
     ):
         assert at_each_point(worker, flow, lambda _effects: None) >= 2
     assert handle.open() == before
@@ -292,7 +292,7 @@ def test_an_update_on_its_way_into_an_inbox(clerk: Clerk, *, queued: bool) -> No
         keys.append(f"k{len(keys)}")
         ref = stored.UpdateRef(WORKFLOW, "ann_1", keys[-1])
         message = fx.Outgoing(f"app\0{keys[-1]}", keys[-1].encode())
-        payload = stored.packed(WORKFLOW, {keys[-1]: 1}, "replace")
+        payload = stored.packed(WORKFLOW, AGENT, {keys[-1]: 1}, "replace")
         return inbox.enqueue(clerk.manager.terms, ref, payload, outgoing=message, drain=DRAIN if queued else None)
 
     def check(_effects: int) -> None:

@@ -86,7 +86,7 @@ CALLS: dict[str, Callable[[SharedContextManager, WorkflowHandle], Any]] = {
 
 def enqueued(manager: SharedContextManager, wf: WorkflowHandle, *, queued: bool) -> UpdateRef:
     ref = UpdateRef(wf.workflow_id, "analyst_001", "stored")
-    payload = packed(wf.workflow_id, {"list": [7]}, "append")
+    payload = packed(wf.workflow_id, wf.agent, {"list": [7]}, "append")
     drain = Outgoing("app\0drain", b"drain") if queued else None
     manager.driver.run(inbox.enqueue(manager.terms, ref, payload, drain=drain))
     return ref

@@ -121,7 +121,7 @@ def test_a_version_is_told_once_whatever_comes_between_two_pages(manager: Shared
             pages.append(effect)
         return len(pages) == 2
 
-    flow = histories.history("w", Agent(ANN), "k", 20, "workflow", None)
+    flow = histories.history(manager.terms, "w", Agent(ANN), "k", 20, "workflow", None)
     found = overtaken(manager, flow, second_page, lambda: wf.put("k", "new"))
     assert [entry.version for entry in found] == list(range(10, 0, -1))
 

@@ -14,6 +14,7 @@ from ctxqueue import effects as fx
 from ctxqueue.context import SharedContextManager
 from ctxqueue.errors import InboxFull, WorkflowNotFound
 from ctxqueue.flows import inbox, stored
+from ctxqueue.models import Agent
 from ctxqueue.pending import PendingUpdate
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def manager(proxy: FaultProxy) -> Iterator[SharedContextManager]:
 
 def enqueuing(manager: SharedContextManager, name: str, workflow_id: str = WORKFLOW) -> fx.Flow[bool]:
     ref = stored.UpdateRef(workflow_id, "ann_1", name)
-    return inbox.enqueue(manager.terms, ref, stored.packed(workflow_id, {"k": [name]}, "append"))
+    return inbox.enqueue(manager.terms, ref, stored.packed(workflow_id, Agent(ref.agent_id), {"k": [name]}, "append"))
 
 
 def applied(manager: SharedContextManager, name: str) -> Any:

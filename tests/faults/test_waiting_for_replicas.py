@@ -13,6 +13,7 @@ from ctxqueue import AsyncSharedContextManager, SharedContextManager
 from ctxqueue.effects import Cancel, Effect, Mark, Once, Outgoing, Promise
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
+from ctxqueue.models import Agent
 from ctxqueue.stores.redis.connection import SOCKET_SECONDS
 from ctxqueue.testing import EmbeddedSentinels
 
@@ -87,7 +88,7 @@ def test_what_is_stored_to_be_done_later_waits_too(url: str, request: pytest.Fix
     nothing = Outgoing("", b"")
     with SharedContextManager(url, WAITING) as manager:
         terms = manager.terms
-        update = inbox.checked(terms, request.node.name, "ann_1", {"k": 1}, "replace", "once")
+        update = inbox.checked(terms, request.node.name, Agent("ann_1"), {"k": 1}, "replace", "once")
         promise = Promise(request.node.name, "run", "app\0item", b"message", wait_us=10**9, keep_us=10**9)
         with pytest.raises(StoreUnavailable, match=NOT_CONFIRMED):
             manager.driver.run(inbox.enqueue(terms, update, b"payload", drain=nothing))

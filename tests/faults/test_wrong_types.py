@@ -19,6 +19,7 @@ from ctxqueue.identity import Attempt, Call, current_attempt
 from ctxqueue.models import Address, Agent, ContextScope, Put
 from ctxqueue.rules.conditions import all_of, as_condition
 from ctxqueue.rules.dependencies import resolve, watcher
+from ctxqueue.rules.policies import SHIPPED
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from ctxqueue.testing.contract.triggers import PlainCanvases
@@ -82,13 +83,13 @@ def parked(worker: Worker, needs: str, **times: float) -> None:
 
 def claim(worker: Worker) -> fx.Effect[Any]:
     parked(worker, "x")
-    tree = resolve(as_condition("x"), AGENT)
+    tree = resolve(SHIPPED, as_condition("x"), AGENT)
     return fx.Claim(WORKFLOW, "r", fx.Position(0, 1), tree, "app\0item", b"message", LEASE, HORIZON, b"claim id")
 
 
 def arm(worker: Worker) -> fx.Effect[Any]:
     answer = worker.claim("r", needs="x")
-    tree = resolve(as_condition(all_of("old", "x")), AGENT)
+    tree = resolve(SHIPPED, as_condition(all_of("old", "x")), AGENT)
     item = item_id("app", WORKFLOW, "r", fx.Position(0, 1))
     return fx.Arm(WORKFLOW, "r", answer.claimed.epoch, "", tree, item, b"message", LEASE, HORIZON, LEASE)
 
@@ -127,7 +128,7 @@ def release_again(worker: Worker) -> fx.Effect[Any]:
 def claim_of_a_released_run(worker: Worker) -> fx.Effect[Any]:
     parked(worker, "x")
     worker.manager.workflow(WORKFLOW).put("x", 1)
-    tree = resolve(as_condition("x"), AGENT)
+    tree = resolve(SHIPPED, as_condition("x"), AGENT)
     return fx.Claim(
         WORKFLOW, "r", fx.Position(0, 1), tree, "app\0item\0r\x000.1", b"message", LEASE, HORIZON, b"claim id"
     )
@@ -256,10 +257,10 @@ def stored(worker: Worker, operation: str, *, queued: bool) -> UpdateRef:
     """An update waits in the inbox."""
     terms = worker.manager.terms
     updates = {"old": {"b": 2}}
-    ref = inbox.checked(terms, WORKFLOW, CLERK.agent_id, updates, "smart_merge", operation)
+    ref = inbox.checked(terms, WORKFLOW, CLERK, updates, "smart_merge", operation)
     outgoing = fx.Outgoing(f"app\0{operation}", b"message")
     drain = fx.Outgoing("app\0drain", b"drain") if queued else None
-    flow = inbox.enqueue(terms, ref, packed(WORKFLOW, updates, "smart_merge"), outgoing=outgoing, drain=drain)
+    flow = inbox.enqueue(terms, ref, packed(WORKFLOW, CLERK, updates, "smart_merge"), outgoing=outgoing, drain=drain)
     worker.manager.driver.run(flow)
     return ref
 

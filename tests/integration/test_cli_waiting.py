@@ -12,6 +12,7 @@ from ctxqueue import all_of
 from ctxqueue.effects import Outgoing
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import packed
+from ctxqueue.models import Agent
 from tests.integration.commands import told
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def test_triggers_are_listed_shown_fired_and_called_off(queue: ContextQueue, wf:
 def test_dead_letters_are_listed_replayed_and_dropped(queue: ContextQueue, wf: WorkflowHandle) -> None:
     terms, run = queue.manager.terms, queue.manager.driver.run
     for operation in ("o1", "o2"):
-        ref = inbox.checked(terms, "q3", "analyst_1", {"api_key": "s3cret"}, "replace", operation)
-        payload = packed("q3", {"api_key": "s3cret"}, "replace")
+        ref = inbox.checked(terms, "q3", Agent("analyst_1"), {"api_key": "s3cret"}, "replace", operation)
+        payload = packed("q3", Agent("analyst_1"), {"api_key": "s3cret"}, "replace")
         run(inbox.enqueue(terms, ref, payload, outgoing=Outgoing(f"app\0q3\0{operation}\0update", b"m"), drain=None))
         run(inbox.bury(terms, ref, payload, 3, "it crashed"))
     assert "s3cret" not in told(queue.app, "dead", "list").stdout

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ctxqueue.rules.conditions import Condition, all_of, any_of, key
-from ctxqueue.rules.dependencies import holds, resolve
+from ctxqueue.rules.dependencies import holds, presence, resolve
+from ctxqueue.rules.policies import SHIPPED
 from ctxqueue.testing.contract.base import WORKFLOW
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from tests.waiting import wait_until
@@ -60,8 +61,8 @@ class Parked(RuleBasedStateMachine):
             worker.manager.close()
 
     def true(self, condition: Condition) -> bool:
-        tree = resolve(condition, AGENT)
-        return holds(tree, {f"w\0\0{name}" for name in self.there}.__contains__)
+        tree = resolve(SHIPPED, condition, AGENT)
+        return holds(tree, presence({f"w\0\0{name}": False for name in self.there}))
 
     def park_one(self, condition: Condition) -> None:
         self.count += 1

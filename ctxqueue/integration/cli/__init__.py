@@ -34,6 +34,7 @@ FAMILIES: Mapping[str, str] = {
     "memory": "memories",
     "migrate": "servers",
     "parked": "waiting",
+    "policy": "policies",
     "put": "entries",
     "retention": "housekeeping",
     "rotate-keys": "keys",

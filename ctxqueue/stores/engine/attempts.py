@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import addresses_of, holds, unmet, witness
+from ctxqueue.rules.dependencies import addresses_of, holds, presence, unmet, witness
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import released, waiters
 from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, Standby, Wanted
@@ -32,8 +32,8 @@ def claim(state: State, effect: fx.Claim) -> fx.Claimed:
         run.deadline_us = run.parked_us = None
     run.lost = run.lost + takes_over if run.position == effect.position else 0
     missing: tuple[int, ...] = ()
-    if effect.condition and not holds(effect.condition, held.present.__contains__):
-        missing = tuple(unmet(effect.condition, held.present.__contains__))
+    if effect.condition and not holds(effect.condition, presence(held.present)):
+        missing = tuple(unmet(effect.condition, presence(held.present)))
     run.state, run.position, run.outcome = "running", effect.position, b""
     if run.claim_id != effect.claim_id:
         run.epoch += 1
@@ -114,7 +114,7 @@ def arm(state: State, effect: fx.Arm) -> fx.Armed:
     workflow, run, now = held.workflow, held.run, held.now_us
     if workflow is None:
         return fx.Armed("no_workflow")
-    present = held.present.__contains__
+    present = presence(held.present)
     missing = tuple(unmet(effect.condition, present))
     answer = _not_to_park(effect, held, workflow)
     if answer is not None:
@@ -153,7 +153,7 @@ def _not_to_park(
     if held.run.state == "parked":
         # The same call again, its reply was lost; meanwhile the run may have been released already.
         return "parked"
-    if holds(effect.condition, held.present.__contains__):
+    if holds(effect.condition, presence(held.present)):
         return "ready"
     deadline = held.run.deadline_of(effect.wait)
     return "timeout" if deadline is not None and deadline <= held.now_us else None

@@ -10,7 +10,7 @@ import msgspec
 from ctxqueue import effects as fx
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(slots=True)
@@ -204,8 +204,8 @@ class Held:
     """The store's clock, read once the workflow was held; never behind what its commits have shown."""
     records: Mapping[str, bytes] = field(default_factory=dict)
     """Expired ones too."""
-    present: Collection[str] = ()
-    """Those of the addresses asked for that hold a fresh entry."""
+    present: Mapping[str, bool] = field(default_factory=dict)
+    """Those of the addresses asked for that hold a fresh entry, each with whether that is sensitive."""
     run: Run = field(default_factory=Run)
     """A new one if there is none, or the last one has ended."""
     ready: Ready | None = None

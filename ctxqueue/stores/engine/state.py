@@ -87,8 +87,8 @@ class State(Protocol):
         """Return the ids of workflows, in order."""
         ...
 
-    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
-        """Return those of the addresses that hold a fresh entry."""
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Mapping[str, bool]:
+        """Return those of the addresses that hold a fresh entry, each with whether that is sensitive."""
         ...
 
     # Workflows and entries -----------------------------------------------------------------------------------------

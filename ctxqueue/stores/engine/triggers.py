@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import addresses_of, holds, witness
+from ctxqueue.rules.dependencies import addresses_of, holds, presence, witness
 from ctxqueue.settings import MAX_RUN_CALLS
 from ctxqueue.stores.engine import recurring, waiters
 from ctxqueue.stores.engine.held import Answer, Due, Entry, Journaled, Parked, Repeats, Trigger, Wanted
@@ -26,8 +26,8 @@ def register(state: State, effect: fx.Register) -> fx.Registered:
         effect.workflow_id, Wanted(present=asked, run=call.run_id if call is not None else "", call=place)
     )
     workflow, now = held.workflow, held.now_us
-    fires = not effect.judge and holds(effect.condition, held.present.__contains__)
-    watched = [] if fires else witness(effect.condition, held.present.__contains__)
+    fires = not effect.judge and holds(effect.condition, presence(held.present))
+    watched = [] if fires else witness(effect.condition, presence(held.present))
     if workflow is None or workflow.removing:
         return fx.Registered("no_workflow")
     refused = _not_to_register(state, effect, held, workflow, watched)

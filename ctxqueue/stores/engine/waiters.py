@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue import effects as fx
-from ctxqueue.rules.dependencies import AFAR, JUDGED, OF_PREFIX, addresses_of, holds, witness
+from ctxqueue.records import is_sensitive
+from ctxqueue.rules.dependencies import AFAR, JUDGED, OF_PREFIX, addresses_of, holds, presence, witness
 from ctxqueue.stores.engine import released
 from ctxqueue.stores.engine.held import Due
 
@@ -71,7 +72,8 @@ def consider_arrivals(state: State, workflow: Workflow, decided: Decided, now_us
         left = [last] + [
             address for address in arrived if address > last and state.waiting(workflow.workflow_id, [address], 1)
         ]
-    known = dict.fromkeys(arrived, True) | dict.fromkeys(set(decided.removed) - decided.records.keys(), False)
+    known: dict[str, bool | None] = {address: is_sensitive(record) for address, record in decided.records.items()}
+    known.update(dict.fromkeys(set(decided.removed) - decided.records.keys()))
     considered, looked_at = _consider(state, workflow, [run for _, run in registered], known, now_us)
     late = {
         address for address, runs in groupby(registered, itemgetter(0)) if any(run not in looked_at for _, run in runs)
@@ -96,7 +98,7 @@ def prefixes_of(state: State, workflow_id: str, addresses: Iterable[str]) -> lis
 
 
 def _consider(
-    state: State, workflow: Workflow, runs: Sequence[str], known: dict[str, bool], now_us: int
+    state: State, workflow: Workflow, runs: Sequence[str], known: Mapping[str, bool | None], now_us: int
 ) -> tuple[Considered, set[str]]:
     """Decide for runs, in their order, as far as the budget goes; return which have been looked at as well."""
     afar = [run for run in dict.fromkeys(runs) if run.startswith(AFAR)]
@@ -115,9 +117,8 @@ def _consider(
             asked.update(addresses)
     found = state.present(workflow.workflow_id, asked - known.keys(), now_us)
 
-    def present(address: str) -> bool:
-        return known.get(address, address in found)
-
+    there = {address: sensitive for address, sensitive in {**found, **known}.items() if sensitive is not None}
+    present = presence(there)
     considered = Considered(judged=afar, afar=tuple(afar))
     for run, waiting in affordable.items():
         if waiting.condition[0] == JUDGED:
@@ -217,12 +218,15 @@ def fan_out(state: State, effect: fx.FanOut) -> fx.FannedOut:
         return fx.FannedOut(0, (), more=False)
     runs = [run for _, run in state.waiting(effect.workflow_id, [effect.address], effect.limit)]
     full = len(runs) == effect.limit
-    stands = effect.address.startswith(OF_PREFIX) or bool(state.present(effect.workflow_id, [effect.address], now))
+    known: dict[str, bool | None] = {effect.address: None}
+    if not effect.address.startswith(OF_PREFIX):
+        known.update(state.present(effect.workflow_id, [effect.address], now))
+    stands = effect.address.startswith(OF_PREFIX) or known[effect.address] is not None
     if not stands:  # only who judges is to be told of it, the others are registered where they should be
         parked = state.parked(effect.workflow_id, runs)
         runs = [run for run in runs if run.startswith(AFAR) or parked[run].judge]
         full = full and bool(runs)
-    considered, looked_at = _consider(state, workflow, runs, {effect.address: stands}, now)
+    considered, looked_at = _consider(state, workflow, runs, known, now)
     outgoing = carry_out(state, workflow, considered, now, effect.app, effect.lease_us)
     if considered.fires:
         state.save(workflow)

@@ -11,7 +11,7 @@ import msgspec
 
 from ctxqueue import effects as fx
 from ctxqueue.models import GLOBAL_WORKFLOW
-from ctxqueue.records import decode_header
+from ctxqueue.records import decode_header, is_sensitive
 from ctxqueue.stores.engine.entries import is_fresh, traits
 from ctxqueue.stores.engine.held import (
     NOTHING,
@@ -177,10 +177,11 @@ class MemoryState(ParkedRuns, Memories):
         ids = (workflow_id for workflow_id in self._workflows if workflow_id != GLOBAL_WORKFLOW)
         return nsmallest(limit, (workflow_id for workflow_id in ids if workflow_id > after))
 
-    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
-        """Return those of the addresses that hold a fresh entry."""
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Mapping[str, bool]:
+        """Return those of the addresses that hold a fresh entry, each with whether that is sensitive."""
         records = self._workflows[workflow_id].records
-        return {address for address in addresses if address in records and is_fresh(records[address], now_us)}
+        there = (address for address in addresses if address in records and is_fresh(records[address], now_us))
+        return {address: is_sensitive(records[address]) for address in there}
 
     # Workflows and entries -----------------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@ NAMESPACE = bindparam("in_namespace", type_=String)
 """Not by its column's name, which an update keeps for itself; likewise elsewhere."""
 WORKFLOW = bindparam("in_workflow", type_=Name)
 
+_EXPIRY_AND_FLAG = func.coalesce(entries.c.expires_us, 0) * 2 + cast(entries.c.sensitive, Integer)
+"""When an entry expires (0: never), doubled, and one more if it is sensitive: there is one column for both."""
+
 HELD = "ctxqueue.held"
 """A setting of PostgreSQL's, for one transaction: the incarnation of the workflow whose row it has locked."""
 
@@ -89,9 +92,7 @@ def statement(dialect: str, look: Look) -> CompoundSelect[Any]:
     if look.present:
         asked = bindparam("present", expanding=True, type_=Name)
         branches.append(
-            _branch("present", entries.c.address, func.coalesce(entries.c.expires_us, 0)).where(
-                here(entries), entries.c.address.in_(asked)
-            )
+            _branch("present", entries.c.address, _EXPIRY_AND_FLAG).where(here(entries), entries.c.address.in_(asked))
         )
     if look.run:
         branches.append(
@@ -154,7 +155,8 @@ class Seen:
         now = max(clock, workflow.clock_us) if workflow else clock
         self.held = Held(workflow, now)
         self.held.records = {row.key: row.body for row in by_kind.get("record", ())}
-        self.held.present = {row.key for row in by_kind.get("present", ()) if not row.number or row.number > now}
+        stands = ((row.key, *divmod(row.number, 2)) for row in by_kind.get("present", ()))
+        self.held.present = {key: bool(flag) for key, expires, flag in stands if not expires or expires > now}
         self.reached: int = by_kind["reached"][0].number if "reached" in by_kind else 0
         self.locked = any(workflow and row.body.decode() == workflow.incarnation for row in by_kind.get("held", ()))
         """Whether the transaction had the workflow's row locked before it looked."""

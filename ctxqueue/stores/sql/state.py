@@ -175,12 +175,12 @@ class SqlState(SqlParking, SqlInbox, SqlMemories):
         """Return the ids of workflows, in order."""
         return [workflow_id for (workflow_id,) in self._rows(writing.CATALOGUE, after=after, rows=limit)]
 
-    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Collection[str]:
-        """Return those of the addresses that hold a fresh entry."""
-        found: set[str] = set()
+    def present(self, workflow_id: str, addresses: Collection[str], now_us: int) -> Mapping[str, bool]:
+        """Return those of the addresses that hold a fresh entry, each with whether that is sensitive."""
+        found: dict[str, bool] = {}
         for some in _portions(addresses):
             rows = self._rows(writing.PRESENT, workflow_id=workflow_id, addresses=some, now_us=now_us)
-            found.update(address for (address,) in rows)
+            found.update((address, bool(sensitive)) for address, sensitive in rows)
         return found
 
     # Workflows and entries -----------------------------------------------------------------------------------------

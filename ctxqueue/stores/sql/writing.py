@@ -120,7 +120,7 @@ def _removable(order: Column[Any]) -> Select[Any]:
 EXPIRING = _removable(entries.c.expires_us)
 EVICTABLE = _removable(entries.c.evict_order)
 EDGES = select(entries.c.address, entries.c.depends_on).where(here(entries), entries.c.depends_on.is_not(None))
-PRESENT = select(entries.c.address).where(
+PRESENT = select(entries.c.address, entries.c.sensitive).where(
     here(entries),
     entries.c.address.in_(_several("addresses")),
     entries.c.expires_us.is_(None) | (entries.c.expires_us > bindparam("now_us", type_=BigInteger)),

@@ -43,6 +43,7 @@ PARTS = (
         "scopes",
         "steps",
     ),
+    "policies",
     *("subscriptions", "surveys", "tracking", "transactions", "triggers", "updates", "values", "waiters", "waking"),
     *("workflows", "working"),
 )
@@ -71,6 +72,7 @@ from ctxqueue.testing.contract.merges import Merges  # noqa: E402
 from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
+from ctxqueue.testing.contract.policies import Policies  # noqa: E402
 from ctxqueue.testing.contract.readers import Readers  # noqa: E402
 from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
@@ -105,6 +107,7 @@ class StoreContract(
     Steps,
     Relevance,
     Access,
+    Policies,
     Calls,
     Cancelling,
     Bounds,

@@ -83,7 +83,7 @@ class Bounds(Limiting, Contract):
     def test_a_commit_has_at_most_a_megabyte(self, wf: WorkflowHandle, operator: WorkflowHandle) -> None:
         half = "x" * 524_283
         wf.update({"a": half, "b": half})
-        with nothing_written(operator), pytest.raises(CommitTooLarge, match="1048577 bytes of values: at most 1048576"):
+        with nothing_written(operator), pytest.raises(CommitTooLarge, match="more than 1048576 bytes of values"):
             wf.update({"c": half, "d": half + "x"})
 
     def test_metadata_has_a_bound(self, wf: WorkflowHandle, operator: WorkflowHandle) -> None:
@@ -100,9 +100,9 @@ class Bounds(Limiting, Contract):
             {key: Put(value, priority="high") for key, value in {"a": 1, "b": {"x": 1}, "private_c": [1]}.items()}
         )
         with nothing_written(operator):
-            with pytest.raises(CapacityError, match=r"would hold 4 entries.*ctxqueue_max_entries"):
+            with pytest.raises(CapacityError, match=r"would hold more entries.*ctxqueue_max_entries"):
                 wf.put("d", 1)
-            with pytest.raises(CapacityError, match="5 entries"):
+            with pytest.raises(CapacityError, match="more entries"):
                 wf.update({"a": 2, "d": 1, "e": {"x": 1}})
             with pytest.raises(CapacityError):
                 wf.update({"d": [1]}, merge_strategy="append")

@@ -13,6 +13,7 @@ import pytest
 from ctxqueue import codec
 from ctxqueue import effects as fx
 from ctxqueue.flows import draining, inbox, stored
+from ctxqueue.models import Agent
 from ctxqueue.pending import PendingUpdate
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, until
 from ctxqueue.testing.contract.runs import Worker
@@ -42,8 +43,8 @@ class Clerk(Worker):
     ) -> PendingUpdate:
         """Store one; its own message is named after its operation."""
         terms = self.manager.terms
-        ref = inbox.checked(terms, WORKFLOW, agent, updates, strategy, operation)
-        payload = stored.packed(WORKFLOW, updates, strategy)
+        ref = inbox.checked(terms, WORKFLOW, Agent(agent), updates, strategy, operation)
+        payload = stored.packed(WORKFLOW, Agent(agent), updates, strategy)
         outgoing = fx.Outgoing("", b"")
         if reports or not queued:
             outgoing = fx.Outgoing(f"app\0{ref.home}\0{operation}\0update", operation.encode())

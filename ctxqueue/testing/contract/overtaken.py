@@ -103,7 +103,7 @@ class Overtaken(Contract):
             other.put("b", 1)
         other.remove()
         until(lambda: manager.cleanup_expired_contexts().scanned <= 2, "it is gone")
-        launch = arming.manager.driver.run(triggers.launched(WORKFLOW, trigger.id, late=late))
+        launch = arming.manager.driver.run(triggers.launched(arming.manager.terms, WORKFLOW, trigger.id, late=late))
         assert launch is not None
         assert launch.canvas == (b"late" if late else b"canvas")
 

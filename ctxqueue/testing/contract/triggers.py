@@ -123,7 +123,7 @@ class Triggers(Contract):
         trigger = arming.wf.when(all_of("a", "b")).then(b"canvas", pass_cause=True)
         wf.put("a", 1)
         last = arming.manager.workflow(WORKFLOW, agent_id="other_1").put("b", 1)
-        launch = arming.manager.driver.run(triggers.launched(WORKFLOW, trigger.id, late=False))
+        launch = arming.manager.driver.run(triggers.launched(arming.manager.terms, WORKFLOW, trigger.id, late=False))
         assert launch is not None
         assert (launch.canvas, launch.pass_cause, launch.depth) == (b"canvas", True, 1)
         assert launch.cause == {
@@ -139,7 +139,7 @@ class Triggers(Contract):
         wf.put("a", 1)
         trigger = arming.wf.when(condition).then(b"canvas", timeout=SHORT, on_timeout=b"late")
         assert until(arming.released, "its time is up") == [f"{trigger.id} late".encode()]
-        launch = arming.manager.driver.run(triggers.launched(WORKFLOW, trigger.id, late=True))
+        launch = arming.manager.driver.run(triggers.launched(arming.manager.terms, WORKFLOW, trigger.id, late=True))
         assert launch is not None
         assert launch.canvas == b"late"
         assert launch.cause["missing"] == [str(condition) if isinstance(condition, str) else "a > 5"]
@@ -195,7 +195,9 @@ class Triggers(Contract):
         assert arming.manager.driver.run(triggers.ended(WORKFLOW, trigger.id, "FAILED", "no such task")) is True
         (seen,) = arming.wf.triggers()
         assert (seen.state, seen.reason) == ("FAILED", "no such task")
-        assert arming.manager.driver.run(triggers.launched(WORKFLOW, trigger.id, late=False)) is None
+        assert (
+            arming.manager.driver.run(triggers.launched(arming.manager.terms, WORKFLOW, trigger.id, late=False)) is None
+        )
 
     def test_of_those_that_have_ended_the_last_are_kept(self, arming: Arming) -> None:
         for _ in range(103):

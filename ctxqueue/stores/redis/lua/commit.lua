@@ -352,7 +352,7 @@ local fires, moves, pending, afar = {}, {}, {}, {}
 if redis.call('ZCARD', w) > 0 then
   local looked_at, budget = 0, LEAF_BUDGET
   for i = 1, count do
-    if records[i] then known[addresses[i]] = true elseif deleted[i] then known[addresses[i]] = false end
+    if records[i] then known[addresses[i]] = flags[i] elseif deleted[i] then known[addresses[i]] = false end
   end
   local arrived = {}
   for i = 1, count do

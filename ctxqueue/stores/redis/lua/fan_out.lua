@@ -11,7 +11,7 @@ local workflow, address, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = clock_now(redis.call('HGET', m, 'k'))
 local known, fires, moves = {}, {}, {}
 local of_prefix = string.sub(address, 1, 1) == OF_PREFIX
-if of_prefix then known[address] = true else learn(known, { address }, v, now) end
+if of_prefix then known[address] = 0 else learn(known, { address }, v, now) end
 redis.call('ZCARD', due)
 redis.call('ZCARD', out)
 redis.call('HLEN', msg)

@@ -1,0 +1,59 @@
+"""Values that are secrets whatever they are called: private keys, and tokens whose form is well known.
+
+They are looked for in a value's packed bytes, where each text stands as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ctxqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Detector(msgspec.Struct, frozen=True):
+    """A form that marks a value as sensitive. ``pattern`` is a regular expression over its texts, in UTF-8.
+
+    ``hint`` is a text that stands in all that match: values without it are not searched further.
+    """
+
+    name: str
+    pattern: bytes
+    hint: bytes = b""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ConfigurationError(
+                f"detector {self.name!r}: {self.pattern!r:.80} is no regular expression: {error}"
+            ) from None
+
+    def finds(self, packed: bytes) -> bool:
+        """Whether a packed value holds one."""
+        return self.hint in packed and re.search(self.pattern, packed) is not None
+
+
+WELL_KNOWN = (
+    Detector("private key", rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", b"PRIVATE KEY"),
+    Detector("AWS access key", rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", b"IA"),
+    Detector("GitHub token", rb"\bgh[pousr]_[A-Za-z0-9]{36}", b"gh"),
+    Detector("GitHub fine-grained token", rb"\bgithub_pat_[A-Za-z0-9_]{22,}", b"github_pat_"),
+    Detector("GitLab token", rb"\bglpat-[A-Za-z0-9_-]{20,}", b"glpat-"),
+    Detector("Slack token", rb"\bxox[abeoprs]-[A-Za-z0-9-]{10,}", b"xox"),
+    Detector("model provider's key", rb"\bsk-[A-Za-z0-9_-]{20,}", b"sk-"),
+    Detector("Stripe key", rb"\b[rs]k_live_[A-Za-z0-9]{16,}", b"k_live_"),
+    Detector("Google API key", rb"\bAIza[A-Za-z0-9_-]{35}", b"AIza"),
+    Detector("JSON web token", rb"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}", b".eyJ"),
+)
+"""Those that every policy has, unless it says otherwise."""
+
+
+def detected(detectors: Iterable[Detector], packed: bytes) -> str:
+    """Return the name of the first detector that finds something in a packed value; empty: none does."""
+    return next((detector.name for detector in detectors if detector.finds(packed)), "")
