@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from kombu.exceptions import EncodeError, KombuError, OperationalError
 from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs leave the registry out
@@ -134,6 +135,9 @@ def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]
 
 def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: list[Callable[[], object]]) -> None:
     sending_again.set(True)  # for this thread, which ends with it
+    # Celery gives each thread a backend of its own, which would connect twice to listen for results that nobody here
+    # asks for: that took longer than all else between a commit and the start of what it releases.
+    app._backend = DisabledBackend(app=app)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to say so
     for take_up in kept:
         take_up()
     try:

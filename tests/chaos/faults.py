@@ -58,9 +58,9 @@ class Faults:
         """Start the workers."""
         self.workers = [self.site.worker(slots=SLOTS) for _ in range(WORKERS)]
 
-    def strike(self, now: float) -> None:
-        """Do one thing to somebody."""
-        kind = self.random.choices(list(MIX), weights=list(MIX.values()))[0]
+    def strike(self, now: float, kind: str = "") -> None:
+        """Do one thing to somebody, of that kind or of any."""
+        kind = kind or self.random.choices(list(MIX), weights=list(MIX.values()))[0]
         worker = self.random.choice(self.workers)
         children = _children(worker.pid)
         if not children or self._is_stopped((worker.pid, *children)):

@@ -234,3 +234,17 @@ def test_a_retry_of_a_task_that_never_waited_may_park(site: Deployment, workflow
         workflow.put("passing", value)
         wait_until(lambda: result.ready() or workflow.get("passing") is None, "the body ran")
     assert result.get(SECONDS) == [2, 2]
+
+
+def test_a_commit_that_releases_a_task_opens_no_connection(site: Deployment) -> None:
+    opened = []
+    for number in range(3):
+        workflow = site.workflow()
+        with workflow:
+            result = site.task("named").delay("late", number)
+        until_waiting(site, workflow, result)
+        before = site.redis.info("stats")["total_connections_received"]
+        workflow.put("late", "here")
+        opened.append(site.redis.info("stats")["total_connections_received"] - before)
+        assert result.get(SECONDS) == [number, "here"]
+    assert min(opened) == 0  # the first ones of a process are opened as they are needed

@@ -59,10 +59,10 @@ def _appending(ctx: ContextQueue, suffix: str, *, durable: bool) -> None:
     app = ctx.app
 
     def write(task: Any, name: str, seconds: float) -> None:
-        _say(app, IN_BODY, task.request)
+        say(app, IN_BODY, task.request)
         time.sleep(seconds)  # the work
         task.context.update({"names": [name]}, merge_strategy="append")
-        _say(app, COMMITTED, task.request)
+        say(app, COMMITTED, task.request)
         time.sleep(seconds / 4)  # the time between commit and ack, for kills to land in
 
     @ctx.task(name=f"append{suffix}", agent_type="writer", durable=durable)
@@ -89,14 +89,14 @@ def _appending(ctx: ContextQueue, suffix: str, *, durable: bool) -> None:
 def _report(app: Celery) -> None:
     @task_prerun.connect(weak=False)
     def started(task: Any, **_signal: Any) -> None:
-        _say(app, STARTED, task.request)
+        say(app, STARTED, task.request)
 
     @task_postrun.connect(weak=False)
     def ended(task: Any, **_signal: Any) -> None:
-        _say(app, ENDED, task.request)
+        say(app, ENDED, task.request)
 
 
-def _say(app: Celery, place: str, request: Any) -> None:
+def say(app: Celery, place: str, request: Any) -> None:
     """Say how far this process is. A killed one stays at what it said last."""
     if not request.called_directly:
         tag = (request.delivery_info or {}).get("delivery_tag") or request.properties["delivery_tag"]
