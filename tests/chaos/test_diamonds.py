@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_30_diamonds_end_once_each_though_two_workers_are_killed(tmp_path: Path) -> None:
     outcome = run(tmp_path, count=30, seed=random.randrange(1_000_000), kills=2)  # noqa: S311
