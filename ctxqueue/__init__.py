@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ctxqueue.models import Notification as Notification
     from ctxqueue.models import Page as Page
     from ctxqueue.models import ParkedTask as ParkedTask
+    from ctxqueue.models import Progress as Progress
     from ctxqueue.models import Put as Put
     from ctxqueue.models import RotationReport as RotationReport
     from ctxqueue.models import Secret as Secret
@@ -91,6 +92,8 @@ if TYPE_CHECKING:
     from ctxqueue.tracking import AsyncContextDependencyTracker as AsyncContextDependencyTracker
     from ctxqueue.tracking import ContextDependencyTracker as ContextDependencyTracker
     from ctxqueue.views import AgentContext as AgentContext
+    from ctxqueue.watching import AsyncWatch as AsyncWatch
+    from ctxqueue.watching import Watch as Watch
 
 __version__ = "0.1.0"
 
@@ -141,6 +144,7 @@ _HOMES = {
         ),
     ),
     "ctxqueue.views": ("AgentContext",),
+    "ctxqueue.watching": ("AsyncWatch", "Watch"),
     "ctxqueue.errors": (
         *(
             "CtxqueueError",

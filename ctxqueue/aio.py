@@ -31,6 +31,7 @@ from ctxqueue.subscriptions import of_kept as of_subscription
 from ctxqueue.tracking import AsyncContextDependencyTracker
 from ctxqueue.triggers import AsyncTrigger, AsyncWhen, of_kept
 from ctxqueue.waiting import await_for
+from ctxqueue.watching import AsyncWatch
 
 if TYPE_CHECKING:
     import builtins
@@ -398,6 +399,19 @@ class AsyncWorkflowHandle(Handle):
         RevisionTrimmed if the log begins later, HistoryDiverged if the revision is not part of this history.
         """
         return await self._run(self._changes(from_revision, limit, cursor))
+
+    def watch(
+        self, pattern: str = "*", *, from_revision: int | str | None = None, timeout: float | None = None
+    ) -> AsyncWatch:
+        """Return an iterator over what changes from now on, or after ``from_revision``: each `Change`, once, in order.
+
+        ``from_revision`` is a revision (0: all that the log has), a watch's ``cursor`` or an etag. ``pattern`` is of
+        keys, as ``"rate_*"``; one that begins with ``global_`` watches the global context. What the agent may not see,
+        or has not asked for, shows as `Progress` alone. It ends once nothing has come for ``timeout`` seconds, or the
+        workflow is closed; after StoreUnavailable it can be gone on with. Raises RevisionTrimmed where the log does not
+        reach back any more, HistoryDiverged, WorkflowNotFound, InvalidInput.
+        """
+        return AsyncWatch(self._driver, self, pattern, from_revision, timeout)
 
     async def stale(self) -> builtins.list[str]:
         """Return the keys of entries that depend on one which is newer than they are."""

@@ -6,9 +6,9 @@ import asyncio
 import time
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
-from ctxqueue.effects import Effect, Flow, Publish, Wait, Work
+from ctxqueue.effects import AwaitChange, Effect, Flow, Publish, Wait, Work
 from ctxqueue.errors import SyncInAsyncError
 
 if TYPE_CHECKING:
@@ -34,6 +34,22 @@ class SendingAhead(Protocol):
 
     def ahead(self, effect: Effect[T], /) -> AbstractContextManager[Callable[[], T]]:
         """Send one effect, and yield what returns its reply; that raises a CtxqueueError."""
+        ...
+
+
+class Following(Protocol):
+    """What can wait for a change of a workflow, blocking, on a socket of its own."""
+
+    def follow(self, workflow_id: str, revision: int, seconds: float, /) -> None:
+        """Return when its log may have gone beyond a revision, or after so many seconds."""
+        ...
+
+
+class AsyncFollowing(Protocol):
+    """The same, awaiting."""
+
+    async def follow(self, workflow_id: str, revision: int, seconds: float, /) -> None:
+        """Return when its log may have gone beyond a revision, or after so many seconds."""
         ...
 
 
@@ -106,6 +122,9 @@ class Driver:
                         reply = self.publisher(effect.items)
                     elif isinstance(effect, Work):
                         reply = self.work(effect)
+                    elif isinstance(effect, AwaitChange):
+                        store = cast("Following", self.store)
+                        reply = store.follow(effect.workflow_id, effect.revision, effect.seconds)  # type: ignore[func-returns-value]
                     else:
                         reply = perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend
@@ -159,6 +178,9 @@ class AsyncDriver:
                         reply = await asyncio.to_thread(self.publisher, effect.items)
                     elif isinstance(effect, Work):
                         reply = await asyncio.to_thread(self.work, effect)
+                    elif isinstance(effect, AwaitChange):
+                        store = cast("AsyncFollowing", self.store)
+                        reply = await store.follow(effect.workflow_id, effect.revision, effect.seconds)  # type: ignore[func-returns-value]
                     else:
                         reply = await self.store.perform(effect)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it can mend

@@ -421,6 +421,13 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """What a watch says where it has nothing to show: that it has seen all up to a revision."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class EraseReport:
     """What ``erase`` removed: memories, entries and earlier values of others, in as many workflows as there are."""
 

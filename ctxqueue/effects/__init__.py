@@ -80,7 +80,7 @@ from ctxqueue.effects.memories import (
     StoreMemories,
     TouchMemories,
 )
-from ctxqueue.effects.outside import Publish, Wait, Work, work
+from ctxqueue.effects.outside import AwaitChange, Publish, Wait, Work, work
 from ctxqueue.effects.reading import (
     Forget,
     Head,
@@ -144,6 +144,7 @@ __all__ = [
     "AmendMemory",
     "Arm",
     "Armed",
+    "AwaitChange",
     "Backlog",
     "Batch",
     "Bind",

@@ -18,6 +18,17 @@ class Wait(Effect[None], frozen=True):
     seconds: float
 
 
+class AwaitChange(Effect[None], frozen=True):
+    """Wait until a workflow's log may have gone beyond a revision, or for so many seconds.
+
+    The reply says nothing of what there is: the log does. A store that calls nobody lets the time pass by looks.
+    """
+
+    workflow_id: str
+    revision: int
+    seconds: float
+
+
 class Publish(Effect[tuple[str, ...]], frozen=True):
     """Hand items to the broker. Reply: the ids of those that it took."""
 

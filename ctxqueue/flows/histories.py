@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING
 
-from ctxqueue.clock import instant
-from ctxqueue.effects import Batch, Flow, Head, LoadHistory, LoadLog, Logged, LogRecord, do
+from ctxqueue.effects import Batch, Flow, LoadHistory, LoadLog, Logged, do
 from ctxqueue.errors import HistoryDiverged, InvalidInput, RevisionTrimmed
+from ctxqueue.flows.logs import LOG_PAGE, Bookmark, check_goes_on, check_reach, checked_revision
+from ctxqueue.flows.logs import visible as visible_changes
 from ctxqueue.flows.reading import shown, where, workflow_context
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.flows.viewing import snapshots, visible
@@ -28,15 +28,12 @@ from ctxqueue.settings import MAX_PAGE
 from ctxqueue.views import AgentContext, Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from ctxqueue.effects import Kept
     from ctxqueue.flows.terms import Terms
     from ctxqueue.rules.policy import Policy
 
-LOG_PAGE = 1_000
-LAST_REVISION = 2**53
-"""Above any; what every store can count to."""
 HISTORY_BATCH = 50
 """Addresses whose kept values are read in one round trip."""
 
@@ -114,93 +111,21 @@ def changes(
     Raises RevisionTrimmed, HistoryDiverged.
     """
     checked_count("limit", limit, MAX_PAGE)
-    if isinstance(from_revision, bool) or not isinstance(from_revision, int) or not 0 <= from_revision <= LAST_REVISION:
-        raise InvalidInput(f"from_revision is {from_revision!r:.60}: give a revision, 0 for the beginning")
-    after = _Cursor.parse(cursor) if cursor is not None else _Cursor(from_revision, 0, "")
-    found: list[tuple[Change, _Cursor]] = []
-    # Of a revision that was read in part, and to see that it is still the one that was read.
-    begin = after.revision if after.commit else after.revision + 1
+    after = checked_revision(from_revision) if cursor is None else Bookmark.parse(cursor)
+    found: list[tuple[Change, Bookmark]] = []
+    begin = after.begin
     while True:
         head, oldest, records = yield from do(LoadLog(workflow_id, begin, LOG_PAGE))
         if head is None:
             raise unknown_workflow(workflow_id)
-        check_reach(workflow_id, head, oldest, begin, after.revision)
+        check_goes_on(workflow_id, head, oldest, after, begin)
         for record in records:
-            found += _read(terms.policy, agent, record, after, workflow_id)
+            found += visible_changes(terms.policy, agent, workflow_id, head.incarnation, record, after)
         if len(found) > limit:
             return Page(tuple(change for change, _ in found[:limit]), found[limit - 1][1].text())
         if not records or records[-1].revision >= head.revision:
             return Page(tuple(change for change, _ in found), None)
         begin = records[-1].revision + 1
-
-
-def check_reach(workflow_id: str, head: Head, oldest: int, wanted: int, known: int) -> None:
-    """Raise RevisionTrimmed if the log no longer has a revision, HistoryDiverged if it never had it."""
-    if known > head.revision:
-        raise HistoryDiverged(
-            f"workflow {workflow_id!r} is at revision {head.revision}, revision {known} is not part of its history: it"
-            " was made anew, or its server lost commits. Read it again from the beginning"
-        )
-    if wanted < oldest and wanted <= head.revision:
-        raise RevisionTrimmed(
-            f"the log of workflow {workflow_id!r} begins at revision {oldest}, {wanted} is gone: read the entries"
-            f" again and go on from_revision={head.revision}, or raise ctxqueue_log_limit"
-        )
-
-
-class _Cursor:
-    """Where a page ended: the revision, how many of its changes were read, and which commit it was."""
-
-    def __init__(self, revision: int, read: int, commit: str) -> None:
-        self.revision = revision
-        self.read = read
-        self.commit = commit
-
-    def text(self) -> str:
-        return urlsafe_b64encode(f"{self.revision}.{self.read}.{self.commit}".encode()).decode()
-
-    @classmethod
-    def parse(cls, cursor: str) -> _Cursor:
-        """Undo `text`; raises InvalidInput."""
-        try:
-            revision, read, commit = urlsafe_b64decode(cursor).decode().split(".")
-            found = cls(int(revision), int(read), bytes.fromhex(commit).hex())
-            if 0 <= found.revision <= LAST_REVISION and found.read >= 0 and found.commit and found.text() == cursor:
-                return found
-        except (ValueError, TypeError):
-            pass
-        raise InvalidInput(f"cursor {cursor!r:.60} is not one that changes() returned")
-
-
-def _read(
-    policy: Policy, agent: Agent, record: LogRecord, after: _Cursor, workflow_id: str
-) -> Iterator[tuple[Change, _Cursor]]:
-    commit = record.commit_id.hex()
-    skip = 0
-    if record.revision == after.revision:
-        if commit != after.commit:
-            raise HistoryDiverged(
-                f"revision {after.revision} of workflow {workflow_id!r} is another one than was read before: its server"
-                " lost commits. Read it again from the beginning"
-            )
-        skip = after.read
-    for ordinal, logged in enumerate(record.changes):
-        address = Address.decode(logged.address, of_global=False)
-        if ordinal < skip or is_reserved(address.key):
-            continue
-        if not may_read(policy, agent, address, sensitive=logged.sensitive):
-            continue
-        change = Change(
-            record.revision,
-            address.key,
-            address.scope,
-            address.owner,
-            logged.version,
-            logged.kind,
-            "" if logged.kind in ("expired", "evicted") else logged.agent_id or record.agent_id,
-            instant(record.at_us),
-        )
-        yield change, _Cursor(record.revision, ordinal + 1, commit)
 
 
 # --- a whole workflow at a revision ----------------------------------------------------------------------------

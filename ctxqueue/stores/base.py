@@ -55,6 +55,10 @@ class Store(Protocol):
         """Return a block in which one can wait to be woken by a name, from its beginning on; raises StoreError."""
         ...
 
+    def follow(self, workflow_id: str, revision: int, seconds: float, /) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
+        ...
+
     def shard_of(self, workflow_id: str, /) -> int:
         """Return the shard that a workflow lives in."""
         ...
@@ -87,6 +91,10 @@ class AsyncStore(Protocol):
 
     def listening(self, channel: str, /) -> AbstractAsyncContextManager[AsyncWake]:
         """Return a block in which one can wait to be woken by a name, from its beginning on; raises StoreError."""
+        ...
+
+    async def follow(self, workflow_id: str, revision: int, seconds: float, /) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
         ...
 
     def shard_of(self, workflow_id: str, /) -> int:

@@ -58,36 +58,52 @@ class Callings:
     """Who waits in this process, and for which name."""
 
     def __init__(self) -> None:
-        self._called: dict[str, Callable[[], object]] = {}
+        self._called: dict[str, list[Callable[[], object]]] = {}
+        self._changing = threading.Lock()
 
     def call(self, name: str) -> None:
         """Wake who waits for a name, if anybody does."""
-        called = self._called.get(name)
-        if called is not None:
-            called()
+        if name in self._called:
+            with self._changing:
+                called = tuple(self._called.get(name, ()))
+            for each in called:
+                each()
 
     @contextmanager
-    def listening(self, name: str) -> Iterator[_Called]:
+    def listening(self, name: str) -> Iterator[Called]:
         """Wait for a name inside the block."""
         event = threading.Event()
-        self._called[name] = event.set
-        try:
-            yield _Called(event)
-        finally:
-            del self._called[name]
+        with self._entered(name, event.set):
+            yield Called(event)
 
     @asynccontextmanager
-    async def alistening(self, name: str) -> AsyncIterator[_AsyncCalled]:
+    async def alistening(self, name: str) -> AsyncIterator[AsyncCalled]:
         """Wait for a name inside the block, in an event loop; it may be called by any thread."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
-        self._called[name] = lambda: loop.call_soon_threadsafe(event.set)
+
+        def wake() -> None:
+            if not loop.is_closed():  # one that was given up in the middle of a wait
+                loop.call_soon_threadsafe(event.set)
+
+        with self._entered(name, wake):
+            yield AsyncCalled(event)
+
+    @contextmanager
+    def _entered(self, name: str, wake: Callable[[], object]) -> Iterator[None]:
+        with self._changing:
+            self._called.setdefault(name, []).append(wake)
         try:
-            yield _AsyncCalled(event)
+            yield
         finally:
-            del self._called[name]
+            with self._changing:
+                self._called[name].remove(wake)
+                if not self._called[name]:
+                    del self._called[name]
 
 
-class _Called:
+class Called:
+    """Waits for a name of this process; see `Wake`."""
+
     def __init__(self, event: threading.Event) -> None:
         self._event = event
 
@@ -97,7 +113,9 @@ class _Called:
         self._event.clear()
 
 
-class _AsyncCalled:
+class AsyncCalled:
+    """The same, awaited."""
+
     def __init__(self, event: asyncio.Event) -> None:
         self._event = event
 

@@ -135,9 +135,16 @@ class FaultProxy:
 
     async def _serve(self, requests: StreamReader, client: StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.create_task(self._pass_on(requests, _Client(client)))
+        accepted = _Client(client)
+        task = asyncio.create_task(self._pass_on(requests, accepted))
         self._served.add(task)
-        task.add_done_callback(self._served.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._served.discard(task)
+            if task.cancelled():  # before it had begun
+                accepted.reset()
+
+        task.add_done_callback(ended)
 
     async def _pass_on(self, requests: StreamReader, client: _Client) -> None:
         try:

@@ -45,6 +45,10 @@ class Awaited:
         finally:
             asyncio.run_coroutine_threadsafe(_left(block), self._loop).result()
 
+    def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        waits = self._store.follow(workflow_id, revision, seconds)
+        asyncio.run_coroutine_threadsafe(waits, self._loop).result()
+
     def shard_of(self, workflow_id: str) -> int:
         return self._store.shard_of(workflow_id)
 

@@ -16,14 +16,14 @@ from packaging.requirements import Requirement
 
 from ctxqueue.testing import EmbeddedServer
 from ctxqueue.testing.binaries import server_version
-from ctxqueue.testing.contract import attempts, endings, eviction, histories, memories, parking, updates
+from ctxqueue.testing.contract import attempts, endings, eviction, histories, memories, parking, updates, watching
 from tests.contract.keyspace import objections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-CORE = {part.__name__ for part in (attempts, endings, eviction, histories, memories, parking, updates)}
+CORE = {part.__name__ for part in (attempts, endings, eviction, histories, memories, parking, updates, watching)}
 """The parts of the contract that run every script and command there is."""
 
 

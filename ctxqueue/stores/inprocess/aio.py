@@ -33,6 +33,10 @@ class AsyncInprocessStore:
         """Return a block in which one can wait to be woken by a name."""
         return self._store.alistening(channel)
 
+    async def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow has gone beyond a revision, or after so many seconds."""
+        await self._store.afollow(workflow_id, revision, seconds)
+
     def shard_of(self, workflow_id: str) -> int:
         """Return the only shard."""
         return self._store.shard_of(workflow_id)

@@ -43,6 +43,11 @@ def machine_clock() -> int:
     return time.time_ns() // 1_000
 
 
+def moved(workflow_id: str) -> str:
+    """Return the name by which they are woken who follow a workflow."""
+    return f"moved:{workflow_id}"
+
+
 class MemoryState(ParkedRuns, Memories):
     """A `State` over this process's memory; whoever uses it holds the store's lock."""
 
@@ -188,6 +193,7 @@ class MemoryState(ParkedRuns, Memories):
     def save(self, workflow: Workflow) -> None:
         """Keep a new workflow; one that was there has been changed in place."""
         self._workflows.setdefault(workflow.workflow_id, Contents(workflow))
+        self.callings.call(moved(workflow.workflow_id))
 
     def store(self, workflow_id: str, records: Mapping[str, bytes]) -> None:
         """Write entries."""
@@ -233,6 +239,7 @@ class MemoryState(ParkedRuns, Memories):
     def drop(self, workflow_id: str) -> None:
         """Remove a workflow, its entries and log."""
         self._workflows.pop(workflow_id, None)
+        self.callings.call(moved(workflow_id))
         judging = [name for name in self._due if name.kind == "judge" and name.workflow_id == workflow_id]
         self.clear_due(judging)  # of runs of other workflows
 

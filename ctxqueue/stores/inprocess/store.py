@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ctxqueue.effects import Batch
 from ctxqueue.stores.engine.handlers import HANDLERS
-from ctxqueue.stores.inprocess.state import MemoryState, machine_clock
+from ctxqueue.stores.inprocess.state import MemoryState, machine_clock, moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,23 @@ class InprocessStore:
     def alistening(self, channel: str) -> AbstractAsyncContextManager[AsyncWake]:
         """Return the same for event loops."""
         return self._state.callings.alistening(channel)
+
+    def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow has gone beyond a revision, or after so many seconds."""
+        with self._state.callings.listening(moved(workflow_id)) as called:
+            if not self._has_moved(workflow_id, revision):
+                called.wait(seconds)
+
+    async def afollow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Do the same in an event loop."""
+        async with self._state.callings.alistening(moved(workflow_id)) as called:
+            if not self._has_moved(workflow_id, revision):
+                await called.wait(seconds)
+
+    def _has_moved(self, workflow_id: str, revision: int) -> bool:
+        with self._lock:
+            workflow = self._state.hold(workflow_id).workflow
+            return workflow is None or workflow.revision != revision or bool(workflow.closed_us)
 
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection, replicas, scripts, waking
@@ -20,7 +20,7 @@ from ctxqueue.stores.redis.requests import Plain
 from ctxqueue.stores.redis.store import MOST_LOADS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.requests import Sendable
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 MOST_CONNECTIONS = 50
 """Of one event loop."""
+MOST_WAITS = 10_000
+"""Of one event loop and node: as many as wait at a time."""
 
 
 class AsyncRedisStore:
@@ -46,12 +48,12 @@ class AsyncRedisStore:
         self.where = self._address()
         # Connections belong to the loop they were opened in.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Any]] = WeakKeyDictionary()
+        self._waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Redis]] = WeakKeyDictionary()
+        """Connections that wait to be called, by the address of their node: they take none from those that call."""
 
-    def _connections(self, policy: Retry) -> ConnectionPool:
+    def _connections(self, policy: Retry, most: int = MOST_CONNECTIONS) -> ConnectionPool:
         # Coroutines are many and cheap: those that find no connection free wait for one.
-        return connection.pool(
-            BlockingConnectionPool.from_url, self._url, policy, max_connections=MOST_CONNECTIONS, timeout=None
-        )
+        return connection.pool(BlockingConnectionPool.from_url, self._url, policy, max_connections=most, timeout=None)
 
     def _address(self) -> str:
         return connection.address_of(self._connections(Retry(connection.backoff(), 0)).connection_kwargs)
@@ -117,12 +119,27 @@ class AsyncRedisStore:
         """Wait inside the block to be woken by a name; raises StoreError."""
         client = await self._client()
         with translated(self.where):
-            async with self._for_calls(client) as own, waking.alistening(own, channel) as wake:
+            async with waking.alistening(self._for_waits(client), channel) as wake:
                 yield wake
 
-    @asynccontextmanager
-    async def _for_calls(self, client: Any) -> AsyncIterator[Any]:
-        yield client
+    async def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
+        client = await self._client()
+        try:
+            pool = self._for_waits(client, workflow_id).connection_pool
+            await waking.afollow(pool, self.namespace, workflow_id, revision, seconds)
+        except (RedisError, RedisClusterException):  # whoever looks now is told what is wrong, if it still is
+            await asyncio.sleep(min(seconds, waking.CUT_SECONDS))
+
+    def _for_waits(self, _client: Any, _workflow_id: str = "") -> Redis:
+        return self._kept("", lambda: self._connections(Retry(connection.backoff(), 1), MOST_WAITS))
+
+    def _kept(self, node: str, connections: Callable[[], ConnectionPool]) -> Redis:
+        """Return this loop's client for waits at a node."""
+        kept = self._waiting.setdefault(asyncio.get_running_loop(), {})
+        if node not in kept:
+            kept[node] = Redis.from_pool(connections())
+        return kept[node]
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""
@@ -130,7 +147,10 @@ class AsyncRedisStore:
 
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
-        opening = self._clients.pop(asyncio.get_running_loop(), None)
+        loop = asyncio.get_running_loop()
+        for waiting in self._waiting.pop(loop, {}).values():
+            await waiting.aclose()
+        opening = self._clients.pop(loop, None)
         if opening is None:
             return
         await asyncio.wait([opening])

@@ -16,6 +16,7 @@ from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
 from ctxqueue.stores.redis.checks import our_error, translated
+from ctxqueue.stores.redis.keys import workflow_keys
 from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, plain, routed
 from ctxqueue.stores.redis.store import MOST_THREADS, RedisStore
 
@@ -83,6 +84,11 @@ class RedisClusterStore(RedisStore):
 
     def _for_calls(self) -> Any:
         return self._client_now()  # what is published at one node is heard at all
+
+    def _pool_of(self, workflow_id: str) -> Any:
+        cluster: Any = self._client_now()
+        node = cluster.get_node_from_key(workflow_keys(self.namespace, workflow_id).l)
+        return cluster.get_redis_connection(node).connection_pool
 
     def _replies(self, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]

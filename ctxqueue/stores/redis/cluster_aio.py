@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import cluster_address
-from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, AsyncRedisStore
+from ctxqueue.stores.redis.aio import MOST_CONNECTIONS, MOST_WAITS, AsyncRedisStore
 from ctxqueue.stores.redis.checks import translated
 from ctxqueue.stores.redis.cluster import client_options, contact_error, is_in_order
+from ctxqueue.stores.redis.keys import workflow_keys
 from ctxqueue.stores.redis.routing import Command, Pause, Refresh, Send, first_contact, routed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Sequence
+    from collections.abc import Generator, Sequence
+
+    from redis.asyncio import Redis
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.redis.routing import Step, Words
@@ -113,15 +115,20 @@ class AsyncRedisClusterStore(AsyncRedisStore):
             return cast("T", tuple([await self.perform(each) for each in effect.effects]))
         return await super().perform(effect)
 
-    @asynccontextmanager
-    async def _for_calls(self, client: _Client) -> AsyncIterator[Redis]:
-        """Connect to one node, whichever: what is published at one is heard at all."""
-        node = client.cluster.get_random_node()
+    def _for_waits(self, client: _Client, workflow_id: str = "") -> Redis:
+        # What is published at one node is heard at all.
+        at = workflow_keys(self.namespace, workflow_id).l if workflow_id else None
+        node = client.cluster.get_node_from_key(at) if at else client.cluster.get_random_node()
+        if node is None:
+            raise RedisClusterException(f"nobody serves the slot of workflow {workflow_id!r}")
+        return self._kept(node.name, lambda: self._connections_to(node))
+
+    def _connections_to(self, node: ClusterNode) -> ConnectionPool:
         address = cluster_address(self._url)
-        options = {**client_options(address.options), "ssl": address.tls}
+        options = client_options(address.options)
         options.pop("require_full_coverage")
-        async with Redis(host=node.host, port=int(node.port), **options) as own:
-            yield own
+        kind = SSLConnection if address.tls else Connection
+        return ConnectionPool(kind, max_connections=MOST_WAITS, host=node.host, port=int(node.port), **options)
 
     async def _replies(self, client: _Client, requests: Sequence[Any]) -> list[Any]:
         commands = [Command.of(request) for request in requests]

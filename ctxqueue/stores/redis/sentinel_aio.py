@@ -74,14 +74,14 @@ class AsyncSentinelStore(AsyncRedisStore):
     def _address(self) -> str:
         return str(sentinel_address(self._url))
 
-    def _connections(self, policy: Retry) -> ConnectionPool:
+    def _connections(self, policy: Retry, most: int = MOST_CONNECTIONS) -> ConnectionPool:
         address = sentinel_address(self._url)
         options = {**sentinel_options(address), "retry": Retry(NoBackoff(), 0)}
         return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             Sentinels(list(address.sentinels), address.min_other_sentinels, options),  # type: ignore[no-untyped-call]
             connection_class=MasterConnection,
-            max_connections=MOST_CONNECTIONS,
+            max_connections=most,
             timeout=None,
             **master_options(address, policy),
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
 from ctxqueue.stores.namespaces import checked_namespace
@@ -147,6 +148,17 @@ class RedisStore:
 
     def _for_calls(self) -> Any:
         return self._client
+
+    def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
+        try:
+            pool = self._pool_of(workflow_id)
+            waking.follow(pool, self.namespace, workflow_id, revision, seconds)
+        except (RedisError, RedisClusterException):  # whoever looks now is told what is wrong, if it still is
+            time.sleep(min(seconds, waking.CUT_SECONDS))
+
+    def _pool_of(self, _workflow_id: str) -> Any:
+        return self._pool
 
     def shard_of(self, workflow_id: str) -> int:
         """Return a workflow's home."""

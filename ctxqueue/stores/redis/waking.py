@@ -1,4 +1,8 @@
-"""Waiting on a channel of Redis. A call that comes while the connection is away is lost: whoever waits looks again."""
+"""Waiting for Redis: on a channel, and at the end of a workflow's log.
+
+A call that comes while the connection is away is lost: whoever waits looks again. Nothing is lost at the end of a log,
+where one waits for what comes behind a revision, and asks again for what is behind it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions as rx
 
+from ctxqueue.stores.redis.keys import workflow_keys
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from ctxqueue.stores.redis.routing import Words
+
 AWAY_SECONDS = 0.5
 """Between two looks while it is away."""
+CUT_SECONDS = 0.1
+"""Until the next look after a wait at the end of a log has failed: one who looks is kept waiting by the look itself."""
 
 
 @contextmanager
@@ -76,3 +86,41 @@ class AsyncRedisWake:
                 return
             if message is not None:
                 return
+
+
+def following(namespace: str, workflow_id: str, revision: int, seconds: float, patience: float | None) -> Words:
+    """Return the command that waits for what comes behind a revision.
+
+    ``patience``: how long its connection waits for a reply, at most.
+    """
+    longest = seconds if patience is None else min(seconds, 0.7 * patience)
+    log = workflow_keys(namespace, workflow_id).l
+    return ("XREAD", "COUNT", 1, "BLOCK", max(1, int(1_000 * longest)), "STREAMS", log, f"{revision}-1")
+
+
+def follow(pool: Any, namespace: str, workflow_id: str, revision: int, seconds: float) -> None:
+    """Return when there is something behind a revision, or may be, or after so many seconds; raises RedisError."""
+    wire = pool.get_connection()
+    is_answered = False
+    try:
+        wire.send_command(*following(namespace, workflow_id, revision, seconds, wire.socket_timeout))
+        wire.read_response()
+        is_answered = True
+    finally:
+        if not is_answered:  # what comes yet would be taken for the next call's
+            wire.disconnect()
+        pool.release(wire)
+
+
+async def afollow(pool: Any, namespace: str, workflow_id: str, revision: int, seconds: float) -> None:
+    """Do the same in an event loop."""
+    wire = await pool.get_connection()
+    is_answered = False
+    try:
+        await wire.send_command(*following(namespace, workflow_id, revision, seconds, wire.socket_timeout))
+        await wire.read_response()
+        is_answered = True
+    finally:
+        if not is_answered:
+            await wire.disconnect(nowait=True)
+        await pool.release(wire)

@@ -15,7 +15,7 @@ from ctxqueue.stores.engine.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
-from ctxqueue.stores.sql.store import committed, hoped, looked
+from ctxqueue.stores.sql.store import committed, has_moved, hoped, looked
 from ctxqueue.stores.sql.writing import Statements
 from ctxqueue.stores.waking import AsyncLooking
 
@@ -130,6 +130,20 @@ class AsyncSqlStore:
     def listening(self, _channel: str) -> AbstractAsyncContextManager[AsyncWake]:
         """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
         return contextlib.nullcontext(AsyncLooking())
+
+    async def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow may have gone beyond a revision, or after so many seconds."""
+        opened = await self._here()
+
+        async def look() -> bool:
+            async with opened.once.connect() as connection:
+                return await connection.run_sync(has_moved, self.namespace, workflow_id, revision)
+
+        wake, ends = AsyncLooking(), time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            await wake.wait(left)
+            if await self._trying(look):
+                return
 
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""

@@ -38,6 +38,16 @@ def here(table: Table) -> ColumnElement[bool]:
     return (table.c.namespace == NAMESPACE) & (table.c.workflow_id == WORKFLOW)
 
 
+STANDS = select(
+    select(workflows.c.revision)
+    .where(
+        here(workflows), workflows.c.revision == bindparam("at_revision", type_=BigInteger), workflows.c.closed_us == 0
+    )
+    .exists()
+)
+"""Whether a workflow stands at a revision and is open."""
+
+
 class Look(NamedTuple):
     """What is looked at beside the workflow and the clock."""
 

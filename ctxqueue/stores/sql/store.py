@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ctxqueue.effects import Batch, Commit
 from ctxqueue.stores.engine.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql import connecting, errors, looking, upgrading
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
 from ctxqueue.stores.sql.state import SqlState
 from ctxqueue.stores.sql.writing import Statements
@@ -123,6 +123,19 @@ class SqlStore:
         """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
         return contextlib.nullcontext(Looking())
 
+    def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow may have gone beyond a revision, or after so many seconds."""
+        self._leave_the_parents()
+        wake, ends = Looking(), time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            wake.wait(left)
+            if self._trying(lambda: self._has_moved(workflow_id, revision)):
+                return
+
+    def _has_moved(self, workflow_id: str, revision: int) -> bool:
+        with self._once.connect() as connection:
+            return has_moved(connection, self.namespace, workflow_id, revision)
+
     def shard_of(self, _workflow_id: str) -> int:
         """Return the only shard."""
         return 0
@@ -132,6 +145,12 @@ class SqlStore:
         self._leave_the_parents()
         self._engine.dispose()
         self._once.dispose()
+
+
+def has_moved(connection: Connection, namespace: str, workflow_id: str, revision: int) -> bool:
+    """Whether a workflow stands at another revision, is closed, or is not there."""
+    place = {"in_namespace": namespace, "in_workflow": workflow_id, "at_revision": revision}
+    return not connection.execute(looking.STANDS, place).scalar_one()
 
 
 def looked(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:

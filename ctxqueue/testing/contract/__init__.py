@@ -45,7 +45,7 @@ PARTS = (
     ),
     "policies",
     *("subscriptions", "surveys", "tracking", "transactions", "triggers", "updates", "values", "waiters", "waking"),
-    *("workflows", "working"),
+    *("watching", "workflows", "working"),
 )
 
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
@@ -90,6 +90,7 @@ from ctxqueue.testing.contract.values import Values  # noqa: E402
 from ctxqueue.testing.contract.views import Views  # noqa: E402
 from ctxqueue.testing.contract.waiters import Waiters  # noqa: E402
 from ctxqueue.testing.contract.waking import Waking  # noqa: E402
+from ctxqueue.testing.contract.watching import Watching  # noqa: E402
 from ctxqueue.testing.contract.workflows import Workflows  # noqa: E402
 from ctxqueue.testing.contract.working import WorkingMemories  # noqa: E402
 
@@ -122,6 +123,7 @@ class StoreContract(
     Subscriptions,
     Tracking,
     Waking,
+    Watching,
     Overtaken,
     Released,
     Endings,
