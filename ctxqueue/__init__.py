@@ -122,7 +122,8 @@ _HOMES = {
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
     "ctxqueue.models": (
         *("Agent", "Backlog", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
-        *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Put", "RotationReport", "Secret"),
+        *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Progress"),
+        *("Put", "RotationReport", "Secret"),
         *("SweepReport", "WorkflowContext", "WorkflowSummary"),
     ),
     "ctxqueue.notifications": ("AsyncContextNotificationManager", "ContextNotificationManager"),

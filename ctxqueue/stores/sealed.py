@@ -102,6 +102,10 @@ class SealedStore(_Sealed):
         """Return a block in which one can wait to be woken by a name; raises StoreError."""
         return self.inner.listening(channel)
 
+    def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
+        self.inner.follow(workflow_id, revision, seconds)
+
     def close(self) -> None:
         """Let go of connections."""
         self.inner.close()
@@ -134,6 +138,10 @@ class AsyncSealedStore(_Sealed):
     def listening(self, channel: str) -> AbstractAsyncContextManager[AsyncWake]:
         """Return a block in which one can wait to be woken by a name; raises StoreError."""
         return self.inner.listening(channel)
+
+    async def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
+        """Return when a workflow's log may have gone beyond a revision, or after so many seconds."""
+        await self.inner.follow(workflow_id, revision, seconds)
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -32,6 +32,7 @@ FLOORS = (
     {
         *("agents", "callbacks", "callbacks_aio", "notifications", "tracking"),
         *("handles", "context", "aio", "pending", "after_commit", "storages", "subscriptions", "triggers", "waiting"),
+        "watching",
         "memories",
     },
     {"integration", "tasks", "inspector", "observability", "adapters", "testing"},
