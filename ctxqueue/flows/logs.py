@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Head, LogRecord
     from ctxqueue.models import Agent
+    from ctxqueue.rules.policy import Policy
 
 LOG_PAGE = 1_000
 LAST_REVISION = 2**53
@@ -88,7 +89,7 @@ def check_goes_on(workflow_id: str, head: Head, oldest: int, after: Bookmark, be
 
 
 def visible(
-    agent: Agent, workflow_id: str, incarnation: str, record: LogRecord, after: Bookmark
+    policy: Policy, agent: Agent, workflow_id: str, incarnation: str, record: LogRecord, after: Bookmark
 ) -> Iterator[tuple[Change, Bookmark]]:
     """Yield what an agent may see of a record and is not past yet, each with where that leaves it.
 
@@ -107,7 +108,7 @@ def visible(
         if ordinal < skip:
             continue
         address = Address.decode(logged.address, of_global=workflow_id == GLOBAL_WORKFLOW)
-        if is_reserved(address.key) or not may_read(agent, address, sensitive=logged.sensitive):
+        if is_reserved(address.key) or not may_read(policy, agent, address, sensitive=logged.sensitive):
             continue
         change = Change(
             record.revision,

@@ -114,7 +114,7 @@ class Course:
             raise unknown_workflow(self.place)
         check_goes_on(self.place, head, oldest, after, after.begin)
         for record in records:
-            seen = visible(self._agent, self.place, head.incarnation, record, after)
+            seen = visible(self._terms.policy, self._agent, self.place, head.incarnation, record, after)
             found = [each for each in seen if matches((self._pattern,), each[0].key)]
             self._read = Bookmark(record.revision, head.incarnation, record.commit_id.hex())
             # Behind the last that it may see of a revision, a watch is behind the revision.
