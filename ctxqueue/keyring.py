@@ -55,9 +55,9 @@ class Keyring:
         self.accept_plaintext = accept_plaintext
         self.newest = list(checked)[-1]
         self._failure = InvalidTag
-        self._ciphers = {name: AESGCM(_derived(key, "values")) for name, key in checked.items()}
+        self._ciphers = {name: AESGCM(derived(key, "values")) for name, key in checked.items()}
         # The oldest: with a new key a repeated call is still recognised as the same, until the old one is dropped.
-        self._digest_key = _derived(next(iter(checked.values())), "digests")
+        self._digest_key = derived(next(iter(checked.values())), "digests")
 
     def __repr__(self) -> str:
         return f"<Keyring {', '.join(self._ciphers)}; encrypts {self.encrypt}>"
@@ -155,7 +155,7 @@ def _key(given: Any, what: str, size: int) -> bytes:
     return given
 
 
-def _derived(key: bytes, purpose: str) -> bytes:
+def derived(key: bytes, purpose: str) -> bytes:
     """Return a key for one purpose only."""
     return hmac.digest(key, f"ctxqueue {purpose}".encode(), hashlib.sha256)
 

@@ -61,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a task waits for its keys, where it does not say."""
     max_lost_attempts: int = 5
     """Workers that may die over one message of an agent's or claimed task; then the task fails with `RunAbandoned`."""
+    signature_age: float = 7 * 24 * 3600.0
+    """Seconds that a message's signature counts, with `ctxqueue_signing_keys`."""
     wait_replicas: int = 0
     """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
     inbox_limit: int = 10_000

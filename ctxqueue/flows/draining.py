@@ -150,7 +150,7 @@ class _Batch:
         ref = stored.UpdateRef.of(self._workflow_id, update.update_id)
         report = update.outgoing if update.outgoing.item_id else None
         try:
-            workflow_id, agent, strategy, updates = stored.unpacked(ref, update.payload)
+            workflow_id, agent, strategy, updates = stored.unpacked(ref, update.payload, self._terms.signer)
             changes = updating.checked_changes(self._terms, workflow_id, agent, updates, strategy)
             return Made(ref, agent, strategy, sorted(changes, key=lambda change: change.encoded), report)
         except RecordTooNew:

@@ -147,7 +147,7 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
         raise (yield from bury(terms, ref, found.stored.payload, found.attempts - 1, "its worker died each time"))
     kept = Settling((Settled(ref.update_id, ref.owner, "kept"),))
     try:
-        workflow_id, agent, strategy, updates = stored.unpacked(ref, found.stored.payload)
+        workflow_id, agent, strategy, updates = stored.unpacked(ref, found.stored.payload, terms.signer)
         result = yield from updating.update(terms, workflow_id, agent, updates, strategy, ref.operation_id, kept)
     except (StoreError, AttemptSuperseded, RecordTooNew):
         raise

@@ -15,6 +15,8 @@ from ctxqueue.models import Agent, Put
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ctxqueue.signing import Signer
+
 OPTIONS = tuple(name for name in Put.__struct_fields__ if name != "value")
 
 
@@ -66,18 +68,37 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     agent_type: str = ""
     agent_role: str | None = None
     groups: tuple[str, ...] = ()
+    signature: str = ""
+    """Of an app with signing keys, over the update's name too."""
 
+    def signed(self, ref: UpdateRef) -> bytes:
+        """Return what the signature is of."""
+        whose = self.agent_type, self.agent_role, self.groups
+        return _encode((*ref, self.workflow_id, self.merge_strategy, self.updates, whose))
+
+
+UPDATE = "stored update"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Payload).decode
 
 
-def packed(workflow_id: str, agent: Agent, updates: Mapping[str, Any], merge_strategy: str) -> bytes:
-    """Return an update as it is stored; raises NotSerializable."""
+def packed(
+    workflow_id: str,
+    agent: Agent,
+    updates: Mapping[str, Any],
+    merge_strategy: str,
+    ref: UpdateRef | None = None,
+    signer: Signer | None = None,
+) -> bytes:
+    """Return an update as it is stored, signed in its name; raises NotSerializable."""
     plain = {key: _packed_put(value) if isinstance(value, Put) else [value] for key, value in updates.items()}
-    return _encode(
-        Payload(workflow_id, merge_strategy, codec.pack(plain), agent.agent_type, agent.agent_role, tuple(agent.groups))
+    payload = Payload(
+        workflow_id, merge_strategy, codec.pack(plain), agent.agent_type, agent.agent_role, tuple(agent.groups)
     )
+    if signer is not None and ref is not None:
+        payload = msgspec.structs.replace(payload, signature=signer.sign(UPDATE, payload.signed(ref)))
+    return _encode(payload)
 
 
 def _packed_put(put: Put) -> list[Any]:
@@ -87,9 +108,14 @@ def _packed_put(put: Put) -> list[Any]:
     return [put.value, given]
 
 
-def unpacked(ref: UpdateRef, payload: bytes) -> tuple[str, Agent, str, dict[str, Any]]:
-    """Return workflow id, who makes it, merge strategy and updates; raises RecordTooNew."""
+def unpacked(ref: UpdateRef, payload: bytes, signer: Signer | None) -> tuple[str, Agent, str, dict[str, Any]]:
+    """Return workflow id, who makes it, merge strategy and updates.
+
+    Raises RecordTooNew, DecryptionError, BadSignature.
+    """
     stored = _decode(opened(payload))
+    if signer is not None:
+        signer.verify(UPDATE, stored.signed(ref), stored.signature, aged=False)
     plain = codec.unpack(stored.updates)
     updates = {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
     agent = Agent(ref.agent_id, stored.agent_type, stored.agent_role, stored.groups)

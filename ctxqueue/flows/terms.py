@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.records import Standing
     from ctxqueue.rules.policy import Policy
+    from ctxqueue.signing import Signer
 
 
 SEEN_BYTES = 16 * 1024 * 1024
@@ -106,6 +107,8 @@ class Terms:
     """The Celery app whose messages this process publishes; empty: none."""
     canvases: Canvases | None = None
     """Makes messages of signatures; None: outside any Celery app."""
+    signer: Signer | None = None
+    """Signs what is stored, and is asked before that is carried out; None: this manager has no keys."""
     merges_in_store: bool = True
     """False: all values are encrypted, so none can be merged but here."""
     seen: Seen = field(default_factory=Seen)

@@ -56,7 +56,7 @@ class Canvases:
         if not self._queue.app.conf.task_always_eager:  # there it is sent once, and a chord would ask for its results
             canvas.freeze()
         try:
-            return packed(dict(canvas), self._queue.app.conf.task_serializer)
+            return packed(self._queue.app, dict(canvas), self._queue.app.conf.task_serializer)
         except EncodeError as error:
             raise InvalidInput(f"the signature cannot be stored: {error}") from error
 

@@ -15,6 +15,7 @@ from ctxqueue.flows import attempts
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow
+from ctxqueue.integration import signatures
 from ctxqueue.integration.deliveries import Delivery
 from ctxqueue.integration.headers import carried_by
 from ctxqueue.integration.installed import installed
@@ -106,6 +107,7 @@ def _operators_hold(queue: ContextQueue, workflow_id: str) -> Callable[[bool], H
 
 
 def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
+    signatures.check(queue.app, task.request)
     manager, carried = queue.manager, carried_by(task.request)
     terms = manager.terms
     if carried.workflow_id and carried.namespace != terms.namespace:

@@ -66,7 +66,7 @@ class Promising:
             workflow,
             run,
             item_id(terms.app, workflow, run, position),
-            as_published(body, options),
+            as_published(app, body, options),
             wait_us=terms.lease_us + int(delay * MICROSECONDS),
             keep_us=max(1, int(keep * MICROSECONDS)),
         )

@@ -90,7 +90,7 @@ def prepared(
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
     agent = acting(terms.policy, named(agent_id), None, None, ())
     ref = inbox.checked(terms, workflow_id, agent, updates, merge_strategy, operation)
-    payload = stored.packed(workflow_id, agent, updates, merge_strategy)
+    payload = stored.packed(workflow_id, agent, updates, merge_strategy, ref, terms.signer)
     args: tuple[Any, ...] = (ref.home, ref.agent_id, ref.operation_id)
     outgoing, life_us = inbox.NO_MESSAGE, 0
     if as_task or not coalesce:

@@ -14,6 +14,7 @@ from celery import current_task
 from celery.signals import before_task_publish
 
 from ctxqueue.identity import current_attempt, current_workflow, derived_run_id, new_run_id
+from ctxqueue.integration import signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ def _after(request: Context) -> int:
     return int(epoch) if number and number == str(request.retries or 0) else 0
 
 
-def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: object) -> None:
+def carry(sender: str = "", body: Any = None, headers: dict[str, Any] | None = None, **_signal: object) -> None:
     """Add our headers to a message on its way out."""
     if headers is None:
         return
@@ -108,6 +109,17 @@ def carry(sender: str = "", headers: dict[str, Any] | None = None, **_signal: ob
         parent = _parent(request, task_id) if request is not None else None
         # A worker that died after its task had ended sends the next one of the chain again: it must be the same run.
         headers.setdefault(RUN, derived_run_id(parent, task_id) if parent else new_run_id())
+    headers.pop(signatures.SIGNATURE, None)
+    app = _app_of(sender)
+    if app is not None and task_id is not None and (request is None or signatures.judged(app, request) is None):
+        signatures.sign(app, headers, body)
+
+
+def _app_of(name: str) -> Celery | None:
+    """Return the app whose message this is: one of those with keys, rather the one that knows the task."""
+    with_keys = [app for app in _apps if app.conf.get("ctxqueue_signing_keys")]
+    knowing = (app for app in with_keys if app.finalized and name in app.tasks)  # type: ignore[attr-defined]
+    return next(knowing, with_keys[0] if with_keys else None)
 
 
 def is_claimed(name: str) -> bool:
@@ -137,4 +149,5 @@ def _parent(request: Context, task_id: str) -> str | None:
 def connect_signal(app: Celery) -> None:
     """Start carrying; calling it again changes nothing."""
     _apps.add(app)
+    signatures.connect_signal()
     before_task_publish.connect(carry, weak=False, dispatch_uid="ctxqueue.carry")

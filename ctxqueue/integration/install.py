@@ -21,7 +21,8 @@ from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
 from ctxqueue.integration.installed import installing, queues
 from ctxqueue.integration.on_commit import CarriedOnCommit
-from ctxqueue.integration.privacy import PrivateTask
+from ctxqueue.integration.privacy import SignedTask
+from ctxqueue.integration.signatures import signer_of
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import checked_name
 from ctxqueue.rules.conditions import as_condition
@@ -217,7 +218,9 @@ class ContextQueue:
             **msgspec.structs.asdict(settings),
         }
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
-        manager.terms = replace(manager.terms, app=self.app.main or "celery", canvases=Canvases(self))
+        manager.terms = replace(
+            manager.terms, app=self.app.main or "celery", canvases=Canvases(self), signer=signer_of(self.app)
+        )
         manager.driver = observed.driver_of(self, namespace, manager.store)
         return manager
 
@@ -250,7 +253,7 @@ class ContextQueue:
     def PlainTask(self) -> type[Any]:  # noqa: N802 - as Celery names its own
         """The app's own task class for what is no agent's: only the arguments are hidden."""
         base: type[Any] = self.app.Task
-        return base if issubclass(base, PrivateTask) else type("PlainTask", (PrivateTask, base), {"abstract": True})
+        return base if issubclass(base, SignedTask) else type("PlainTask", (SignedTask, base), {"abstract": True})
 
     def _over(self, base: type[Any]) -> type[Any]:
         if issubclass(base, ContextTask):

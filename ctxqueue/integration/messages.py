@@ -20,6 +20,7 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
 
 from ctxqueue.envelopes import opened
 from ctxqueue.errors import CtxqueueError, InvalidInput
+from ctxqueue.integration import signatures
 from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 
@@ -39,6 +40,8 @@ sending_again: ContextVar[bool] = ContextVar("ctxqueue_sending_again", default=F
 kept_in_threads: list[Callable[[], Callable[[], object]]] = []
 """What of a caller goes with what is published for it: each is called there, what it returns in the other thread."""
 
+STORED = "stored message"
+
 OF_THE_MOMENT = frozenset({"retry", "retry_policy", "timeout", "confirm_timeout", "declare", "exchange"})
 """Of a producer's options: nothing that belongs to the message."""
 
@@ -49,6 +52,13 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     content_type: str
     encoding: str
     body: bytes
+    signature: str = ""
+    """Of an app with signing keys."""
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is of."""
+        return b"\0".join((self.content_type.encode(), self.encoding.encode(), self.body))
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -67,35 +77,42 @@ def stored(task: Task[..., Any], leg: int) -> bytes:
     came_by = registry.type_to_name.get(request.get(CONTENT_TYPE))
     if came_by is not None and came_by != task.serializer:
         signature.options["serializer"] = came_by
-    return packed(dict(signature), came_by or task.serializer)
+    return packed(task.app, dict(signature), came_by or task.serializer)
 
 
-def as_published(body: Any, options: dict[str, Any]) -> bytes:
+def as_published(app: Celery, body: Any, options: dict[str, Any]) -> bytes:
     """Return a message as it goes to the broker, with what the producer is told of it."""
     kept = {name: value for name, value in options.items() if name not in OF_THE_MOMENT and value is not None}
     kept["exchange"] = getattr(options.get("exchange"), "name", options.get("exchange"))
     kept["declare"] = [queue.name for queue in options.get("declare") or ()]
-    return packed({"body": body, "options": kept}, options.get("serializer"))
+    return packed(app, {"body": body, "options": kept}, options.get("serializer"))
 
 
-def packed(content: dict[str, Any], serializer: str | None) -> bytes:
+def packed(app: Celery, content: dict[str, Any], serializer: str | None) -> bytes:
     """Return what goes into the store, by one of kombu's serializers; raises EncodeError."""
     content_type, encoding, body = dumps(content, serializer=serializer)
-    return _encode(Stored(content_type, encoding, body.encode() if isinstance(body, str) else body))
+    kept = Stored(content_type, encoding, body.encode() if isinstance(body, str) else body)
+    signer = signatures.signer_of(app)
+    if signer is not None:
+        kept = msgspec.structs.replace(kept, signature=signer.sign(STORED, kept.signed))
+    return _encode(kept)
 
 
 def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> bytes:
     """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
     signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
     try:
-        return packed(signature, app.conf.task_serializer)
+        return packed(app, signature, app.conf.task_serializer)
     except EncodeError as error:
         raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
 
 
 def unpacked(message: bytes, app: Celery) -> Any:
-    """Undo `packed`; raises KombuError if the app does not accept its content."""
+    """Undo `packed`; raises KombuError if the app does not accept its content, BadSignature, DecryptionError."""
     kept = _decode(opened(message))
+    signer = signatures.signer_of(app)
+    if signer is not None:
+        signer.verify(STORED, kept.signed, kept.signature, aged=False)  # it may have waited long
     return loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
 
 
@@ -108,6 +125,9 @@ def send(app: Celery, message: bytes, producer: Any) -> None:
     options = content["options"]
     queues: Any = app.amqp.queues
     options["declare"] = [queues[name] for name in options["declare"] if name in queues]
+    headers = options.get("headers") or {}
+    if signatures.SIGNATURE in headers:  # that of its first publishing would be too old by now
+        signatures.sign(app, headers, content["body"])
     policy = {"retry": app.conf.task_publish_retry, "retry_policy": dict(app.conf.task_publish_retry_policy)}
     producer.publish(content["body"], **policy, **options)
 

@@ -55,4 +55,4 @@ def _passing(app: Celery, message: bytes) -> bytes:
     signature: dict[str, Any] = unpacked(message, app)
     headers = signature["options"].setdefault("headers", {})
     headers[RELEASED] = (headers.get(RELEASED) or 0) + 1
-    return packed(dict(signature), signature["options"].get("serializer") or app.conf.task_serializer)
+    return packed(app, dict(signature), signature["options"].get("serializer") or app.conf.task_serializer)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from celery.app.task import Context
+from celery.app.task import Context, Task
 from celery.exceptions import MaxRetriesExceededError
 from kombu.utils.imports import symbol_by_name
 
+from ctxqueue.integration import signatures
 from ctxqueue.integration.headers import HIDDEN_ARGS, HIDDEN_KWARGS, SHOWN
 
 if TYPE_CHECKING:
-    from celery import Task
-
     TaskBase = Task[..., Any]
 else:
     TaskBase = object
@@ -75,6 +74,26 @@ class PrivateTask(TaskBase):
                 raise
             hidden = self.MaxRetriesExceededError(f"Can't retry {self.name}[{self.request.id}]")
             raise hidden from error.__cause__
+
+
+def run_body(task: Any, inherited: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a task's body, by way of ``__call__`` where the app's task class has its own."""
+    # Celery's own would lay an empty request over the message's.
+    call = task.run if getattr(inherited, "__func__", None) is Task.__call__ else inherited
+    return call(*args, **kwargs)
+
+
+class SignedTask(PrivateTask):
+    """What our own tasks are: with signing keys, a message that is not signed is refused."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Carry out a message."""
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        signatures.check(self.app, self.request)
+        return run_body(self, super().__call__, args, kwargs)
 
 
 class _WithoutArguments:

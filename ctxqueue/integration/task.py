@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from celery import Task
 from celery.app.task import Context
 from celery.exceptions import Ignore
 
@@ -25,13 +24,13 @@ from ctxqueue.flows import attempts
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.handles import current_handle
 from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_workflow, declared_agent, staged_eagerly
-from ctxqueue.integration import events, noting, stepping, waiting
+from ctxqueue.integration import events, noting, signatures, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
 from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by, causing
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
-from ctxqueue.integration.privacy import PrivateTask
+from ctxqueue.integration.privacy import PrivateTask, run_body
 from ctxqueue.rules.conditions import Condition, as_condition, keys_of
 from ctxqueue.rules.dependencies import resolve
 
@@ -250,11 +249,7 @@ class ContextTask(PrivateTask):
             current_handle.reset(holding)
 
     def _run_body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the body, by way of ``__call__`` where the app's task class has its own."""
-        inherited = super().__call__
-        # Celery's own would lay an empty request over the message's.
-        call = self.run if getattr(inherited, "__func__", None) is Task.__call__ else inherited
-        return call(*args, **kwargs)
+        return run_body(self, super().__call__, args, kwargs)
 
     def _noting(self, attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self._run_body(args, kwargs)
@@ -263,6 +258,7 @@ class ContextTask(PrivateTask):
         return result
 
     def _attempt(self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        signatures.check(self.app, self.request)
         manager = self.context_queue.manager
         delivery = Delivery(self.context_queue, self)
         if carried.workflow_id:

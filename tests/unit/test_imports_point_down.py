@@ -26,6 +26,7 @@ FLOORS = (
         "views",
         "envelopes",
         "keyring",
+        "signing",
     },
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
