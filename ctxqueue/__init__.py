@@ -184,6 +184,7 @@ _HOMES = {
             "RevisionTrimmed",
             "HistoryDiverged",
             "RecordTooNew",
+            "RecordDamaged",
         ),
         *(
             "AccessError",

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from ctxqueue import envelopes
-from ctxqueue.errors import NotSerializable, RecordTooNew
+from ctxqueue.errors import NotSerializable, RecordDamaged, RecordTooNew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,13 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(packed: bytes | memoryview) -> Any:
-    """Undo `pack`; raises RecordTooNew for a form that this version does not know."""
-    return _decoder.decode(packed)
+    """Undo `pack`; raises RecordTooNew for a form that this version does not know, RecordDamaged, DecryptionError."""
+    try:
+        return _decoder.decode(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored value is damaged: {type(error).__name__}") from error
+    except RecursionError:
+        raise RecordDamaged("a stored value is damaged: it is nested too deeply") from None
 
 
 class _At(Exception):
@@ -303,7 +308,12 @@ def _load(code: int, data: memoryview) -> Any:
         if code in (envelopes.SEALED, envelopes.REFUSED):
             raise envelopes.error_of(code, data)
         raise RecordTooNew(f"a value has the unknown form {code}: a newer ctxqueue wrote it; upgrade this process")
-    return loader(data)
+    try:
+        return loader(data)
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        if code == Codes.OBJECT:  # a registered type's own load() may say what it likes
+            raise
+        raise RecordDamaged(f"a stored value is damaged: its form {code} does not hold it") from error
 
 
 _decoder = msgspec.msgpack.Decoder(ext_hook=_load)

@@ -16,7 +16,7 @@
     ├── CallError                        the call's identity does not allow it
     │   └── StaleOperation  OperationDiverged  AttemptSuperseded
     ├── ReadError
-    │   └── RevisionTrimmed  HistoryDiverged  RecordTooNew
+    │   └── RevisionTrimmed  HistoryDiverged  RecordTooNew  RecordDamaged
     ├── AccessError
     │   ├── AccessDenied  IdentityMismatch  BadSignature
     │   └── DecryptionError  ContentRefused
@@ -204,6 +204,10 @@ class HistoryDiverged(ReadError):
 
 class RecordTooNew(ReadError):
     """A newer version of ctxqueue wrote the record; it is left as it is."""
+
+
+class RecordDamaged(ReadError):
+    """What is stored is not what any version of ctxqueue writes: a fault of the server, or somebody's own doing."""
 
 
 class AccessError(CtxqueueError):

@@ -14,7 +14,7 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import instant
-from ctxqueue.errors import RecordTooNew, ValueTooLarge
+from ctxqueue.errors import RecordDamaged, RecordTooNew, ValueTooLarge
 from ctxqueue.models import BY_RANK, GIVEN, Address, ContextEntry, ContextPriority, Disclosure
 
 if TYPE_CHECKING:
@@ -72,7 +72,15 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
-decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+
+
+def decode_meta(encoded: bytes) -> Meta:
+    """Undo `encode_meta`; raises RecordDamaged."""
+    try:
+        return _decode_meta(encoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"what a record says of itself is damaged: {type(error).__name__}") from error
 
 
 def encode_meta(
@@ -95,20 +103,19 @@ def encode_meta(
 
 def decode_header(record: bytes) -> Header:
     """Return the fixed part; raises RecordTooNew if a newer version of the codec wrote the record."""
+    if len(record) < HEADER.size:
+        raise RecordDamaged(f"a record has {len(record)} bytes: less than its header")
     if record[0] > codec.CODEC_VERSION:
         raise RecordTooNew(
             f"a record has codec version {record[0]}, this process knows up to {codec.CODEC_VERSION}: upgrade it"
         )
     _, version, revision, written, expires, agent_size, meta_size, commit_id = HEADER.unpack_from(record)
     agent_end = HEADER.size + agent_size
-    return Header(
-        Stamp(int(version), commit_id),
-        int(revision),
-        int(written),
-        int(expires),
-        agent_end,
-        agent_end + meta_size,
-    )
+    try:
+        stamp = Stamp(int(version), commit_id)
+        return Header(stamp, int(revision), int(written), int(expires), agent_end, agent_end + meta_size)
+    except (ValueError, OverflowError):  # no number, or an endless one
+        raise RecordDamaged("the header of a record is damaged: its numbers are none") from None
 
 
 def encode_record(
@@ -133,7 +140,7 @@ def encode_record(
 
 
 def meta_of(record: bytes, header: Header) -> Meta:
-    """Return the decoded meta part."""
+    """Return the decoded meta part; raises RecordDamaged."""
     return decode_meta(record[header.agent_end : header.meta_end])
 
 
@@ -156,19 +163,25 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
     header = decode_header(record)
     meta = meta_of(record, header)
     sensitive = meta.sensitive or mark != ""
+    try:
+        agent_id, timestamp = record[HEADER.size : header.agent_end].decode(), instant(header.written_us)
+        expires_at = instant(header.expires_us) if header.expires_us else None
+        priority = BY_RANK[meta.rank]
+    except (ValueError, OverflowError, LookupError) as error:
+        raise RecordDamaged(f"the record of {address.key!r} is damaged: {type(error).__name__}") from error
     entry = object.__new__(ContextEntry)
     # Not by its __init__: a frozen dataclass sets each field with a call, which is most of the time this takes.
     vars(entry).update(
         key=address.key,
         scope=address.scope,
         owner=address.owner,
-        agent_id=record[HEADER.size : header.agent_end].decode(),
+        agent_id=agent_id,
         created_by=meta.created_by,
-        priority=BY_RANK[meta.rank],
+        priority=priority,
         version=header.stamp.version,
         revision=header.revision,
-        timestamp=instant(header.written_us),
-        expires_at=instant(header.expires_us) if header.expires_us else None,
+        timestamp=timestamp,
+        expires_at=expires_at,
         metadata=codec.unpack(meta.metadata) if meta.metadata else {},
         dependencies=meta.depends_on,
         pinned=meta.pinned,

@@ -11,7 +11,7 @@ import msgspec
 from ctxqueue import codec
 from ctxqueue.clock import instant
 from ctxqueue.envelopes import opened
-from ctxqueue.errors import InvalidInput, RecordTooNew, UnknownScope
+from ctxqueue.errors import InvalidInput, RecordDamaged, RecordTooNew, UnknownScope
 from ctxqueue.models import Agent, ContextScope, checked_name
 
 if TYPE_CHECKING:
@@ -185,7 +185,10 @@ _unpack_body = msgspec.msgpack.Decoder(Body).decode
 
 def body_of(packed: bytes) -> Body:
     """Return a row's body; raises RecordTooNew if a newer version of ctxqueue wrote it."""
-    body = _unpack_body(opened(packed))
+    try:
+        body = _unpack_body(opened(packed))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored memory is damaged: {type(error).__name__}") from error
     if body.version > ROW_VERSION:
         raise RecordTooNew(f"a memory has version {body.version}, this process knows up to {ROW_VERSION}: upgrade it")
     return body

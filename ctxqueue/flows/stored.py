@@ -9,7 +9,7 @@ import msgspec
 
 from ctxqueue import codec, errors
 from ctxqueue.envelopes import opened
-from ctxqueue.errors import CtxqueueError, InvalidInput, UpdateAbandoned
+from ctxqueue.errors import CtxqueueError, InvalidInput, RecordDamaged, UpdateAbandoned
 from ctxqueue.models import Agent, Put
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def unpacked(ref: UpdateRef, payload: bytes, signer: Signer | None) -> tuple[str
 
     Raises RecordTooNew, DecryptionError, BadSignature.
     """
-    stored = _decode(opened(payload))
+    try:
+        stored = _decode(opened(payload))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored update is damaged: {type(error).__name__}") from error
     if signer is not None:
         signer.verify(UPDATE, stored.signed(ref), stored.signature, aged=False)
     plain = codec.unpack(stored.updates)

@@ -44,6 +44,8 @@ CONTENT_TYPE = "ctxqueue_content_type"
 """Not of a message: what a worker says to its process of the message's serialiser, which Celery keeps to itself."""
 
 OUR_TASKS = "ctxqueue."
+CARRIED_TYPES = frozenset({"application/json", "application/x-msgpack", "application/x-yaml"})
+"""Content types of messages for our own tasks: none of them can bring code."""
 
 of_triggers: list[Callable[[dict[str, Any]], None]] = []
 """What adds to the headers of a trigger's message when it is armed."""

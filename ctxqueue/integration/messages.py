@@ -19,7 +19,7 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
 )
 
 from ctxqueue.envelopes import opened
-from ctxqueue.errors import CtxqueueError, InvalidInput
+from ctxqueue.errors import CtxqueueError, InvalidInput, RecordDamaged
 from ctxqueue.integration import signatures
 from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
@@ -102,14 +102,17 @@ def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any
     """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
     signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
     try:
-        return packed(app, signature, app.conf.task_serializer)
+        return packed(app, signature, "json")
     except EncodeError as error:
         raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
 
 
 def unpacked(message: bytes, app: Celery) -> Any:
     """Undo `packed`; raises KombuError if the app does not accept its content, BadSignature, DecryptionError."""
-    kept = _decode(opened(message))
+    try:
+        kept = _decode(opened(message))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored message is damaged: {type(error).__name__}") from error
     signer = signatures.signer_of(app)
     if signer is not None:
         signer.verify(STORED, kept.signed, kept.signature, aged=False)  # it may have waited long

@@ -9,8 +9,9 @@ from celery.app.task import Context, Task
 from celery.exceptions import MaxRetriesExceededError
 from kombu.utils.imports import symbol_by_name
 
+from ctxqueue.errors import ContentRefused
 from ctxqueue.integration import signatures
-from ctxqueue.integration.headers import HIDDEN_ARGS, HIDDEN_KWARGS, SHOWN
+from ctxqueue.integration.headers import CARRIED_TYPES, CONTENT_TYPE, HIDDEN_ARGS, HIDDEN_KWARGS, OUR_TASKS, SHOWN
 
 if TYPE_CHECKING:
     TaskBase = Task[..., Any]
@@ -92,6 +93,9 @@ class SignedTask(PrivateTask):
         """Carry out a message."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
+        content_type = self.request.get(CONTENT_TYPE)
+        if self.name.startswith(OUR_TASKS) and not (content_type is None or content_type in CARRIED_TYPES):
+            raise ContentRefused(f"a message for {self.name} is {content_type!r:.80}: it is not carried out")
         signatures.check(self.app, self.request)
         return run_body(self, super().__call__, args, kwargs)
 

@@ -62,7 +62,7 @@ def sign(app: Celery, headers: dict[str, Any], body: Any) -> None:
 def _content(headers: Mapping[str, Any], args: Any, kwargs: Any, embedded: Mapping[str, Any]) -> bytes:
     """Return what is signed of a message, the same on both its ends."""
     ours = {name: value for name, value in headers.items() if name.startswith(OURS) and name not in LOCAL}
-    named = {name: headers.get(name) or 0 for name in NAMED}
+    named = {name: 0 if headers.get(name) is None else headers[name] for name in NAMED}
     body = [list(args or ()), dict(kwargs or {}), {name: embedded.get(name) or None for name in EMBEDDED}]
     # By way of kombu's JSON, whatever serialiser carries it: tuples and lists, signatures and dicts are alike then.
     plain = json.loads(dumps([ours, named, body]))

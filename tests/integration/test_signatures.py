@@ -10,6 +10,7 @@ import pytest
 from celery import chain, chord
 
 from ctxqueue.errors import BadSignature
+from ctxqueue.models import Agent
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def test_a_stored_update_that_nobody_signed_is_refused(site: Deployment) -> None
     workflow = site.workflow()
     ref = stored.UpdateRef(workflow.workflow_id, "victim", "update:forged")
     manager = site.queue.manager
-    manager.driver.run(inbox.enqueue(manager.terms, ref, stored.packed(workflow.workflow_id, {"k": 1}, "replace")))
+    manager.driver.run(
+        inbox.enqueue(manager.terms, ref, stored.packed(workflow.workflow_id, Agent("victim"), {"k": 1}, "replace"))
+    )
     args = (ref.home, ref.agent_id, ref.operation_id)
     with pytest.raises(BadSignature):
         site.queue.app.tasks["ctxqueue.context_update"].delay(*args).get(SECONDS)

@@ -15,6 +15,7 @@ from ctxqueue.errors import ConfigurationError, InvalidDuration, InvalidName
 from ctxqueue.settings import Settings
 
 DOCUMENTED = {
+    "signature_age": 7 * 86_400.0,
     "sweep_interval": 10.0,
     "retention_interval": 3_600.0,
     "lease": 30.0,
