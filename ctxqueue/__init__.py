@@ -162,7 +162,6 @@ _HOMES = {
             "CommitTooLarge",
             "MixedWorkflows",
             "ConditionError",
-            "WriteRefused",
         ),
         *(
             "StateError",
@@ -172,7 +171,7 @@ _HOMES = {
             "EntryNotFound",
             "EntryExists",
         ),
-        *("VersionConflict", "CapacityError", "QuotaExceeded", "CircularDependencyError"),
+        *("VersionConflict", "CapacityError", "CircularDependencyError"),
         *("InboxFull", "UpdateAbandoned", "UpdatePending", "RunAbandoned"),
         *("DependencyTimeout", "DependencyNotReady"),
         *(

@@ -5,12 +5,11 @@
     CtxqueueError
     ├── InvalidInput (ValueError)        the caller's argument is wrong; nothing was written
     │   ├── InvalidName  InvalidDuration  UnknownScope  UnknownPriority  UnknownStrategy
-    │   ├── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
-    │   └── WriteRefused
+    │   └── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
     ├── StateError                       the store's state does not allow it
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
-    │   ├── CapacityError  QuotaExceeded  CircularDependencyError
+    │   ├── CapacityError  CircularDependencyError
     │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)  RunAbandoned
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
@@ -91,10 +90,6 @@ class ConditionError(InvalidInput):
     """A condition on keys is malformed."""
 
 
-class WriteRefused(InvalidInput):
-    """A write guard does not let this value be written; the message says which, and why."""
-
-
 class StateError(CtxqueueError):
     """The store's state does not allow the call."""
 
@@ -133,10 +128,6 @@ class VersionConflict(StateError):
 
 class CapacityError(StateError):
     """A bound of the workflow or of a run's journal is reached."""
-
-
-class QuotaExceeded(StateError):
-    """An agent's or a group's own entries would be more, or larger, than its quota."""
 
 
 class CircularDependencyError(StateError):

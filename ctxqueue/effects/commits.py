@@ -117,7 +117,6 @@ class Refused(msgspec.Struct, frozen=True):
         "graph_moved",
         "moved",
         "reborn",
-        "quota",
         "answered",
         "not_the_drain",
     ]

@@ -10,7 +10,6 @@ from ctxqueue.errors import (
     CapacityError,
     CtxqueueError,
     OperationDiverged,
-    QuotaExceeded,
     StaleOperation,
     VersionConflict,
     WorkflowClosed,
@@ -31,7 +30,7 @@ class MergeInClient(Exception):
         self.ordinal = ordinal
 
 
-def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
+def refusal(  # noqa: C901, PLR0911 - one answer a reason
     refused: Refused, workflow_id: str, call: Call
 ) -> CtxqueueError | MergeInClient:
     """Return the error for a commit that was refused."""
@@ -55,11 +54,6 @@ def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
             return CapacityError(
                 f"workflow {workflow_id!r} would hold more entries than are allowed and has none of low or"
                 " medium priority to give up: delete some, or raise ctxqueue_max_entries"
-            )
-        case "quota":
-            return QuotaExceeded(
-                f"workflow {workflow_id!r}: {refused.detail}; delete some, or raise ctxqueue_owner_entries or"
-                " ctxqueue_owner_bytes"
             )
         case "bytes":
             return CapacityError(
