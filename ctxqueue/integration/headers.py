@@ -44,8 +44,8 @@ CONTENT_TYPE = "ctxqueue_content_type"
 """Not of a message: what a worker says to its process of the message's serialiser, which Celery keeps to itself."""
 
 OUR_TASKS = "ctxqueue."
-CARRIED_TYPES = frozenset({"application/json", "application/x-msgpack", "application/x-yaml"})
-"""Content types of messages for our own tasks: none of them can bring code."""
+REFUSED_TYPES = frozenset({"application/x-python-serialize", "application/data", "text/plain", ""})
+"""Content types that are refused for our own tasks: pickle, which can bring code, and what is no message at all."""
 
 of_triggers: list[Callable[[dict[str, Any]], None]] = []
 """What adds to the headers of a trigger's message when it is armed."""
@@ -118,10 +118,9 @@ def carry(sender: str = "", body: Any = None, headers: dict[str, Any] | None = N
 
 
 def _app_of(name: str) -> Celery | None:
-    """Return the app whose message this is: one of those with keys, rather the one that knows the task."""
-    with_keys = [app for app in _apps if app.conf.get("ctxqueue_signing_keys")]
-    knowing = (app for app in with_keys if app.finalized and name in app.tasks)  # type: ignore[attr-defined]
-    return next(knowing, with_keys[0] if with_keys else None)
+    """Return the app with keys whose message this is: one that knows the task, any where none of ours does."""
+    knowing = [app for app in _apps if app.finalized and name in app.tasks]  # type: ignore[attr-defined]
+    return next((app for app in knowing or _apps if app.conf.get("ctxqueue_signing_keys")), None)
 
 
 def is_claimed(name: str) -> bool:

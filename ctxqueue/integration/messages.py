@@ -23,6 +23,7 @@ from ctxqueue.errors import CtxqueueError, InvalidInput, RecordDamaged
 from ctxqueue.integration import signatures
 from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
+from ctxqueue.integration.privacy import serialiser_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any
     """Return a message that has not been sent, as `stored` keeps one; raises InvalidInput."""
     signature = {"task": name, "args": args, "kwargs": {}, "options": options, "subtask_type": None, "immutable": False}
     try:
-        return packed(app, signature, "json")
+        return packed(app, signature, serialiser_of(app))
     except EncodeError as error:
         raise InvalidInput(f"an option of the message cannot be stored with it: {error}") from error
 

@@ -11,7 +11,7 @@ from kombu.utils.imports import symbol_by_name
 
 from ctxqueue.errors import ContentRefused
 from ctxqueue.integration import signatures
-from ctxqueue.integration.headers import CARRIED_TYPES, CONTENT_TYPE, HIDDEN_ARGS, HIDDEN_KWARGS, OUR_TASKS, SHOWN
+from ctxqueue.integration.headers import CONTENT_TYPE, HIDDEN_ARGS, HIDDEN_KWARGS, OUR_TASKS, REFUSED_TYPES, SHOWN
 
 if TYPE_CHECKING:
     TaskBase = Task[..., Any]
@@ -84,17 +84,29 @@ def run_body(task: Any, inherited: Any, args: tuple[Any, ...], kwargs: dict[str,
     return call(*args, **kwargs)
 
 
+def serialiser_of(app: Any) -> str:
+    """Return what messages for our own tasks are written with: the app's own, JSON where that is pickle."""
+    own = str(app.conf.task_serializer)
+    return "json" if own in ("pickle", "application/x-python-serialize") else own
+
+
 class SignedTask(PrivateTask):
     """What our own tasks are: with signing keys, a message that is not signed is refused."""
 
     abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Publish in the app's own serialiser, but never by pickle."""
+        if options.get("serializer") is None:
+            options["serializer"] = serialiser_of(self.app)
+        return super().apply_async(args, kwargs, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Carry out a message."""
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
         content_type = self.request.get(CONTENT_TYPE)
-        if self.name.startswith(OUR_TASKS) and not (content_type is None or content_type in CARRIED_TYPES):
+        if self.name.startswith(OUR_TASKS) and content_type in REFUSED_TYPES:
             raise ContentRefused(f"a message for {self.name} is {content_type!r:.80}: it is not carried out")
         signatures.check(self.app, self.request)
         return run_body(self, super().__call__, args, kwargs)

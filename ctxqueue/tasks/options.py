@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 LONGEST_PAUSE: Final = 600
 """Seconds between two tries while the store is away."""
 
-CARRIED_OUT: Final[dict[str, Any]] = {
-    "shared": False,
-    "acks_late": True,
-    "reject_on_worker_lost": True,
-    "serializer": "json",  # whatever the app's own is: a worker refuses pickle
-}
+CARRIED_OUT: Final[dict[str, Any]] = {"shared": False, "acks_late": True, "reject_on_worker_lost": True}
 
 
 def silent(soft_time_limit: int, time_limit: int) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
     assert at_each_point(worker, begin, check) == 3
 
 
+@pytest.mark.parametrize("place", ["redis", pytest.param("sqlite", marks=pytest.mark.long), "postgres"], indirect=True)
 def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, place: Place) -> None:
     rounds: list[set[bytes]] = []
 

@@ -33,7 +33,9 @@ def manager(url: str) -> VectorMemoryManager:
     return VectorMemoryManager(url, embedder=embedder)
 
 
-@pytest.mark.parametrize("store", ["redis_url", "sqlite_url", "postgres_url"])
+@pytest.mark.parametrize(
+    "store", ["redis_url", *(pytest.param(url, marks=pytest.mark.long) for url in ("sqlite_url", "postgres_url"))]
+)
 def test_processes_that_remember_the_same_facts_leave_one_of_each(store: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(store)
     writers = [

@@ -1,4 +1,4 @@
-"""A message for one of our own tasks is JSON, msgpack or YAML: any other, pickle above all, is refused."""
+"""A message for one of our own tasks is written by the app's own serialiser, and refused where that is pickle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from celery.app.task import Context
 import ctxqueue
 from ctxqueue.errors import ContentRefused
 from ctxqueue.integration.headers import CONTENT_TYPE
+from ctxqueue.integration.privacy import serialiser_of
 
 NAME = "ctxqueue.drain_inbox"
 
@@ -34,6 +35,9 @@ def test_another_content_type_is_refused(task: Any, content_type: str) -> None:
         task.request_stack.pop()
 
 
-def test_our_own_messages_are_json_whatever_the_apps_are(task: Any) -> None:
-    ours = [each for name, each in task.app.tasks.items() if name.startswith("ctxqueue.")]
-    assert {each.serializer for each in ours} == {"json"}
+@pytest.mark.parametrize(
+    ("own", "expected"), [("pickle", "json"), ("json", "json"), ("msgpack", "msgpack"), ("yaml", "yaml")]
+)
+def test_our_own_messages_are_the_apps_but_never_pickle(task: Any, own: str, expected: str) -> None:
+    task.app.conf.task_serializer = own
+    assert serialiser_of(task.app) == expected
