@@ -121,8 +121,8 @@ class Page:
             if written in markdown:
                 markdown = markdown.replace(written, start(stack))
         self.blocks = list(blocks(markdown))
-        ours = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # of this checkout's tests
-        self.environment = ours | {
+        of_our_tests = {"PYTEST_ADDOPTS"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in of_our_tests} | {
             "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
             "PIP_FIND_LINKS": str(dist),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
