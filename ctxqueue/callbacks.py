@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT_NOTICES = 100
+LONGEST_LOOK = 5.0
+"""Seconds that closing waits for a look that is under way."""
 
 _numbers = itertools.count(1)
 
@@ -126,9 +128,12 @@ class LocalSubscription:
         self.id = f"local-{self._number}"
         self.patterns = wanted.patterns
         self.reason = ""
-        for place in places:
-            name = f"ctxqueue-callback-{self._number}"
-            threading.Thread(target=self._follow, args=(place,), name=name, daemon=True).start()
+        name = f"ctxqueue-callback-{self._number}"
+        self._threads = [
+            threading.Thread(target=self._follow, args=(place,), name=name, daemon=True) for place in places
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def state(self) -> str:
@@ -142,6 +147,12 @@ class LocalSubscription:
         """Call it no more; False if it had ended."""
         self._stopped.set()
         return self._callbacks.remove(self._number)
+
+    def let_go(self) -> None:
+        """Return when it looks no more, with a connection that is about to be closed."""
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(LONGEST_LOOK)
 
     def _follow(self, place: Place) -> None:
         try:
@@ -255,5 +266,8 @@ class Callbacks(Registry):
 
     def close(self) -> None:
         """Call none any more."""
-        for _, subscription in self.all():
+        subscriptions = [subscription for _, subscription in self.all()]
+        for subscription in subscriptions:
             subscription.cancel()
+        for subscription in subscriptions:
+            subscription.let_go()

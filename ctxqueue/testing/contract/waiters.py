@@ -71,7 +71,7 @@ class Waiters(Contract):
     def test_one_is_let_go_on_by_another_message_and_once(self, worker: Worker) -> None:
         worker.claim_and_park("r1", "never")
         driver, terms = worker.manager.driver, worker.manager.terms
-        ((_, waiting),) = driver.run(parked.parked(WORKFLOW, 1, None))
+        ((_, waiting),) = driver.run(parked.parked(WORKFLOW, 100, None)).items
         passing = Outgoing(waiting.item_id, b"go on")
         assert driver.run(parked.release(terms, WORKFLOW, "r1", passing))
         assert worker.deliver() == [b"go on"]
