@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from ctxqueue.errors import CapacityError, InvalidInput, StoreUnavailable
 from ctxqueue.flows import following
@@ -128,12 +129,8 @@ class LocalSubscription:
         self.id = f"local-{self._number}"
         self.patterns = wanted.patterns
         self.reason = ""
-        name = f"ctxqueue-callback-{self._number}"
-        self._threads = [
-            threading.Thread(target=self._follow, args=(place,), name=name, daemon=True) for place in places
-        ]
-        for thread in self._threads:
-            thread.start()
+        for place in places:
+            callbacks.start(self._follow, place, f"ctxqueue-callback-{self._number}")
 
     @property
     def state(self) -> str:
@@ -147,12 +144,6 @@ class LocalSubscription:
         """Call it no more; False if it had ended."""
         self._stopped.set()
         return self._callbacks.remove(self._number)
-
-    def let_go(self) -> None:
-        """Return when it looks no more, with a connection that is about to be closed."""
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(LONGEST_LOOK)
 
     def _follow(self, place: Place) -> None:
         try:
@@ -220,6 +211,14 @@ class Callbacks(Registry):
     def __init__(self, manager: SharedContextManager) -> None:
         super().__init__()
         self._manager = manager
+        self._threads: WeakSet[threading.Thread] = WeakSet()
+
+    def start(self, follow: Callable[[Place], None], place: Place, name: str) -> None:
+        """Follow a log in a thread of its own."""
+        thread = threading.Thread(target=follow, args=(place,), name=name, daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
 
     def subscribe(
         self, handle: WorkflowHandle, patterns: tuple[str, ...], callback: Callable[..., Any], entry_key: str = ""
@@ -265,9 +264,11 @@ class Callbacks(Registry):
         return called
 
     def close(self) -> None:
-        """Call none any more."""
-        subscriptions = [subscription for _, subscription in self.all()]
-        for subscription in subscriptions:
+        """Call none any more, and return when nobody looks, whose connection would outlive the manager's others."""
+        for _, subscription in self.all():
             subscription.cancel()
-        for subscription in subscriptions:
-            subscription.let_go()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():  # a function may close its manager
+                thread.join(LONGEST_LOOK)

@@ -1,4 +1,7 @@
-"""The blocking face: a manager opens a store, a handle is one agent's hold on one workflow."""
+"""The blocking face: a manager opens a store, a handle is one agent's hold on one workflow.
+
+Long, as all that can be called stands here with what it takes and raises; what a call does is a flow elsewhere.
+"""
 
 from __future__ import annotations
 

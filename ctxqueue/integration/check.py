@@ -1,4 +1,7 @@
-"""What of an app or its servers would break a guarantee: pure rules, from how things are set to findings."""
+"""What of an app or its servers would break a guarantee: pure rules, from how things are set to findings.
+
+One list of rules that have nothing to do with each other, so its length is that of the list.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Putting ctxqueue into a Celery app: one call, and nothing else there changes."""
+"""Putting ctxqueue into a Celery app: one call, and nothing else there changes.
+
+Long by the signatures of `ContextQueue`, which is all that an app is handed; what they do stands in files of its own.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Each effect that holds values has a way in and a way out here; all others hold none. A value is bound to the place where
 it stands: nobody who moves it, in the store, moves what can be read. What does not open goes on as a refusal in its
-place (`envelopes`), and is an error once somebody looks at it.
+place (`envelopes`), and is an error once somebody looks at it. One entry for each effect, so it is as long as there are
+effects with values.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 import ctxqueue
 from ctxqueue.errors import InvalidInput, SyncInAsyncError, WorkflowNotFound
 from ctxqueue.stores.redis.aio import MOST_CONNECTIONS
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,15 +98,20 @@ def test_a_workflow_that_is_not_there_is_not_watched(url: str) -> None:
 
 
 def test_more_wait_in_one_loop_than_there_are_connections_for_calls(redis_url: str) -> None:
+    many = MOST_CONNECTIONS + 10
+
+    def all_wait() -> bool:
+        with redis.Redis.from_url(redis_url) as client:
+            waiting: Any = client.info("clients")
+        return bool(waiting["blocked_clients"] >= many and waiting["pubsub_clients"] >= many)
+
     async def body(wf: AsyncWorkflowHandle) -> None:
-        many = MOST_CONNECTIONS + 10
         watches = [wf.watch() for _ in range(many)]
         for watch in watches:
             await watch.__aenter__()
         following = [asyncio.ensure_future(revisions(watch, 1)) for watch in watches]
         waiting = [asyncio.ensure_future(wf.wait_for("k", timeout=LONG)) for _ in range(many)]
-        for _ in range(100):
-            await asyncio.sleep(0.01)  # they come to wait; nothing is wrong if some have not
+        await asyncio.to_thread(wait_until, all_wait, "all of them wait")
         await wf.put("k", 1)
         assert await asyncio.gather(*following) == [[1]] * many
         assert [view["k"] for view in await asyncio.gather(*waiting)] == [1] * many
