@@ -54,6 +54,8 @@ class Owner(NamedTuple):
 
 
 SCOPES: Final = (ContextScope.GLOBAL, ContextScope.AGENT_GROUP, ContextScope.PRIVATE)
+REQUESTS: Final = tuple(Owner(ContextScope.PRIVATE, f"\x01request{number}") for number in range(4))
+"""Under these stands what workers are asked for: on no list, and no name that is checked holds such a character."""
 
 
 class Reader(NamedTuple):

@@ -23,14 +23,11 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import StaleOperation, ValueTooLarge
 from ctxqueue.flows.remembering import MAX_CONTENT
-from ctxqueue.models import ContextScope
-from ctxqueue.remembered import NO_MODEL, ROW_VERSION, Body, Owner, Said, body_of, owner_digest_of, pack_body
+from ctxqueue.remembered import NO_MODEL, REQUESTS, ROW_VERSION, Body, Said, body_of, owner_digest_of, pack_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PLACES: Final = tuple(Owner(ContextScope.PRIVATE, f"\x01request{number}") for number in range(4))
-"""Owners of what waits. No name that is checked holds such a character."""
 MAX_REQUEST: Final = 4 * MAX_CONTENT
 ROWS_A_BATCH: Final = 25
 
@@ -54,7 +51,7 @@ def ask(
     if len(said.metadata) > MAX_REQUEST:
         raise ValueTooLarge(f"what is asked of {task} takes {len(said.metadata)} bytes: at most {MAX_REQUEST}")
     number = uuid.uuid4()
-    owner = PLACES[number.int % len(PLACES)]
+    owner = REQUESTS[number.int % len(REQUESTS)]
     request_id = f"{owner.digest}-{number.hex}"
     body = pack_body(Body(ROW_VERSION, owner.name, said, 0.0, NO_MODEL, b""))
     row = NewMemory(request_id, "episodic", body, ttl_us=life_us)
@@ -80,7 +77,7 @@ def answered(request_id: str) -> Flow[None]:
 def overdue(task: str, older_us: int) -> Flow[list[str]]:
     """Return the ids of what a task was asked for so long ago that its message may be lost."""
     found = []
-    for owner in PLACES:
+    for owner in REQUESTS:
         incarnation, after, more = "", 0, True
         while more:
             page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_BATCH))
@@ -97,7 +94,7 @@ def overdue(task: str, older_us: int) -> Flow[list[str]]:
 
 def swept() -> Flow[None]:
     """Remove what has expired before anybody answered."""
-    for owner in PLACES:
+    for owner in REQUESTS:
         while True:
             wanted = LoadRetirable(owner.digest, "episodic", "expired", 0, 0, 0, ROWS_A_BATCH)
             found = yield from do(wanted)

@@ -21,11 +21,10 @@ from ctxqueue.effects import (
     do,
 )
 from ctxqueue.errors import InvalidInput, VersionConflict, WorkflowNotFound
-from ctxqueue.flows.asking import PLACES
 from ctxqueue.flows.writing import delete
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope, EraseReport, checked_name
 from ctxqueue.records import HEADER, decode_header, meta_of
-from ctxqueue.remembered import Owner, body_of
+from ctxqueue.remembered import REQUESTS, Owner, body_of
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def _of_memories(subject: Subject) -> Flow[int]:
     """
     removed = 0
     names, _now = yield from do(LoadOwners(0))
-    for owner in (*(Owner.parse(name) for name in names), *PLACES):
+    for owner in (*(Owner.parse(name) for name in names), *REQUESTS):
         incarnation, after, more = "", 0, True
         while more:
             page = yield from do(LoadMemories(owner.digest, incarnation, after, MEMORIES_A_STEP))
@@ -100,7 +99,7 @@ def _of_memories(subject: Subject) -> Flow[int]:
                 Doomed(row.memory_id) for row in page.rows if subject.remembers(owner, body_of(row.body).said)
             )
             dropped = (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
-            removed += 0 if owner in PLACES else dropped
+            removed += 0 if owner in REQUESTS else dropped
     return removed
 
 

@@ -27,7 +27,7 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import DecryptionError
 from ctxqueue.models import GLOBAL_WORKFLOW, RotationReport
-from ctxqueue.remembered import Owner
+from ctxqueue.remembered import REQUESTS, Owner
 from ctxqueue.settings import MAX_PAGE
 from ctxqueue.stores.sealing import value_place
 
@@ -72,8 +72,8 @@ class Rotation:
                 places = [(shard, page[-1]) for (shard, _), page in ends if len(page) == MAX_PAGE]
         yield from self._workflow(GLOBAL_WORKFLOW)
         names, _ = yield from do(LoadOwners(0))
-        for name in names:
-            yield from self._memories(Owner.parse(name).digest)
+        for owner in (*map(Owner.parse, names), *REQUESTS):
+            yield from self._memories(owner.digest)
         return RotationReport(counts.workflows, counts.values, counts.memories, counts.refused, counts.left)
 
     def _renewed(self, place: tuple[Any, ...], value: bytes, *, required: bool) -> bytes:

@@ -19,7 +19,7 @@ from ctxqueue.clock import microseconds
 from ctxqueue.effects import LoadMemories
 from ctxqueue.flows import asking
 from ctxqueue.integration import memory_answers
-from ctxqueue.remembered import body_of
+from ctxqueue.remembered import REQUESTS, body_of
 from tests.integration.deployments import ASIDE, ROOT
 from tests.waiting import SECONDS, wait_until
 
@@ -51,7 +51,7 @@ def site(deploy: Deploy) -> Deployment:
 def requests_of(site: Deployment, name: str) -> int:
     """How many requests of an agent's or a user's nobody has answered."""
     store = site.queue.manager.store
-    pages = [store.perform(LoadMemories(owner.digest, "", 0, 1_000)) for owner in asking.PLACES]
+    pages = [store.perform(LoadMemories(owner.digest, "", 0, 1_000)) for owner in REQUESTS]
     saids = [body_of(row.body).said for page in pages for row in page.rows]
     return sum(name in (said.agent_id, said.user_id) for said in saids)
 
@@ -154,7 +154,7 @@ def test_what_was_to_be_learned_is_asked_for_again(site: Deployment, monkeypatch
 
 def test_a_request_that_has_expired_says_so(site: Deployment) -> None:
     task = site.task("ctxqueue.recall")
-    never_asked = f"{asking.PLACES[0].digest}-{'0' * 32}"
+    never_asked = f"{REQUESTS[0].digest}-{'0' * 32}"
     with pytest.raises(StaleOperation):
         task.delay(never_asked).get(SECONDS)
 

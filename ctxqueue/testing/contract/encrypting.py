@@ -13,8 +13,10 @@ from ctxqueue import effects as fx
 from ctxqueue import envelopes
 from ctxqueue.context import connect
 from ctxqueue.errors import CtxqueueError, DecryptionError, VersionConflict
+from ctxqueue.flows import asking
 from ctxqueue.keyring import Keyring
 from ctxqueue.records import decode_header
+from ctxqueue.remembered import owner_digest_of
 from ctxqueue.testing.contract.base import WORKFLOW, Contract
 
 if TYPE_CHECKING:
@@ -213,6 +215,19 @@ class Encrypting(Contract):
             assert wf["global_rate"] == 1
             wf.update({"k": [3]}, merge_strategy="append")
             assert wf["k"] == [2, 3]
+
+    def test_what_waits_for_a_worker_is_encrypted_and_rotated(self, url: str) -> None:
+        with opened(url, keys={"old": OLD}) as manager:
+            request_id = manager.driver.run(asking.ask("ctxqueue.recall", {"query": CANARY}, 3_600_000_000))
+            owner = owner_digest_of(request_id)
+            inner = getattr(manager.store, "inner", manager.store)
+            rows, _ = inner.perform(fx.GetMemories(owner, (request_id,)))
+            assert CANARY.encode() not in rows[request_id].body
+        with opened(url, keys={"old": OLD, "new": NEW}) as manager:
+            assert manager.rotate_keys().memories == 1
+        with opened(url, keys={"new": NEW}) as manager:
+            assert manager.driver.run(asking.asked(request_id)) == {"query": CANARY}
+            manager.driver.run(asking.answered(request_id))
 
     def test_rotation_leaves_what_others_wrote_meanwhile(self, url: str) -> None:
         with opened(url, keys={"old": OLD}, encrypt="all") as manager:
