@@ -45,6 +45,7 @@ FAMILIES: Mapping[str, str] = {
     "uninstall-check": "leaving",
     "unread": "workflows",
     "update": "entries",
+    "watch": "watching",
     "workflows": "workflows",
 }
 """Which module of this package holds which command, or group of commands."""
