@@ -1,4 +1,4 @@
-"""The async face: the same names and parameters as `ctxqueue.context`, awaited; as long as that, for the same reason."""
+"""The async face: the same names and parameters as `ctxqueue.context`, awaited, and as long for the same reason."""
 
 from __future__ import annotations
 
