@@ -295,20 +295,25 @@ class ContextTask(PrivateTask):
         if claimed.answer == "run" and missing and condition is not None:
             try:
                 missing = self._park(attempt, condition, missing)
-            except (WorkflowClosed, CapacityError, ConfigurationError) as error:
-                late = error  # so its run ends, once for all deliveries
+            except WorkflowClosed:
+                late = self._closed(carried, missing)  # so its run ends, once for all deliveries
+            except (CapacityError, ConfigurationError) as error:
+                late = error
         if carried.leg:
             events.resumed(self, attempt.waited)
         if claimed.answer == "closed":
-            late = WorkflowClosed(
-                f"workflow {carried.workflow_id!r} was closed or removed before {', '.join(missing)} came, which task"
-                f" {self.name} needs"
-            )
+            late = self._closed(carried, missing)
         elif missing and late is None:
             late = DependencyTimeout(f"task {self.name} waited in vain for {', '.join(missing)}")
         late = delivery.given_up(claimed, attempt) or late
         with keeper.keeping(manager, attempt), self._bound(carried, attempt):
             return delivery.finished(attempt, lambda: self._noting(attempt, args, kwargs), late)
+
+    def _closed(self, carried: Carried, missing: tuple[str, ...]) -> WorkflowClosed:
+        return WorkflowClosed(
+            f"workflow {carried.workflow_id!r} was closed or removed before {', '.join(missing)} came, which task"
+            f" {self.name} needs"
+        )
 
     def _condition_of(
         self, carried: Carried, args: tuple[Any, ...], kwargs: dict[str, Any]
