@@ -42,17 +42,25 @@ def sweep(site: Deployment) -> None:
 
 
 def test_many_updates_become_few_commits(site: Deployment, workflow: WorkflowHandle) -> None:
+    aside = f"aside-{workflow.workflow_id}"  # no drain runs before all are there: how many it finds is no accident
     pending = [
         site.queue.enqueue_update(
-            workflow.workflow_id, AGENT, {"rows": [number]}, merge_strategy="append", coalesce=True
+            workflow.workflow_id, AGENT, {"rows": [number]}, merge_strategy="append", coalesce=True, queue=aside
         )
         for number in range(500)
     ]
+
+    def done() -> bool:
+        for message in site.all_intercepted(aside):
+            site.deliver(message)
+        return pending[-1].state == "APPLIED"
+
+    wait_until(done, "the drains, each set going by the one before, apply all")
     results = [update.get(SECONDS) for update in pending]
     assert [dict(result.versions) for result in results] == [{"rows": number} for number in range(1, 501)]
     assert {update.state for update in pending} == {"APPLIED"}
     assert workflow["rows"] == list(range(500))
-    assert workflow.view().revision < 100
+    assert workflow.view().revision <= 10
 
 
 def test_a_drain_goes_on_in_its_own_queue(site: Deployment, workflow: WorkflowHandle) -> None:
