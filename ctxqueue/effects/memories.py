@@ -15,6 +15,7 @@ from ctxqueue.effects.base import PAGE_BYTES, Effect
 
 MemoryKind = Literal["semantic", "episodic", "procedural"]
 Retirement = Literal["expired", "aged", "surplus"]
+OWNERS_A_PAGE = 1_000
 
 
 class NewMemory(msgspec.Struct, frozen=True):
@@ -181,10 +182,30 @@ class RegisterOwner(Effect[None], frozen=True):
     name: str
 
 
-class LoadOwners(Effect[tuple[list[str], int]], frozen=True):
-    """Read the names of owners registered since an instant. Reply: they, and the instant to ask from next time."""
+class OwnerPage(msgspec.Struct, frozen=True):
+    """Names of owners, those registered longest ago first."""
 
-    since_us: int
+    names: tuple[str, ...]
+    at_us: int
+    """When the last of them was registered; 0 for none."""
+    more: bool
+    now_us: int
+
+    @property
+    def following(self) -> LoadOwners | None:
+        """What reads the next page; None after the last one."""
+        return LoadOwners(self.at_us, self.names[-1]) if self.more else None
+
+
+class LoadOwners(Effect[OwnerPage], frozen=True):
+    """Read the names of owners registered since an instant, of those at that very instant the ones behind a name.
+
+    Whoever goes from page to page finds all of them; one that is registered anew meanwhile is there twice.
+    """
+
+    since_us: int = 0
+    after: str = ""
+    limit: int = OWNERS_A_PAGE
 
 
 class DropOwner(Effect[bool], frozen=True):

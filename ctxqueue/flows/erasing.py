@@ -89,17 +89,25 @@ def _of_memories(subject: Subject) -> Flow[int]:
     What they have asked workers for goes too, and does not count.
     """
     removed = 0
-    names, _now = yield from do(LoadOwners(0))
-    for owner in (*(Owner.parse(name) for name in names), *REQUESTS):
-        incarnation, after, more = "", 0, True
-        while more:
-            page = yield from do(LoadMemories(owner.digest, incarnation, after, MEMORIES_A_STEP))
-            incarnation, after, more = page.incarnation, page.upto, page.more
-            doomed = tuple(
-                Doomed(row.memory_id) for row in page.rows if subject.remembers(owner, body_of(row.body).said)
-            )
-            dropped = (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
-            removed += 0 if owner in REQUESTS else dropped
+    look: LoadOwners | None = LoadOwners()
+    while look is not None:
+        owners = yield from do(look)
+        look = owners.following
+        for owner in map(Owner.parse, owners.names):
+            removed += yield from _of_owner(owner, subject)
+    for owner in REQUESTS:
+        yield from _of_owner(owner, subject)
+    return removed
+
+
+def _of_owner(owner: Owner, subject: Subject) -> Flow[int]:
+    removed = 0
+    incarnation, after, more = "", 0, True
+    while more:
+        page = yield from do(LoadMemories(owner.digest, incarnation, after, MEMORIES_A_STEP))
+        incarnation, after, more = page.incarnation, page.upto, page.more
+        doomed = tuple(Doomed(row.memory_id) for row in page.rows if subject.remembers(owner, body_of(row.body).said))
+        removed += (yield from do(DropMemories(owner.digest, doomed))) if doomed else 0
     return removed
 
 

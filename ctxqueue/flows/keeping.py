@@ -154,12 +154,12 @@ def list_memories(
     owners = yield from terms.owners(reader, scope)
     digest, incarnation, after = _place(cursor)
     if digest:
-        if digest not in (owner.digest for owner in owners):
+        place = next((place for place, owner in enumerate(owners) if owner.digest == digest), None)
+        if place is None:
             raise InvalidInput("this cursor is of another list")
-        while owners[0].digest != digest:
-            owners = owners[1:]
+        owners = owners[place:]
     found: list[MemoryEntry] = []
-    for owner in owners:
+    for number, owner in enumerate(owners, 1):
         while True:
             page = yield from do(LoadMemories(owner.digest, incarnation, after, wanted.limit - len(found)))
             incarnation, after = page.incarnation, page.upto
@@ -169,9 +169,8 @@ def list_memories(
             if not page.more:
                 break
         incarnation, after = "", 0
-        if len(found) >= wanted.limit and owner != owners[-1]:
-            following = owners[owners.index(owner) + 1]
-            return Page(tuple(found), f"{following.digest}..0")
+        if len(found) >= wanted.limit and number < len(owners):
+            return Page(tuple(found), f"{owners[number].digest}..0")
     return Page(tuple(found), None)
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ctxqueue.clock import microseconds
 from ctxqueue.effects import Flow, LoadOwners, RegisterOwner, do
 from ctxqueue.remembered import KINDS, Owner, Reader, scoped
 
@@ -114,10 +115,13 @@ class MemoryTerms:
         """Return whose memories a reader may see."""
         if not reader.sees_all:
             return reader.visible(scope)
-        names, now_us = yield from do(LoadOwners(self._owners_since_us))
-        self._owners |= {name: Owner.parse(name) for name in names}
-        # One that was registered within the same instant is asked for again.
-        self._owners_since_us = now_us
+        look: LoadOwners | None = LoadOwners(self._owners_since_us)
+        while look is not None:
+            page = yield from do(look)
+            look = page.following
+            self._owners |= {name: Owner.parse(name) for name in page.names}
+        # Those of the last minute are asked for again: whoever registers one says when, before others can see it.
+        self._owners_since_us = max(0, page.now_us - microseconds(REGISTERED_SECONDS))
         return scoped(sorted(self._owners.values(), key=lambda owner: owner.name), scope)
 
     def forget_owners(self) -> None:

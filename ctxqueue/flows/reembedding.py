@@ -30,20 +30,29 @@ TRIES = 100
 def reembed(library: Library) -> Flow[int]:
     """Give every memory a vector of the library's model; return how many were moved. Raises EmbedderError."""
     moved = 0
-    names, _now = yield from do(LoadOwners(0))
-    for owner in (Owner.parse(name) for name in names):
-        page = yield from do(LoadMemories(owner.digest, "", 0, 1))
-        if not page.incarnation:
-            continue
-        # From here on nobody stores a row of the former model, so that one pass finds all of them.
-        yield from do(StoreMemories(owner.digest, uuid.uuid4().hex, (), library.model, adopt=True))
-        incarnation, after, more = "", 0, True
-        while more:
-            page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_BATCH))
-            incarnation, after, more = page.incarnation, page.upto, page.more
-            lacking = [row for row in page.rows if body_of(row.body).model != library.model]
-            if lacking:
-                moved += yield from embedded(library, owner, lacking)
+    look: LoadOwners | None = LoadOwners()
+    while look is not None:
+        owners = yield from do(look)
+        look = owners.following
+        for owner in map(Owner.parse, owners.names):
+            moved += yield from _of_owner(library, owner)
+    return moved
+
+
+def _of_owner(library: Library, owner: Owner) -> Flow[int]:
+    moved = 0
+    page = yield from do(LoadMemories(owner.digest, "", 0, 1))
+    if not page.incarnation:
+        return moved
+    # From here on nobody stores a row of the former model, so that one pass finds all of them.
+    yield from do(StoreMemories(owner.digest, uuid.uuid4().hex, (), library.model, adopt=True))
+    incarnation, after, more = "", 0, True
+    while more:
+        page = yield from do(LoadMemories(owner.digest, incarnation, after, ROWS_A_BATCH))
+        incarnation, after, more = page.incarnation, page.upto, page.more
+        lacking = [row for row in page.rows if body_of(row.body).model != library.model]
+        if lacking:
+            moved += yield from embedded(library, owner, lacking)
     return moved
 
 

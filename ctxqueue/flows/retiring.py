@@ -57,20 +57,33 @@ def retire(rules: Retiring, *, dry_run: bool) -> Flow[Retired]:
     counts: Counter[tuple[str, Retirement]] = Counter()
     if not dry_run:
         yield from asking.swept()
-    names, _now = yield from do(LoadOwners(0))
-    for name in names:
-        owner = Owner.parse(name)
-        if dry_run:
-            yield from _foreseen(owner, rules, counts)
-            continue
-        for kind, why in _reasons():
-            yield from _removed(owner, kind, why, rules, counts)
-            if counts.total() >= rules.limit:
-                return Retired(len(names), counts, complete=False)
-        page = yield from do(LoadMemories(owner.digest, "", 0, 1))
-        if not page.incarnation:
-            yield from do(DropOwner(name, microseconds(IDLE_OWNER)))
-    return Retired(len(names), counts, complete=True)
+    seen: dict[str, None] = {}  # one that is registered anew meanwhile comes up twice
+    look: LoadOwners | None = LoadOwners()
+    while look is not None:
+        page = yield from do(look)
+        look = page.following
+        for name in page.names:
+            if name in seen:
+                continue
+            seen[name] = None
+            if dry_run:
+                yield from _foreseen(Owner.parse(name), rules, counts)
+            else:
+                yield from _of_owner(name, rules, counts)
+                if counts.total() >= rules.limit:
+                    return Retired(len(seen), counts, complete=False)
+    return Retired(len(seen), counts, complete=True)
+
+
+def _of_owner(name: str, rules: Retiring, counts: Counter[tuple[str, Retirement]]) -> Flow[None]:
+    owner = Owner.parse(name)
+    for kind, why in _reasons():
+        yield from _removed(owner, kind, why, rules, counts)
+        if counts.total() >= rules.limit:
+            return
+    page = yield from do(LoadMemories(owner.digest, "", 0, 1))
+    if not page.incarnation:
+        yield from do(DropOwner(name, microseconds(IDLE_OWNER)))
 
 
 def _reasons() -> Iterator[tuple[MemoryKind, Retirement]]:

@@ -71,8 +71,13 @@ class Rotation:
                 ends = zip(places, pages, strict=True)
                 places = [(shard, page[-1]) for (shard, _), page in ends if len(page) == MAX_PAGE]
         yield from self._workflow(GLOBAL_WORKFLOW)
-        names, _ = yield from do(LoadOwners(0))
-        for owner in (*map(Owner.parse, names), *REQUESTS):
+        look: LoadOwners | None = LoadOwners()
+        while look is not None:
+            owners = yield from do(look)
+            look = owners.following
+            for name in owners.names:
+                yield from self._memories(Owner.parse(name).digest)
+        for owner in REQUESTS:
             yield from self._memories(owner.digest)
         return RotationReport(counts.workflows, counts.values, counts.memories, counts.refused, counts.left)
 

@@ -71,7 +71,7 @@ SCENES: dict[str, tuple[Callable[[Kept], fx.Effect[Any]], int, set[int]]] = {
     "aged": (retirable("aged"), 5, {3, 5}),
     "surplus": (retirable("surplus"), 5, {3, 4}),
     "register": (lambda _kept: fx.RegisterOwner(OWNER.name), 1, set()),
-    "owners": (lambda _kept: fx.LoadOwners(0), 1, set()),
+    "owners": (lambda _kept: fx.LoadOwners(), 1, set()),
     "drop an owner": (lambda _kept: fx.DropOwner(OWNER.name, 0), 1, set()),
 }
 

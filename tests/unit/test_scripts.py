@@ -64,7 +64,7 @@ def test_only_core_commands_of_redis_6_2_are_called(name: str) -> None:
         *("PEXPIRE", "PERSIST", "PTTL", "PUBLISH"),
         *("EXISTS", "HGETALL", "UNLINK", "XADD", "XLEN", "XRANGE", "XTRIM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"),
         *("LPUSH", "RPUSH", "LPOP", "LTRIM", "LLEN", "LINDEX", "LPOS", "LRANGE", "LREM", "LSET"),
-        *("ZADD", "ZREM", "ZCARD", "ZCOUNT", "ZSCORE", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZRANGEBYLEX"),
+        *("ZADD", "ZREM", "ZCARD", "ZCOUNT", "ZSCORE", "ZMSCORE", "ZRANGE", "ZRANGEBYSCORE", "ZRANK", "ZRANGEBYLEX"),
     }
     assert {command for command, _ in CALL.findall(source_of(name))} <= known
 

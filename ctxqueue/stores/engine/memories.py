@@ -156,10 +156,13 @@ def register(state: MemoryRows, effect: fx.RegisterOwner) -> None:
     state.register_owner(effect.name, state.now())
 
 
-def load_owners(state: MemoryRows, effect: fx.LoadOwners) -> tuple[list[str], int]:
+def load_owners(state: MemoryRows, effect: fx.LoadOwners) -> fx.OwnerPage:
     """Read the owners registered since an instant."""
     now = state.now()
-    return list(state.owners_since(effect.since_us)), now
+    found = state.owners_since(effect.since_us, effect.after, effect.limit + 1)
+    page = found[: effect.limit]
+    names = tuple(name for name, _ in page)
+    return fx.OwnerPage(names, page[-1][1] if page else 0, len(found) > len(page), now)
 
 
 def drop_owner(state: MemoryRows, effect: fx.DropOwner) -> bool:

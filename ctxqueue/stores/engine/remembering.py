@@ -91,8 +91,8 @@ class MemoryRows(Protocol):
         """Enter a name in the list, or note that it is in use."""
         ...
 
-    def owners_since(self, since_us: int) -> Sequence[str]:
-        """Return the names registered since an instant, in order."""
+    def owners_since(self, since_us: int, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Return names behind a place, and when each was registered, in the order of that."""
         ...
 
     def registered_us(self, name: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from copy import copy
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from ctxqueue.stores.engine.remembering import Changed, MemoryOwner
@@ -139,9 +140,10 @@ class Memories:
         """Enter a name in the list."""
         self._registered[name] = now_us
 
-    def owners_since(self, since_us: int) -> Sequence[str]:
-        """Return the names registered since an instant."""
-        return sorted(name for name, at_us in self._registered.items() if at_us >= since_us)
+    def owners_since(self, since_us: int, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Return names behind a place, and when each was registered, in the order of that."""
+        there = ((at_us, name) for name, at_us in self._registered.items() if (at_us, name) > (since_us, after))
+        return [(name, at_us) for at_us, name in nsmallest(limit, there)]
 
     def registered_us(self, name: str) -> int | None:
         """Return when a name was last registered."""

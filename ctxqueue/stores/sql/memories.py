@@ -25,6 +25,7 @@ _ids = bindparam("memory_ids", expanding=True, type_=Name)
 _after = bindparam("after", type_=BigInteger)
 _rows_wanted = bindparam("rows", type_=Integer)
 _skipped = bindparam("skipped", type_=Integer)
+_since = bindparam("since", type_=BigInteger)
 
 
 def theirs(table: Table) -> ColumnElement[bool]:
@@ -107,9 +108,11 @@ FIRST = {
 COUNT_EXPIRED, COUNT_AGED, COUNT_KIND, COUNT_ALL = _count(_expired), _count(_aged), _count(_kind), _count()
 
 NAMES_SINCE = (
-    select(memory_names.c.name)
-    .where(memory_names.c.namespace == NAMESPACE, memory_names.c.registered_us >= bindparam("since", type_=BigInteger))
-    .order_by(memory_names.c.name)
+    select(memory_names.c.name, memory_names.c.registered_us)
+    .where(memory_names.c.namespace == NAMESPACE, memory_names.c.registered_us >= _since)
+    .where((memory_names.c.registered_us > _since) | (memory_names.c.name > bindparam("after_name", type_=Name)))
+    .order_by(memory_names.c.registered_us, memory_names.c.name)
+    .limit(_rows_wanted)
 )
 _one_name = (memory_names.c.namespace == NAMESPACE) & (memory_names.c.name == bindparam("of_name", type_=Name))
 REGISTERED = select(memory_names.c.registered_us).where(_one_name)
@@ -236,9 +239,10 @@ class SqlMemories(Transaction):
         """Enter a name in the list, or note that it is in use."""
         self._put(self._statements.memory_name, [{"name": name, "registered_us": now_us}])
 
-    def owners_since(self, since_us: int) -> Sequence[str]:
-        """Return the names registered since an instant, in order."""
-        return [name for (name,) in self._rows(NAMES_SINCE, since=since_us)]
+    def owners_since(self, since_us: int, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Return names behind a place, and when each was registered, in the order of that."""
+        found = self._rows(NAMES_SINCE, since=since_us, after_name=after, rows=limit)
+        return [(name, at_us) for name, at_us in found]
 
     def registered_us(self, name: str) -> int | None:
         """Return when a name was last registered."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from ctxqueue import effects as fx
@@ -96,6 +97,26 @@ class RetentionOfMemories(Contract):
         assert left(memory) == set()
         memory.remember("m0", agent_id="ann")
         assert left(memories_of(manager)) == {"m0"}
+
+    def test_owners_are_read_page_by_page(self, manager: SharedContextManager) -> None:
+        perform = manager.store.perform
+        names = [f"owner {number}" for number in range(5)]
+        for name in names:
+            perform(fx.RegisterOwner(name))
+        pages: list[tuple[str, ...]] = []
+        look: fx.LoadOwners | None = fx.LoadOwners(limit=2)
+        while look is not None:
+            page = perform(msgspec.structs.replace(look, limit=2))
+            if not pages:
+                perform(fx.RegisterOwner(names[0]))
+            pages.append(page.names)
+            look = page.following
+        assert [len(each) for each in pages] == [2, 2, 2]
+        assert [name for each in pages for name in each] == [*names, names[0]]
+        later = perform(fx.LoadOwners(page.at_us, "", 2))
+        assert (later.names, later.more, later.following) == ((names[0],), False, None)
+        assert perform(fx.LoadOwners(page.at_us, names[0])).names == ()
+        assert perform(fx.LoadOwners(page.at_us, "of that instant, but dropped")).names in ((names[0],), ())
 
     def test_a_run_keeps_to_its_limit_and_the_next_goes_on(self, manager: SharedContextManager) -> None:
         memory = memories_of(manager, retention=EVERYTHING)

@@ -140,12 +140,12 @@ def _encode_register(namespace: str, effect: fx.RegisterOwner) -> list[Request]:
 
 
 def _encode_owners(namespace: str, effect: fx.LoadOwners) -> list[Request]:
-    return [Request(scripts.OWNERS, (owners_key(namespace),), (effect.since_us,))]
+    return [Request(scripts.OWNERS, (owners_key(namespace),), (effect.since_us, effect.after, effect.limit))]
 
 
-def _decode_owners(_effect: fx.LoadOwners, replies: list[Any]) -> tuple[list[str], int]:
-    now, *names = replies[0]
-    return sorted(name.decode() for name in names), int(now)
+def _decode_owners(_effect: fx.LoadOwners, replies: list[Any]) -> fx.OwnerPage:
+    now, more, at, *names = replies[0]
+    return fx.OwnerPage(tuple(name.decode() for name in names), int(float(at)), bool(more), int(now))
 
 
 def _encode_drop_owner(namespace: str, effect: fx.DropOwner) -> list[Request]:
