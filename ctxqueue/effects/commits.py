@@ -147,7 +147,7 @@ class Settling(msgspec.Struct, frozen=True):
     With a ``drain_id`` it is refused (not_the_drain) unless that drain holds the inbox; what it settles are the first
     ``trim`` updates in the queue, but for those that have left it since they were drawn, and the announcement is
     withdrawn if none is left. It is refused (answered, with ordinals) if updates that are not ``kept`` have an outcome
-    already.
+    already; one that writes without a drain, so that it is the very call of what it settles, also if that has failed.
     """
 
     settled: tuple[Settled, ...]

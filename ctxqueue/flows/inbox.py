@@ -40,7 +40,7 @@ from ctxqueue.errors import (
 )
 from ctxqueue.flows import stored, updating, writing
 from ctxqueue.flows.committing import commit
-from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
+from ctxqueue.flows.refusals import SettledAlready, closed_workflow, unknown_workflow
 from ctxqueue.identity import Identified, new_run_id
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, CommitResult, DeadLetter, Page, Put, checked_name
 from ctxqueue.rules import merging
@@ -145,9 +145,16 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
         raise _forgotten(ref)
     if found.attempts > allowed_attempts:
         raise (yield from bury(terms, ref, found.stored.payload, found.attempts - 1, "its worker died each time"))
+    try:
+        return (yield from _tried(terms, ref, found.stored.payload))
+    except SettledAlready:  # by its drain, or by another delivery of its message: there is one outcome
+        return (yield from carry_out(terms, ref, allowed_attempts))
+
+
+def _tried(terms: Terms, ref: UpdateRef, payload: bytes) -> Flow[CommitResult]:
     kept = Settling((Settled(ref.update_id, ref.owner, "kept"),))
     try:
-        workflow_id, agent, strategy, updates = stored.unpacked(ref, found.stored.payload, terms.signer)
+        workflow_id, agent, strategy, updates = stored.unpacked(ref, payload, terms.signer)
         result = yield from updating.update(terms, workflow_id, agent, updates, strategy, ref.operation_id, kept)
     except (StoreError, AttemptSuperseded, RecordTooNew):
         raise

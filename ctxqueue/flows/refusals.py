@@ -30,9 +30,13 @@ class MergeInClient(Exception):
         self.ordinal = ordinal
 
 
-def refusal(  # noqa: C901, PLR0911 - one answer a reason
+class SettledAlready(Exception):
+    """The stored update that a call carries out has come to an outcome meanwhile."""
+
+
+def refusal(  # noqa: C901, PLR0911, PLR0912 - one answer a reason
     refused: Refused, workflow_id: str, call: Call
-) -> CtxqueueError | MergeInClient:
+) -> CtxqueueError | MergeInClient | SettledAlready:
     """Return the error for a commit that was refused."""
     match refused.reason:
         case "no_workflow":
@@ -71,7 +75,9 @@ def refusal(  # noqa: C901, PLR0911 - one answer a reason
             )
         case "not_the_drain":
             return AttemptSuperseded(f"another drain holds the inbox of workflow {workflow_id!r}")
-        case "graph_moved" | "answered" | "reborn":
+        case "answered":
+            return SettledAlready()
+        case "graph_moved" | "reborn":
             raise AssertionError(f"{refused.reason} is looked at where it is asked for")
 
 

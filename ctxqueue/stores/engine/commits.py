@@ -32,7 +32,7 @@ def commit(state: State, effect: fx.Commit) -> fx.Committed | fx.Conflict | fx.R
     settling = effect.settling
     refused = _answered(effect, held, workflow)
     if refused is None and settling is not None:
-        refused = inbox.refused(state, workflow, settling, now)
+        refused = inbox.refused(state, workflow, settling, now, writes=bool(effect.writes))
     decided = refused or writes.Decision(effect, workflow, held.records, now).made()
     if isinstance(decided, writes.Decided):
         decided = eviction.make_room(state, effect, workflow, decided, now) or decided

@@ -113,19 +113,18 @@ def find_update(state: State, effect: fx.FindUpdate) -> fx.Found:
     return fx.Found(head=True, stored=stored, attempts=update.attempts, outcome=outcome, dead=update.about is not None)
 
 
-def refused(state: State, workflow: Workflow, settling: fx.Settling, now_us: int) -> fx.Refused | None:
+def refused(state: State, workflow: Workflow, settling: fx.Settling, now_us: int, *, writes: bool) -> fx.Refused | None:
     """Return why a commit may not settle these updates."""
     if settling.drain_id and of(workflow).drain_id != settling.drain_id:
         return fx.Refused("not_the_drain")
-    owners = [settled.owner for settled in settling.settled if settled.kind != "kept"]
+    its_own_call = writes and not settling.drain_id
+    owners = [settled.owner for settled in settling.settled if settled.kind != "kept" or its_own_call]
     answers = state.journaled(workflow.workflow_id, owners, now_us) if owners else {}
     answered = [
         str(ordinal)
         for ordinal, settled in enumerate(settling.settled)
-        if settled.kind != "kept"
-        and (answer := answers.get(settled.owner)) is not None
-        and answer.incarnation == workflow.incarnation
-        and not answer.failure
+        if (answer := answers.get(settled.owner)) is not None
+        and (answer.failure or (settled.kind != "kept" and answer.incarnation == workflow.incarnation))
     ]
     return fx.Refused("answered", ",".join(answered)) if answered else None
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.models import CommitResult
+
+T = TypeVar("T")
 
 DRAIN = fx.Outgoing(f"app\0{WORKFLOW}\0\0drain", b"drain")
 ANN, BOB = "ann_1", "bob_1"
@@ -65,7 +67,13 @@ class Clerk(Worker):
 
     def drain_but_first(self, act: Callable[[], object], batches: int = 10) -> draining.Drained:
         """Do what the drain does, and something else before its first commit."""
-        flow = draining.drain(self.manager.terms, WORKFLOW, batches)
+        return self._but_first(act, draining.drain(self.manager.terms, WORKFLOW, batches))
+
+    def carry_out_but_first(self, act: Callable[[], object], update: PendingUpdate) -> CommitResult:
+        """Do what its task does, and something else before its first commit."""
+        return self._but_first(act, inbox.carry_out(self.manager.terms, stored.UpdateRef.parse(update.id)))
+
+    def _but_first(self, act: Callable[[], object], flow: fx.Flow[T]) -> T:
         effect, acted = next(flow), False
         while True:
             if isinstance(effect, fx.Commit) and not acted:
@@ -75,8 +83,8 @@ class Clerk(Worker):
             try:
                 effect = flow.send(reply)
             except StopIteration as end:
-                drained: draining.Drained = end.value
-                return drained
+                ended: T = end.value
+                return ended
 
     def die_draining(self) -> None:
         """Take hold of the inbox and settle nothing; returns when somebody else may."""

@@ -17,6 +17,8 @@ from ctxqueue.testing.contract.base import WORKFLOW, nothing_written, until
 from ctxqueue.testing.contract.clerks import Clerk, WithClerk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.context import WorkflowHandle
 
 
@@ -129,6 +131,46 @@ class Inbox(WithClerk):
         wf.put("a", [0])
         assert clerk.queued({"a": [1]}, "append", operation="o").id == update.id
         assert clerk.drain() == (1, 0, 0, False)
+        assert (wf["a"], update.state) == ([0, 1], "APPLIED")
+
+    def test_what_fails_alone_while_the_drain_has_it_has_failed(self, clerk: Clerk, wf: WorkflowHandle) -> None:
+        wf.put("a", [0])
+        update = clerk.queued({"a": [1]}, "append", operation="o")
+
+        def meanwhile() -> None:
+            wf.put("a", 1)
+            with pytest.raises(errors.InvalidInput):
+                clerk.carry_out(update)
+            wf.put("a", [0])
+
+        assert clerk.drain_but_first(meanwhile) == (0, 0, 0, False)
+        assert (wf["a"], update.state) == ([0], "FAILED")
+
+    @pytest.mark.parametrize("way", [Clerk.stored, Clerk.queued])
+    def test_what_fails_while_a_task_of_its_own_has_it_has_failed(
+        self, clerk: Clerk, wf: WorkflowHandle, way: Callable[..., PendingUpdate]
+    ) -> None:
+        update = way(clerk, {"a": [1]}, "append", operation="o")
+
+        def meanwhile() -> None:
+            wf.put("a", 1)
+            with pytest.raises(errors.InvalidInput):
+                clerk.carry_out(update)
+            wf.delete("a")
+
+        with pytest.raises(errors.InvalidInput, match="append needs a list"):
+            clerk.carry_out_but_first(meanwhile, update)
+        assert (wf.get("a"), update.state) == (None, "FAILED")
+
+    def test_what_is_done_while_another_delivery_fails_is_done(self, clerk: Clerk, wf: WorkflowHandle) -> None:
+        wf.put("a", 1)
+        update = clerk.stored({"a": [1]}, "append", operation="o")
+
+        def meanwhile() -> None:
+            wf.put("a", [0])
+            clerk.carry_out(update)
+
+        assert clerk.carry_out_but_first(meanwhile, update).replayed
         assert (wf["a"], update.state) == ([0, 1], "APPLIED")
 
     def test_a_queued_update_whose_own_tasks_have_died_is_left_to_the_drain(
@@ -247,6 +289,22 @@ class Inbox(WithClerk):
         forgetful.carry_out(update)
         assert operator["a"] == 1
         forgetful.manager.close()
+
+    def test_an_attempt_at_what_has_become_a_dead_letter_ends_as_that(
+        self, clerk: Clerk, operator: WorkflowHandle
+    ) -> None:
+        update = clerk.stored({"a": 1}, operation="o")
+
+        def meanwhile() -> None:
+            with pytest.raises(errors.UpdateAbandoned):
+                clerk.carry_out(update, attempts=0)
+
+        with pytest.raises(errors.UpdateAbandoned):
+            clerk.carry_out_but_first(meanwhile, update)
+        assert (update.state, operator.get("a")) == ("FAILED", None)
+        assert clerk.manager.replay_dead_letter(update.id)
+        clerk.carry_out(update)
+        assert (update.state, operator["a"], len(clerk.manager.dead_letters(WORKFLOW))) == ("APPLIED", 1, 0)
 
     def test_a_dead_letter_is_dropped(self, clerk: Clerk, operator: WorkflowHandle) -> None:
         update = clerk.stored({"a": 1}, operation="o")

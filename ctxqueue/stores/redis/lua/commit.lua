@@ -101,9 +101,10 @@ for at = FIRST + count * STEP, #ARGV, SETTLED do
   local update = { id = ARGV[at], kind = ARGV[at + 1], digest = ARGV[at + 2], places = ARGV[at + 3],
     failure = ARGV[at + 4], item = ARGV[at + 5], message = ARGV[at + 6], journal = its_journal }
   settled[ordinal + 1] = update
-  if update.kind ~= 'kept' then
-    local earlier = redis.call('HGET', its_journal, 'c:')
-    if earlier and cmsgpack.unpack(earlier)[7] == head[5] then answered_before[#answered_before + 1] = ordinal end
+  if update.kind ~= 'kept' or (count > 0 and drain == '') then
+    local earlier = redis.call('HMGET', its_journal, 'c:', 'f:')
+    local done = update.kind ~= 'kept' and earlier[1] and cmsgpack.unpack(earlier[1])[7] == head[5]
+    if done or earlier[2] then answered_before[#answered_before + 1] = ordinal end
   end
 end
 if #answered_before > 0 then return { 'answered', table.concat(answered_before, ',') } end
