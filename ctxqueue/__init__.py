@@ -89,8 +89,12 @@ if TYPE_CHECKING:
     from ctxqueue.storages import DatabaseContextStorage as DatabaseContextStorage
     from ctxqueue.storages import MemoryContextStorage as MemoryContextStorage
     from ctxqueue.storages import RedisContextStorage as RedisContextStorage
+    from ctxqueue.subscriptions import AsyncSubscription as AsyncSubscription
+    from ctxqueue.subscriptions import Subscription as Subscription
     from ctxqueue.tracking import AsyncContextDependencyTracker as AsyncContextDependencyTracker
     from ctxqueue.tracking import ContextDependencyTracker as ContextDependencyTracker
+    from ctxqueue.triggers import AsyncTrigger as AsyncTrigger
+    from ctxqueue.triggers import Trigger as Trigger
     from ctxqueue.views import AgentContext as AgentContext
     from ctxqueue.watching import AsyncWatch as AsyncWatch
     from ctxqueue.watching import Watch as Watch
@@ -145,6 +149,8 @@ _HOMES = {
         ),
     ),
     "ctxqueue.views": ("AgentContext",),
+    "ctxqueue.subscriptions": ("AsyncSubscription", "Subscription"),
+    "ctxqueue.triggers": ("AsyncTrigger", "Trigger"),
     "ctxqueue.watching": ("AsyncWatch", "Watch"),
     "ctxqueue.errors": (
         *(

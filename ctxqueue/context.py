@@ -302,13 +302,13 @@ class WorkflowHandle(Handle):
     @overload
     def get(
         self, key: str, default: None = None, *, scope: str | ContextScope | None = None,
-        group: str | None = None, reveal: bool = False,
+        group: str | None = None, type: Any = None, reveal: bool = False,
     ) -> ContextEntry | None: ...  # fmt: skip
 
     @overload
     def get(
         self, key: str, default: T, *, scope: str | ContextScope | None = None,
-        group: str | None = None, reveal: bool = False,
+        group: str | None = None, type: Any = None, reveal: bool = False,
     ) -> ContextEntry | T: ...  # fmt: skip
 
     def get(
@@ -318,14 +318,17 @@ class WorkflowHandle(Handle):
         *,
         scope: str | ContextScope | None = None,
         group: str | None = None,
+        type: Any = None,  # noqa: A002 - as documented
         reveal: bool = False,
     ) -> Any:
         """Return the innermost entry the agent may see (private, group, workflow, global), else ``default``.
 
         ``scope`` and ``group`` look in one place only. A sensitive value arrives as a `Secret`, in clear with
-        ``reveal=True``. Raises WorkflowNotFound, AccessDenied for a group that the agent is not in.
+        ``reveal=True``. With ``type``, a dataclass, pydantic model or any annotation that msgspec converts to, the
+        entry's value is of that type; InvalidInput if it does not fit. Raises WorkflowNotFound, AccessDenied for a
+        group that the agent is not in.
         """
-        return self._run(self._get(key, default, scope, group, reveal=reveal))
+        return self._run(self._get(key, default, scope, group, type, reveal=reveal))
 
     def __getitem__(self, key: str) -> Any:
         """Return the value that `get` finds; raises EntryNotFound."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ctxqueue import codec
+from ctxqueue import binding, codec, typed
 from ctxqueue.errors import (
     ConfigurationError,
     EntryNotFound,
@@ -322,6 +322,15 @@ class Handle:
         current_workflow.reset(workflow)
         current_handle.reset(handle)
 
+    def bind(self, canvas: Any) -> Any:
+        """Return a copy of a signature or canvas that belongs to this workflow, wherever it is published.
+
+        ``with handle:`` binds what is published inside; this is for a canvas that others publish, or one of several
+        in one group. ``headers=`` given to its ``apply_async`` replaces all headers of a signature, these too, as
+        Celery has it. Raises InvalidInput for what is no signature.
+        """
+        return binding.bound(canvas, self.workflow_id, self._terms.namespace)
+
     @property
     def terms(self) -> Terms:
         """What its manager's flows go by."""
@@ -349,13 +358,13 @@ class Handle:
         return updating.update(self._terms, self.workflow_id, self.agent, updates, merge_strategy, operation_id)
 
     def _get(
-        self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, *, reveal: bool
+        self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, kind: Any, *, reveal: bool
     ) -> Flow[Any]:
         entry = yield from reading.get(self._terms, self.workflow_id, self.agent, key, scope, group, reveal=reveal)
         if entry is None:
             return default
         note_read(self.workflow_id, entry)
-        return entry
+        return entry if kind is None else typed.as_type(entry, kind)
 
     def _value(self, key: str) -> Flow[Any]:
         entry = yield from reading.get(self._terms, self.workflow_id, self.agent, key)

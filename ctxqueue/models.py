@@ -8,19 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta  # at run time too: tools read the signature of `Put`
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
 from ctxqueue import codec
 from ctxqueue.clock import EPOCH
 from ctxqueue.errors import AccessDenied, InvalidName, UnknownPriority, UnknownScope
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from celery import current_task
 from celery.signals import before_task_publish
 
+from ctxqueue import binding
 from ctxqueue.identity import current_attempt, current_workflow, derived_run_id, new_run_id
 from ctxqueue.integration import signatures
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.app.task import Context
 
-WORKFLOW = "ctxqueue_workflow"
-NAMESPACE = "ctxqueue_namespace"
+WORKFLOW, NAMESPACE = binding.WORKFLOW, binding.NAMESPACE
 RUN = "ctxqueue_run"
 LEG = "ctxqueue_leg"
 CAUSE = "ctxqueue_cause"

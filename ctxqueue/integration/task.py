@@ -27,7 +27,7 @@ from ctxqueue.identity import Attempt, WorkflowRef, current_attempt, current_wor
 from ctxqueue.integration import events, noting, signatures, stepping, waiting
 from ctxqueue.integration.deliveries import Delivery, Parked
 from ctxqueue.integration.durable import Promising, seconds_until
-from ctxqueue.integration.headers import CAUSE, LEG, Carried, carried_by, causing
+from ctxqueue.integration.headers import CAUSE, LEG, NAMESPACE, WORKFLOW, Carried, carried_by, causing
 from ctxqueue.integration.leases import keeper
 from ctxqueue.integration.messages import sending_again, stored
 from ctxqueue.integration.privacy import PrivateTask, run_body
@@ -225,6 +225,16 @@ class ContextTask(PrivateTask):
     # --- one message -------------------------------------------------------------------------------------------
 
     def _run_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        headers = self.request.headers or {}
+        if WORKFLOW in headers:  # it was bound to a workflow, which may be another than that of the caller
+            token = current_workflow.set(WorkflowRef(headers[NAMESPACE], headers[WORKFLOW], self.agent))
+            try:
+                return self._run_here(args, kwargs)
+            finally:
+                current_workflow.reset(token)
+        return self._run_here(args, kwargs)
+
+    def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         condition = self.condition(args, kwargs)
         if condition is not None:
             handle = self.context

@@ -51,6 +51,27 @@ def test_one_branch_of_a_condition_is_enough(queue: ctxqueue.ContextQueue, workf
         assert task(queue, "either").delay().get() == ["base", "left"]
 
 
+def test_a_bound_canvas_belongs_to_its_workflow_wherever_it_runs(
+    queue: ctxqueue.ContextQueue, workflow: WorkflowHandle
+) -> None:
+    other = queue.workflow("another")
+    other.open()
+    workflow.put("passing", "here")
+    other.put("passing", "there")
+    hasty, gather = task(queue, "hasty"), task(queue, "gather")
+    assert workflow.bind(hasty.s()).delay().get() == "here"
+    with workflow:
+        assert other.bind(chain(hasty.si(), hasty.si())).delay().get() == "there"
+        assert chord([hasty.s(), other.bind(hasty.s())], gather.s()).delay().get() == ["here", "there"]
+        assert hasty.delay().get() == "here"
+
+
+def test_only_signatures_are_bound(workflow: WorkflowHandle) -> None:
+    for wrong in ("hasty", {"args": []}, None):
+        with pytest.raises(ctxqueue.InvalidInput, match="is no signature"):
+            workflow.bind(wrong)
+
+
 def test_a_missing_key_is_an_error_that_names_it(queue: ctxqueue.ContextQueue, workflow: WorkflowHandle) -> None:
     workflow.put("here", 1)
     with workflow, pytest.raises(ctxqueue.DependencyNotReady, match="never, nowhere") as refusal:

@@ -53,6 +53,24 @@ def test_a_task_waits_for_all_its_keys_and_says_which(site: Deployment, workflow
     assert site.notes(f"ran:{result.id}") == [["2026Q3"]]
 
 
+def test_bound_canvases_of_two_workflows_go_in_one_group(site: Deployment, workflow: WorkflowHandle) -> None:
+    other = site.workflow()
+    hasty, gather = site.task("hasty"), site.task("gather")
+    plain = chain(hasty.si(), hasty.si())
+    parts = [
+        workflow.bind(plain),
+        other.bind(group(hasty.si(), hasty.si())),
+        other.bind(chord([hasty.s()], gather.s())),
+    ]
+    results = [part.delay() for part in parts]
+    both = chord([workflow.bind(hasty.s()), other.bind(hasty.s())], gather.s()).delay()
+    workflow.put("passing", "here")
+    other.put("passing", "there")
+    assert [result.get(SECONDS) for result in results] == ["here", ["there", "there"], ["there"]]
+    assert both.get(SECONDS) == ["here", "there"]
+    assert "headers" not in plain.tasks[0].options, "what was bound is a copy"
+
+
 def test_one_of_two_keys_is_not_enough(site: Deployment, workflow: WorkflowHandle) -> None:
     workflow.put("rates", 2)
     with workflow:
