@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.backends.base import DisabledBackend
@@ -10,8 +11,10 @@ from celery.exceptions import TaskRevokedError
 from celery.signals import task_revoked
 from celery.states import READY_STATES, REVOKED
 
+from ctxqueue.errors import CtxqueueError
 from ctxqueue.flows import attempts
-from ctxqueue.integration import events
+from ctxqueue.integration import events, headers
+from ctxqueue.integration.installed import installed
 from ctxqueue.integration.names import RUN_ENDED
 from ctxqueue.models import checked_name
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from celery import Task
 
     from ctxqueue.integration.install import ContextQueue
+
+logger = logging.getLogger(__name__)
 
 REASON = "cancelled"
 
@@ -56,3 +61,19 @@ def revoked(task: Task[..., Any]) -> None:
             task.app.signature(errback).apply_async()
     task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=False)
     events.revoked(task)
+
+
+def connect_signal() -> None:
+    """Start to remember what Celery revokes; calling it again changes nothing."""
+    task_revoked.connect(_remember, weak=False, dispatch_uid="ctxqueue.revoked")
+
+
+def _remember(sender: Any = None, request: Any = None, expired: bool = False, **_signal: object) -> None:  # noqa: FBT001, FBT002 - as Celery calls it
+    """Call off what a worker was told to discard: it forgets that when it ends, and another may never have heard."""
+    queue = installed(sender.app) if sender is not None and headers.is_claimed(sender.name) else None
+    if queue is None or expired:
+        return
+    try:
+        queue.manager.driver.run(attempts.cancel(queue.manager.terms, str(request.id)))
+    except CtxqueueError as problem:
+        logger.warning("that %s [%s] was revoked is not recorded: %s", sender.name, request.id, problem)

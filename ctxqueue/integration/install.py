@@ -137,6 +137,7 @@ class ContextQueue:
         headers.connect_signal(self.app)
         self.app.steps["worker"].add(observed.WORKER_STEP)
         events.connect_signal()
+        cancelling.connect_signal()
         if self._is_final:
             Settings.read(self.app.conf.get)  # raises before anything is registered
             _ = self.policy

@@ -60,6 +60,7 @@ class Discreet(RequestBase):
     __slots__: tuple[Never, ...] = ()
     _request_dict: dict[str, Any]
     _body: Any
+    _comes_again = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,9 +89,14 @@ class Discreet(RequestBase):
         """Have the run end with its task, whose process ends: else a second message of it would begin it again."""
         super().on_timeout(soft, timeout)
         queue = getattr(self.task, "context_queue", None)
-        if queue is not None and not soft and self.acknowledged:
+        if queue is not None and not soft and self.acknowledged and not self._comes_again:
             request = Context(self._request_dict)
             ended_from_outside(queue, self.task, carried_by(request), request.retries or 0, TimeLimitExceeded(timeout))
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - as Celery calls it
+        """Give the message back, as where ``acks_on_timeout`` is off: then the run is to be tried again."""
+        self._comes_again = requeue
+        super().reject(requeue)
 
     def maybe_expire(self) -> Any:
         """Let a message in that has waited for its keys: it was taken in time once, and its deadline counts."""

@@ -128,6 +128,15 @@ def test_one_that_is_ended_for_its_time_limit_is_not_begun_again(site: Deploymen
         site.app.AsyncResult(task_id).get(SECONDS)
 
 
+def test_one_that_is_given_back_at_its_time_limit_is_tried_again(site: Deployment, workflow: WorkflowHandle) -> None:
+    with workflow:
+        task_id = site.task("tries_again").delay().id
+    wait_until(lambda: site.app.AsyncResult(task_id).state == "FAILURE", "its time is up")
+    wait_until(lambda: site.app.AsyncResult(task_id).state == "SUCCESS", "it has been tried again")
+    until_quiet(site)
+    assert site.app.AsyncResult(task_id).get(SECONDS) == "in time"
+
+
 def test_two_messages_of_one_task_id_are_two_runs(site: Deployment) -> None:
     for number in (1, 2):
         result = site.task("told").apply_async((number,), task_id="daily")

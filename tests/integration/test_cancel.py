@@ -139,6 +139,24 @@ def test_one_that_runs_and_writes_nothing_more_ends_revoked_too(site: Deployment
     is_revoked(result)
 
 
+def test_one_that_celery_revokes_is_over_for_workers_that_have_not_heard_of_it(
+    site: Deployment, workflow: WorkflowHandle
+) -> None:
+    with workflow:
+        message = site.intercepted(site.task("halfway").s(workflow.workflow_id))
+    result = site.app.AsyncResult(site.deliver(message))
+    site.until_held(workflow.workflow_id)
+    site.app.control.revoke(result.id, terminate=True)
+    is_revoked(result)
+    wait_until(lambda: site.records(workflow)[0]["s"] == b"cancelled", "that is recorded")
+    site.worker("-Q", "unaware", slots=1)
+    site.redis.lpush("unaware", message)
+    wait_until(lambda: not site.redis.llen("unaware"), "the other worker has taken it")
+    quiet(site)
+    is_revoked(result)
+    assert ran(site, result) == 1
+
+
 def test_one_that_has_ended_stays_so(site: Deployment, workflow: WorkflowHandle) -> None:
     with workflow:
         result = site.task("extract").delay("a")

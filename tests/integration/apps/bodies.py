@@ -95,6 +95,12 @@ def _ending(ctx: ContextQueue) -> None:
         self.context.update({"log": [1]}, merge_strategy="append")
         time.sleep(LONG)  # the work, which its limit ends
 
+    @ctx.task(name="tries_again", agent_type="a", time_limit=1, acks_on_timeout=False)
+    def tries_again(self: Any) -> str:
+        if not self.context.update({"tried": 1}).replayed:
+            time.sleep(LONG)
+        return "in time"
+
     class Odd:
         """Is JSON for kombu, and an error for whoever asks for a dict."""
 
