@@ -337,9 +337,10 @@ class WorkflowContext:
     context_entries: dict[str, ContextEntry] = field(default_factory=dict)
     """By key; those of one agent or group by ``owner/key``, those of the global context are not among them."""
     agent_states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    updated_at: datetime = EPOCH
+    updated_at: datetime | None = None
+    """When the last commit was; None where it was not looked for: a `ContextStorage` does."""
     etag: str = ""
-    """Of the state that was read; empty for one that is made here."""
+    """Of the state that was read; empty for one that is made here, and of an earlier revision."""
 
     def add_entry(self, entry: ContextEntry) -> None:
         """Add or replace an entry in this copy; a storage writes it."""

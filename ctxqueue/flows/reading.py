@@ -47,7 +47,15 @@ def workflow_context(workflow_id: str, head: Head, revision: int | None = None) 
     """Return what a head says, at its own revision or an earlier one."""
     metadata = unpack(head.metadata) if head.metadata else {}
     at = head.revision if revision is None else revision
-    return WorkflowContext(workflow_id, at, instant(head.created_us), metadata)
+    created = instant(head.created_us)
+    return WorkflowContext(
+        workflow_id,
+        at,
+        created,
+        metadata,
+        updated_at=None if head.revision else created,
+        etag=etag_of(head) if at == head.revision else "",
+    )
 
 
 def etag(workflow_id: str) -> Flow[str]:

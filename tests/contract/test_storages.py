@@ -80,6 +80,7 @@ def test_what_is_stored_is_what_comes_back(storage: ContextStorage) -> None:
     assert (entry.priority.value, entry.metadata, entry.dependencies) == ("high", {"m": 1}, ("a",))
     assert entry.expires_at is not None
     assert abs(entry.expires_at - later) < timedelta(minutes=5)
+    assert found.updated_at is not None
     assert found.created_at <= found.updated_at
     assert storage.store_context("w", found) is True
     again = storage.get_context("w")

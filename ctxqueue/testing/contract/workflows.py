@@ -42,6 +42,8 @@ class Workflows(Contract):
         assert context.metadata == {"owner": "finance", "quarter": 3}
         assert context.created_at.tzinfo is UTC
         assert abs(datetime.now(UTC) - context.created_at) < timedelta(minutes=5)
+        assert context.updated_at == context.created_at
+        assert context.etag == manager.workflow(WORKFLOW).etag
 
     def test_opening_again_changes_nothing(self, manager: SharedContextManager) -> None:
         first = manager.workflow(WORKFLOW).open({"owner": "finance"})
@@ -49,6 +51,7 @@ class Workflows(Contract):
         second = manager.workflow(WORKFLOW, agent_id="other_1").open({"owner": "somebody else"})
         assert second.metadata == {"owner": "finance"}
         assert second.created_at == first.created_at
+        assert second.etag == manager.workflow(WORKFLOW).etag != first.etag
         assert second.revision == 1
 
     def test_a_workflow_without_metadata_has_none(self, manager: SharedContextManager) -> None:
