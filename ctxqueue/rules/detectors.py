@@ -25,8 +25,12 @@ class Detector(msgspec.Struct, frozen=True):
     name: str
     pattern: bytes
     hint: bytes = b""
+    rarest: int = -1
+    """The byte of the hint that fewest values have: to look for one byte takes a tenth of the time."""
 
     def __post_init__(self) -> None:
+        if self.hint:
+            msgspec.structs.force_setattr(self, "rarest", max(self.hint, key=_rarity))
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -37,6 +41,15 @@ class Detector(msgspec.Struct, frozen=True):
     def finds(self, packed: bytes) -> bool:
         """Whether a packed value holds one."""
         return self.hint in packed and re.search(self.pattern, packed) is not None
+
+
+COMMON = b" etaoinsrhldcumf.,gpwybv0123456789k-_xjqz"
+"""What texts are mostly made of, the most frequent first."""
+
+
+def _rarity(byte: int) -> int:
+    place = COMMON.find(byte)
+    return place if place >= 0 else len(COMMON)
 
 
 WELL_KNOWN = (
@@ -56,4 +69,8 @@ WELL_KNOWN = (
 
 def detected(detectors: Iterable[Detector], packed: bytes) -> str:
     """Return the name of the first detector that finds something in a packed value; empty: none does."""
-    return next((detector.name for detector in detectors if detector.finds(packed)), "")
+    for detector in detectors:
+        # Each value that is written is searched, so nearly all that is no secret must go by without a call.
+        if (not detector.hint or detector.rarest in packed) and detector.finds(packed):
+            return detector.name
+    return ""

@@ -105,6 +105,13 @@ def test_secrets_are_known_by_their_form(value: bytes, found: str) -> None:
     assert why_sensitive(policy, at("note"), given=False, packed=value) == ""
 
 
+@pytest.mark.parametrize("hint", ["", "t", "xyz", "TCK-"])
+def test_a_detector_finds_by_any_hint(hint: str) -> None:
+    policy = policy_of({"detector": [{"name": "found", "pattern": "txyzTCK-", "hint": hint}]})
+    for value, found in ((b"a txyzTCK-", "detector: found"), (b"txyzTCK", "")):
+        assert why_sensitive(policy, at("note"), given=None, packed=value) == found
+
+
 def test_another_agent_is_acted_as_by_a_grant_alone() -> None:
     grant = {"agent_type": "helper", "agent": ["web_*"], "role": ["reader"]}
     policy = policy_of({"act_as": [grant]})

@@ -149,7 +149,7 @@ local floor = base
 local versions, records, deleted, known = {}, {}, {}, {}
 local expires_at, expired_at, flags, expiries_change, earliest = {}, {}, {}, false, nil
 local conflicts, conflict_bytes, changes, added, removed = {}, 0, 0, 0, 0
-local kept, kept_bytes, begins_history, purged, logged = {}, 0, false, {}, {}
+local kept, kept_bytes, begins_history, purged, logged = {}, 0, false, {}, { ARGV[2], now }
 
 local function log_change(kind, address, version, before, of)
   local n = #logged
@@ -350,7 +350,8 @@ if over() then
 end
 
 local fires, moves, pending, afar = {}, {}, {}, {}
-if redis.call('ZCARD', w) > 0 then
+local waited_for = redis.call('ZCARD', w) > 0
+if waited_for then
   local looked_at, budget = 0, LEAF_BUDGET
   for i = 1, count do
     if records[i] then known[addresses[i]] = flags[i] elseif deleted[i] then known[addresses[i]] = false end
@@ -412,23 +413,18 @@ for _, i in ipairs(purged) do
 end
 if changes > 0 then
   local for_e, for_v, for_k, for_s = {}, {}, {}, {}
-  local function drop(address)
-    redis.call('HDEL', e, address)
-    redis.call('HDEL', v, address)
-    redis.call('ZREM', k, address)
-    redis.call('ZREM', x, address)
-    redis.call('ZREM', s, address)
-  end
   -- What takes room away first: a server that is out of memory refuses a script whose first write may need some.
-  for i = 1, count do
-    if deleted[i] then
-      drop(addresses[i])
-      if edges[i] then redis.call('HDEL', g, addresses[i]) end
+  if removed > 0 then
+    local gone = victims
+    for i = 1, count do
+      if deleted[i] then gone[#gone + 1] = addresses[i] end
     end
-  end
-  for _, address in ipairs(victims) do
-    drop(address)
-    if has_graph then redis.call('HDEL', g, address) end
+    redis.call('HDEL', e, unpack(gone))
+    redis.call('HDEL', v, unpack(gone))
+    redis.call('ZREM', k, unpack(gone))
+    redis.call('ZREM', x, unpack(gone))
+    redis.call('ZREM', s, unpack(gone))
+    if has_graph then redis.call('HDEL', g, unpack(gone)) end
   end
   local graph_before = graph
   local when, until_here = { now, now + AFTER_LOW }, struct.pack('>d', revision)
@@ -482,16 +478,19 @@ if changes > 0 then
   redis.call('HSET', m, 'r', revision, 'c', ARGV[3], 'k', now, 'b', bytes)
   if floor > base then redis.call('HSET', m, 'f', floor) end
   if graph > graph_before then redis.call('HSET', m, 'g', graph) end
-  write_log(l, ARGV[17], revision, ARGV[3], ARGV[2], now, logged)
+  write_log(l, ARGV[17], revision, ARGV[3], logged)
   if earliest then redis.call('ZADD', due, 'LT', earliest, 'expiry\0\0' .. ARGV[1] .. '\0\0') end
 else
   revision = revision - 1
 end
 
-local fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
-tell_afar(afar, w, due, ARGV[1], now, tonumber(ARGV[11]), judged)
-for _, address in ipairs(pending) do
-  redis.call('ZADD', due, now, 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
+local fired, outgoing, judged = 0, {}, {}
+if waited_for then
+  fired, outgoing, judged = carry_out(fires, moves, w, t, y, due, out, msg, ARGV[1], now, ARGV[10], tonumber(ARGV[11]))
+  tell_afar(afar, w, due, ARGV[1], now, tonumber(ARGV[11]), judged)
+  for _, address in ipairs(pending) do
+    redis.call('ZADD', due, now, 'fan_out\0\0' .. ARGV[1] .. '\0\0' .. address)
+  end
 end
 
 for _, update in ipairs(settled) do
@@ -509,11 +508,13 @@ for _, update in ipairs(settled) do
   if update.kind ~= 'kept' then redis.call('PEXPIRE', its_journal, ARGV[24]) end
   report(update.item, update.message, out, msg, now, ARGV[10], tonumber(ARGV[11]), outgoing)
 end
-if leaving > 0 then redis.call('LTRIM', q, leaving, -1) end
-for _, update in ipairs(settled) do
-  if elsewhere[update.id] and not redis.call('ZSCORE', i_, update.id) then redis.call('LREM', q, 1, update.id) end
+if #settled > 0 then
+  if leaving > 0 then redis.call('LTRIM', q, leaving, -1) end
+  for _, update in ipairs(settled) do
+    if elsewhere[update.id] and not redis.call('ZSCORE', i_, update.id) then redis.call('LREM', q, 1, update.id) end
+  end
+  take_out(settled, u, i_, n_)
 end
-take_out(settled, u, i_, n_)
 local left = 0
 if drain ~= '' then
   left = redis.call('LLEN', q)

@@ -17,7 +17,7 @@ end
 local now = clock_now(head[2])
 local expired = redis.call('ZRANGEBYSCORE', x, '-inf', digits(now), 'LIMIT', 0, tonumber(ARGV[3]))
 local stamps = #expired > 0 and redis.call('HMGET', v, unpack(expired)) or {}
-local floor, bytes, logged = tonumber(head[3]), tonumber(head[4]), {}
+local floor, bytes, logged = tonumber(head[3]), tonumber(head[4]), { '', now }
 for i, address in ipairs(expired) do
   bytes = bytes - redis.call('HSTRLEN', e, address)
   local version = stamps[i] and struct.unpack('>d', stamps[i]) or 0
@@ -47,7 +47,7 @@ if #expired > 0 then
   redis.call('ZREM', x, unpack(expired))
   redis.call('ZREM', s, unpack(expired))
   redis.call('HDEL', g, unpack(expired))
-  write_log(l, ARGV[4], tonumber(head[1]) + 1, ARGV[2], '', now, logged)
+  write_log(l, ARGV[4], tonumber(head[1]) + 1, ARGV[2], logged)
   redis.call('HSET', m, 'r', digits(tonumber(head[1]) + 1), 'c', ARGV[2], 'k', digits(now),
     'f', digits(floor), 'b', digits(bytes))
 end
