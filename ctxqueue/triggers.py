@@ -29,7 +29,7 @@ class _Trigger:
         self.state = state
         """ARMED, FIRED, CANCELLED, EXPIRED (its time was up) or FAILED, with a ``reason``.
 
-        Of one that fires each time also RUNNING and RUNNING_DIRTY (something has changed since).
+        Of one that fires each time also RUNNING, and for the operator RUNNING_DIRTY (something was written since).
         """
         self.condition = ", ".join(map(str, leaves_of(condition)))
         """The keys that it waits for."""

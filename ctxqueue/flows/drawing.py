@@ -10,7 +10,7 @@ from ctxqueue.flows.looking import judge_of
 from ctxqueue.flows.subscriptions import FAMILY, spec_of
 from ctxqueue.models import Address
 from ctxqueue.rules.access import may_name
-from ctxqueue.rules.conditions import leaves_of
+from ctxqueue.rules.conditions import AtLeast, Compared, leaves_of
 from ctxqueue.rules.drawing import Edge, drawn
 
 if TYPE_CHECKING:
@@ -66,12 +66,17 @@ def _waits_for(policy: Policy, agent: Agent, run: ParkedRun, there: set[str]) ->
     if family_of(run.run_id).startswith(FAMILY):
         return {pattern: pattern for pattern in spec_of(run.judge).patterns if _may_be_named(policy, agent, pattern)}
     if run.judge:
-        leaves = leaves_of(judge_of(run.judge).condition)
-        return {
-            getattr(placed.leaf, "key", "") if getattr(placed.leaf, "key", "") in there else str(placed): str(placed)
-            for placed in leaves
-            if _may_be_named(policy, agent, getattr(placed.leaf, "key", ""))
-        }
+        judge = judge_of(run.judge)
+        asks_itself = agent.is_operator or judge.agent_id == agent.agent_id
+        labels = {}
+        for placed in leaves_of(judge.condition):
+            named = placed.leaf.pattern if isinstance(placed.leaf, AtLeast) else placed.leaf.key
+            if _may_be_named(policy, agent, named):
+                # With what another agent compares a value is not for this one to know.
+                is_others = isinstance(placed.leaf, Compared) and not asks_itself
+                label = f"{named} compared" if is_others else str(placed)
+                labels[named if named in there else label] = label
+        return labels
     found: dict[str, str] = {}
     for encoded in run.addresses:
         address = Address.decode(encoded, of_global=False)

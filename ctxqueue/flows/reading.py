@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ctxqueue.clock import instant
@@ -23,7 +24,8 @@ from ctxqueue.models import (
     is_reserved,
 )
 from ctxqueue.records import decode_entry
-from ctxqueue.rules.access import may_read, owns_scope
+from ctxqueue.rules.access import may_name, may_read, owns_scope
+from ctxqueue.rules.policy import MOST_REMEMBERED
 from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_PAGE
 
@@ -40,7 +42,26 @@ def shown(
         return None
     disclosure: Disclosure = "clear" if reveal else "concealed" if agent.is_operator else "secret"
     entry = decode_entry(address, record, disclosure, policy.mark_of(address) if policy.marks else "")
-    return entry if may_read(policy, agent, address, sensitive=entry.sensitive) else None
+    if not may_read(policy, agent, address, sensitive=entry.sensitive):
+        return None
+    if entry.dependencies:
+        named = tuple(key for key in entry.dependencies if may_be_told(policy, agent, key))
+        entry = entry if len(named) == len(entry.dependencies) else replace(entry, dependencies=named)
+    return entry
+
+
+def may_be_told(policy: Policy, agent: Agent, key: str) -> bool:
+    """Whether a key may be spoken of to the agent, wherever it would find it, and whether it is there or not."""
+    if agent.is_operator:
+        return True
+    told = policy.rights_of(agent).told
+    answer = told.get(key)
+    if answer is None:
+        if len(told) >= MOST_REMEMBERED:
+            told.clear()
+        places = (*inner_addresses(agent, key), Address(ContextScope.GLOBAL, "", key))
+        answer = told[key] = any(may_name(policy, agent, address) for address in places)
+    return answer
 
 
 def workflow_context(workflow_id: str, head: Head, revision: int | None = None) -> WorkflowContext:

@@ -24,15 +24,14 @@ from ctxqueue.errors import AccessDenied, CapacityError
 from ctxqueue.flows import recurring
 from ctxqueue.flows.looking import forget_afar, too_many_patterns, watch_afar
 from ctxqueue.flows.publishing import item_id
+from ctxqueue.flows.reading import may_be_told
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.flows.signatures import TRIGGERS_A_PAGE, KeptSubscription, canvases_of, kept_subscription
 from ctxqueue.flows.subscriptions import FAMILY, Notes, Spec, add, elsewhere, judge, leaves, matching
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
-from ctxqueue.models import Address, ContextScope, Notification
-from ctxqueue.rules.access import may_name
+from ctxqueue.models import Notification
 from ctxqueue.rules.changes import Changed, place_of
 from ctxqueue.rules.dependencies import JUDGED
-from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_RECURRING, MAX_SUBSCRIPTIONS, MAX_TRIGGERS
 
 if TYPE_CHECKING:
@@ -109,12 +108,6 @@ def subscribe(
         )
     yield from judge(terms, workflow_id, subscription_id)
     return subscription_id
-
-
-def may_be_told(policy: Policy, agent: Agent, key: str) -> bool:
-    """Whether a key may be spoken of to the agent, wherever it would find it."""
-    places = (*inner_addresses(agent, key), Address(ContextScope.GLOBAL, "", key))
-    return any(may_name(policy, agent, address) for address in places)
 
 
 def check_access(policy: Policy, agent: Agent, patterns: tuple[str, ...]) -> None:

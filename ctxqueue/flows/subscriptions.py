@@ -28,7 +28,7 @@ from ctxqueue.envelopes import opened
 from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows import recurring, viewing
 from ctxqueue.flows.looking import AGAIN_US, Look, forget_afar, is_at, watch_afar
-from ctxqueue.flows.reading import list_entries, shown
+from ctxqueue.flows.reading import list_entries, may_be_told, shown
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, Agent, ContextScope, is_reserved
 from ctxqueue.rules.access import may_read
 from ctxqueue.rules.changes import (
@@ -276,12 +276,17 @@ class _Looking:
         due_us = min(pending.last_us + quiet_us, pending.first_us + LONGEST_DEBOUNCE * quiet_us)
         if due_us > self._now_us:
             return (yield from self._put_off(canvases, due_us, by_timer=by_timer))
+        # What was noted a while ago may be nothing that it may be told of any more.
+        keys = sorted(key for key in pending.keys if may_be_told(self._terms.policy, self._spec.agent, key))
+        if not keys:
+            notes.pending = None
+            return (yield from self._recur(None, None))
         cause = {
             "subscription": self._id,
             "workflow": self._workflow_id,
             "revision": pending.revision,
             "agent": pending.agent_id,
-            "keys": sorted(pending.keys),
+            "keys": keys,
         }
         wanted = yield from self._is_wanted(cause)
         if wanted or not isinstance(self._spec.when, Resolved):  # else it is told once the rest is there

@@ -129,7 +129,7 @@ def _refusal(reply: Registered, workflow_id: str) -> CtxqueueError:
 def load(workflow_id: str, agent: Agent, trigger_id: str) -> Flow[KeptTrigger | None]:
     """Read one of the agent's own; the operator's are all."""
     kept = yield from do(LoadTrigger(workflow_id, trigger_id))
-    return kept if kept is not None and _is_trigger(trigger_id) and _is_of(agent, kept) else None
+    return _shown(agent, kept) if kept is not None and _is_trigger(trigger_id) and _is_of(agent, kept) else None
 
 
 def load_all(workflow_id: str, agent: Agent) -> Flow[list[KeptTrigger]]:
@@ -138,9 +138,20 @@ def load_all(workflow_id: str, agent: Agent) -> Flow[list[KeptTrigger]]:
     cursor, more = "", True
     while more:
         page, cursor = yield from do(LoadTriggers(workflow_id, cursor, TRIGGERS_A_PAGE))
-        found.update((kept.trigger_id, kept) for kept in page if _is_trigger(kept.trigger_id) and _is_of(agent, kept))
+        found.update(
+            (kept.trigger_id, _shown(agent, kept))
+            for kept in page
+            if _is_trigger(kept.trigger_id) and _is_of(agent, kept)
+        )
         more = cursor != ""
     return [found[name] for name in sorted(found, key=lambda name: name.removeprefix(f"{family_of(name)}-"))]
+
+
+def _shown(agent: Agent, kept: KeptTrigger) -> KeptTrigger:
+    """Leave out what only the operator may know: what was written since may be nothing that the agent may see."""
+    if kept.state == "RUNNING_DIRTY" and not agent.is_operator:
+        return msgspec.structs.replace(kept, state="RUNNING")
+    return kept
 
 
 def _is_trigger(trigger_id: str) -> bool:

@@ -151,12 +151,14 @@ SENSITIVE_BY_DEFAULT = "the default for sensitive entries"
 class Rights:
     """What a policy says of one agent, with what it has said already."""
 
-    __slots__ = ("_default", "_rules", "_said")
+    __slots__ = ("_default", "_rules", "_said", "told")
 
     def __init__(self, policy: Policy, agent: Agent) -> None:
         self._rules = [rule for rule in policy.rules if rule.who.includes(agent)]
         self._default = policy.default
         self._said: dict[tuple[Address, Action], tuple[Verdict, Verdict]] = {}
+        self.told: dict[str, bool] = {}
+        """Keys that may be spoken of or not, as far as that was asked."""
 
     def verdict(self, address: Address, action: Action, *, sensitive: bool) -> Verdict:
         """Return what is said of a plain entry, or of a sensitive one."""

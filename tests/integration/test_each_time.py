@@ -65,7 +65,7 @@ def test_what_changes_while_it_runs_brings_exactly_one_more_run(
     site.until_held(name)
     for rate in range(1, 8):
         workflow.put("rates", rate)
-    assert [each.state for each in workflow.triggers()] == ["RUNNING_DIRTY"]
+    assert [each.state for each in site.queue.workflow(name).triggers()] == ["RUNNING_DIRTY"]
     site.let_go(name, 5)
     wait_until(lambda: [each.state for each in workflow.triggers()] == ["ARMED"], "the second run has ended")
     wait_until(lambda: is_at_rest(site), "nothing is left to be done")

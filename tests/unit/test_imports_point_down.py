@@ -25,6 +25,7 @@ FLOORS = (
         "remembered",
         "rendering",
         "typed",
+        "read_paths",
         "views",
         "envelopes",
         "keyring",

@@ -82,7 +82,8 @@ class Recurring(Contract):
         assert repeating.numbers() == [1]
         for value in range(5):
             assert other.update({"a": value}, merge_strategy="replace").fired == 0
-        assert repeating.states() == ["RUNNING_DIRTY"]
+        assert repeating.states() == ["RUNNING"]
+        assert [each.state for each in repeating.manager.workflow(WORKFLOW).triggers()] == ["RUNNING_DIRTY"]
         assert repeating.launched() == []
         assert repeating.end(trigger.id, 1) == 1
         assert repeating.numbers() == [2]
