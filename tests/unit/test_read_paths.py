@@ -96,7 +96,7 @@ SHOWS_NOTHING = {
     "VectorMemoryManager": "close embedder learn_from_execution reembed remember remember_many share store_memory"
     " store_procedural_skill store_semantic_knowledge store_workflow_experience weights working",
     "Watch": "close cursor",
-    "WorkflowHandle": "__repr__ close delete etag on_commit open remove set_agent_state terms transaction update",
+    "WorkflowHandle": "__repr__ bind close delete etag on_commit open remove set_agent_state terms transaction update",
     "WorkingMemory": "add clear",
     "task": "Request __call__ acontext backend apply_async condition context looked_at named_agent once retry"
     " signature_from_request waited",
