@@ -46,6 +46,8 @@ class TaskSetup(msgspec.Struct, frozen=True, kw_only=True):
     is_agent: bool = False
     time_limit: float | None = None
     retry_delay: float = 0.0
+    """The longest that one of its retries waits, as it is declared."""
+    priority: int | None = None
     needs_timeout: float | None = None
     """Of one that can be parked."""
     acks_late: bool = True
@@ -73,6 +75,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Schemes of the URLs."""
     backend: str = "redis"
     store: str = "redis"
+    asks_anew: bool = True
+    """Whether a backend behind Sentinels asks them at every try."""
     tasks: tuple[TaskSetup, ...] = ()
     countdowns: Mapping[str, float] = {}
     """Of beat entries, in seconds."""
@@ -189,16 +193,44 @@ def no_countdown_outlives_the_visibility_timeout(setup: Setup) -> Iterator[Findi
     """Look for messages that wait in a worker for longer than the broker lets them."""
     if setup.broker not in REDIS_SCHEMES:
         return
-    delays = {f"default_retry_delay of {task.name}": task.retry_delay for task in setup.tasks}
-    delays |= {f"countdown of the beat entry {name}": seconds for name, seconds in setup.countdowns.items()}
-    for about, seconds in delays.items():
+    delays: dict[tuple[str, float], list[str]] = {}
+    for task in setup.tasks:
+        delays.setdefault(("retry delay of", task.retry_delay), []).append(task.name)
+    for name, seconds in setup.countdowns.items():
+        delays.setdefault(("countdown of the beat entry", seconds), []).append(name)
+    for (what, seconds), names in delays.items():
         if seconds >= setup.visibility:
             yield Finding(
                 "error",
-                about,
+                f"{what} {_some(names)}",
                 f"{seconds:g} s is beyond the visibility timeout ({setup.visibility:g} s): the task runs several times",
-                "a shorter delay, a longer visibility_timeout, or a task that waits for a key",
+                "a shorter delay (default_retry_delay, retry_backoff_max), a longer visibility_timeout, or a task that"
+                " waits for a key",
             )
+
+
+def a_priority_means_what_it_says(setup: Setup) -> Iterator[Finding]:
+    """Look for priorities where the broker turns them round."""
+    named = [f"priority of {task.name}" for task in setup.tasks if task.priority is not None]
+    wanted = [name for name in ("task_default_priority", "task_queue_max_priority") if setup.conf.get(name) is not None]
+    if setup.broker in REDIS_SCHEMES and (about := wanted[:1] or named[:1]):
+        yield Finding(
+            "warning",
+            about[0],
+            "on Redis 0 is the highest priority and 9 the lowest, other than on RabbitMQ, and there are four steps",
+            "queues of their own for what is urgent (task_routes), each with its workers",
+        )
+
+
+def the_broker_is_one_that_celery_knows(setup: Setup) -> Iterator[Finding]:
+    """Look for a Redis Cluster, which only the store may be on."""
+    if setup.broker.endswith("+cluster"):
+        yield Finding(
+            "error",
+            "broker_url",
+            "kombu has no transport for a Redis Cluster: no message gets anywhere",
+            "broker_url = 'redis://...' or 'sentinel://...', and ctxqueue_backend_url for the cluster",
+        )
 
 
 def messages_do_not_wait_behind_long_ones(setup: Setup) -> Iterator[Finding]:
@@ -317,6 +349,17 @@ def a_chord_outlives_its_parked_members(setup: Setup) -> Iterator[Finding]:
         )
 
 
+def results_go_some_day(setup: Setup) -> Iterator[Finding]:
+    """Look at results that are kept for ever."""
+    if setup.backend in REDIS_SCHEMES and not _seconds(setup.conf.get("result_expires")):
+        yield Finding(
+            "warning",
+            "result_expires",
+            "results are kept for ever: the result backend fills up, and refuses writes once its memory is used",
+            "result_expires = 86400, and ignore_result=True for tasks of which nobody asks for the result",
+        )
+
+
 def results_are_in_redis(setup: Setup) -> Iterator[Finding]:
     """Look at the result backend."""
     if setup.backend == "disabled":
@@ -359,7 +402,7 @@ def a_lost_process_loses_no_task(setup: Setup) -> Iterator[Finding]:
 
 
 def a_sentinel_is_told_its_master(setup: Setup) -> Iterator[Finding]:
-    """Look at the master's name, for broker and backend."""
+    """Look at the master's name, for broker and backend, and at how the backend finds another one."""
     for scheme, name in (
         (setup.broker, "broker_transport_options"),
         (setup.backend, "result_backend_transport_options"),
@@ -367,6 +410,13 @@ def a_sentinel_is_told_its_master(setup: Setup) -> Iterator[Finding]:
         if scheme == "sentinel" and not (setup.conf.get(name) or {}).get("master_name"):
             risk = "without master_name no connection can be made"
             yield Finding("error", name, risk, f"{name} = {{'master_name': 'mymaster', ...}}")
+    if setup.backend == "sentinel" and not setup.asks_anew:
+        yield Finding(
+            "warning",
+            "result_backend",
+            "a worker that stores a result while the master is stopped goes back to that one: what it writes is lost",
+            "result_backend = 'ctxqueue.integration.results:SentinelBackend+sentinel://...'",
+        )
 
 
 def another_beat_takes_over(setup: Setup) -> Iterator[Finding]:
@@ -392,6 +442,8 @@ RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
     a_task_can_be_published,
     no_task_outlives_the_visibility_timeout,
     no_countdown_outlives_the_visibility_timeout,
+    a_priority_means_what_it_says,
+    the_broker_is_one_that_celery_knows,
     messages_do_not_wait_behind_long_ones,
     connections_notice_a_dead_server,
     results_are_stored_again,
@@ -399,6 +451,7 @@ RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
     a_dead_workers_messages_come_back_soon,
     a_stopped_worker_gives_its_messages_back,
     a_chord_outlives_its_parked_members,
+    results_go_some_day,
     results_are_in_redis,
     a_lost_process_loses_no_task,
     a_sentinel_is_told_its_master,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
 
 CELERYS_OWN = "celery."
+CELERYS_BACKOFF_MAX = 600.0
+LARGE = 64
 
 NO_SUCH_URL = (KeyError, ValueError, ImportError, ImproperlyConfigured)
 """What Celery and kombu raise for a URL that they have nothing for."""
@@ -40,6 +42,7 @@ def look(queue: ContextQueue) -> Setup:
         broker=_scheme(app.conf.broker_url or app.conf.broker_read_url or ""),
         backend=_scheme(str(app.conf.result_backend or "disabled://").removeprefix(OUR_SENTINELS)),
         store=_scheme(queue.url),
+        asks_anew=str(app.conf.result_backend).startswith(OUR_SENTINELS),
         tasks=tuple(
             _task(task, settings) for name, task in sorted(app.tasks.items()) if not name.startswith(CELERYS_OWN)
         ),
@@ -62,13 +65,27 @@ def _task(task: Task[..., Any], settings: Settings) -> TaskSetup:
         name=task.name,
         is_agent=isinstance(task, ContextTask),
         time_limit=task.time_limit,
-        retry_delay=float(task.default_retry_delay if task.max_retries != 0 else 0.0),
+        retry_delay=_retry_delay(task),
+        priority=None if task.priority == task.app.conf.task_default_priority else task.priority,
         needs_timeout=waits,
         acks_late=bool(task.acks_late),
         reject_on_worker_lost=bool(task.reject_on_worker_lost),
         is_claimed=is_claimed(task.name),
         retry_on_worker_lost=bool(getattr(task, "retry_on_worker_lost", False)),  # Celery 5.6 has none
     )
+
+
+def _retry_delay(task: Task[..., Any]) -> float:
+    """Return the longest pause before a retry: the fixed one, or the last of those that grow."""
+    its_own: dict[str, Any] = getattr(task, "retry_kwargs", None) or {}
+    most = its_own.get("max_retries", task.max_retries)
+    if most == 0:
+        return 0.0
+    factor = float(getattr(task, "retry_backoff", 0) or 0)
+    if not factor:
+        return float(its_own.get("countdown") or task.default_retry_delay)
+    longest = float(getattr(task, "retry_backoff_max", CELERYS_BACKOFF_MAX))
+    return longest if most is None else min(longest, max(1.0, factor) * 2.0 ** min(most - 1, LARGE))
 
 
 def _countdown(app: Celery, entry: dict[str, Any]) -> float:
@@ -92,16 +109,18 @@ def _stores(queue: ContextQueue) -> list[ServerSetup]:
 
 
 def _broker(app: Celery) -> list[ServerSetup]:
+    if _scheme(app.conf.broker_url or "").endswith("+cluster"):
+        return []  # there is none, says a rule
     try:
         made = app.connection_for_write()
         where = made.as_uri()
     except NO_SUCH_URL as error:
         return [_unusable("broker", "broker_url", error)]
     with made as connection:
-        if _scheme(where) not in REDIS_SCHEMES:
-            return []
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
+            if _scheme(where) not in REDIS_SCHEMES:  # of another broker it is enough that it is there
+                return []
             channel: Any = connection.channel()
             return [_server("broker", where, channel.client.info())]
         except OperationalError as error:
@@ -130,7 +149,10 @@ def _backend(app: Celery) -> list[ServerSetup]:
 def _unusable(role: str, setting: str, error: Exception) -> ServerSetup:
     """Say so without the error's text: it may quote a part of the URL, and so of a password that is not quoted."""
     why = "there is nothing for its scheme" if isinstance(error, KeyError | ImportError) else "it cannot be read"
-    return ServerSetup(role=role, where=setting, error=f"{why}: is it a URL, its password quoted (%2F for /)?")
+    told = f"{why}: is it a URL, its password quoted (%2F for /)?"
+    if "ssl_cert_reqs" in str(error):
+        told = "Celery's backend takes no rediss:// URL without ?ssl_cert_reqs=required (or optional, or none)"
+    return ServerSetup(role=role, where=setting, error=told)
 
 
 def _server(role: str, where: str, info: dict[str, Any]) -> ServerSetup:

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from ctxqueue import celery_defaults
+from ctxqueue.integration.check import findings
 from ctxqueue.integration.setup import look
 from ctxqueue.testing import EmbeddedCluster, EmbeddedServer
 from tests.integration.apps import parking
@@ -108,6 +109,41 @@ def test_waits_may_be_given_as_timedeltas(durable_server: EmbeddedServer) -> Non
     queue.app.finalize()
     (patient,) = [task for task in look(queue).tasks if task.name == "patient"]
     assert patient.needs_timeout == 120.0
+    queue.manager.close()
+
+
+def test_the_last_of_pauses_that_grow_counts(durable_server: EmbeddedServer) -> None:
+    queue = parking.build(on(durable_server.url(), sample_url=None))
+    declared: dict[str, dict[str, Any]] = {
+        "few": {"retry_backoff": 60, "retry_backoff_max": 9_000, "max_retries": 4},
+        "many": {"retry_backoff": True, "retry_backoff_max": 9_000, "retry_kwargs": {"max_retries": None}},
+        "own": {"retry_kwargs": {"countdown": 7}},
+    }
+    declare: Any = queue.app.task
+    for name, options in declared.items():
+        declare(name=name, autoretry_for=(LookupError,), **options)(wait_in_vain)
+    delays = {task.name: task.retry_delay for task in look(queue).tasks if task.name in declared}
+    assert delays == {"few": 480.0, "many": 9_000.0, "own": 7.0}
+    queue.manager.close()
+
+
+@pytest.mark.parametrize(
+    ("urls", "told"),
+    [
+        ({"broker_url": "amqp://guest:s3cret@127.0.0.1:1//"}, "it does not answer"),
+        ({"broker_url": "redis+cluster://127.0.0.1:1"}, "kombu has no transport for a Redis Cluster"),
+        ({"result_backend": "rediss://:s3cret@127.0.0.1:1/0"}, "?ssl_cert_reqs=required"),
+    ],
+)
+def test_a_broker_or_backend_that_cannot_be_used_is_an_error(
+    durable_server: EmbeddedServer, urls: dict[str, str], told: str
+) -> None:
+    settings = on(durable_server.url(), ctxqueue_backend_url=durable_server.url(), sample_url=None)
+    queue = parking.build({**settings, **celery_defaults(), **urls})
+    (finding,) = findings(look(queue))
+    assert finding.severity == "error"
+    assert told in finding.risk
+    assert "s3cret" not in str(finding)
     queue.manager.close()
 
 

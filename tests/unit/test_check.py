@@ -63,6 +63,8 @@ def test_under_our_defaults_there_is_nothing_to_say() -> None:
         ({"task_acks_late": False}, "warning", "task_acks_late"),
         ({"task_reject_on_worker_lost": None}, "warning", "task_reject_on_worker_lost"),
         ({"beat_scheduler": "redbeat.RedBeatScheduler"}, "warning", "redbeat_lock_timeout"),
+        ({"result_expires": None}, "warning", "result_expires"),
+        ({"task_default_priority": 5, "task_queue_max_priority": 9}, "warning", "task_default_priority"),
     ],
 )
 def test_a_setting_that_breaks_something_is_named(changes: dict[str, Any], severity: str, about: str) -> None:
@@ -72,7 +74,6 @@ def test_a_setting_that_breaks_something_is_named(changes: dict[str, Any], sever
 @pytest.mark.parametrize(
     "changes",
     [
-        {"result_expires": None},
         {"result_expires": 601},
         {"task_time_limit": 3599, "worker_prefetch_multiplier": 1},
         {"beat_scheduler": "redbeat.RedBeatScheduler", "redbeat_lock_timeout": 30, "beat_max_loop_interval": 5},
@@ -111,8 +112,12 @@ def test_delays_beyond_the_visibility_timeout_are_errors() -> None:
     late = TaskSetup(name="late", retry_delay=4000)
     found = under(tasks=(TASK, late), countdowns={"nightly": 3600, "hourly": 60})
     assert said(found) == [
-        ("error", "default_retry_delay of late"),
+        ("error", "retry delay of late"),
         ("error", "countdown of the beat entry nightly"),
+    ]
+    assert said(under({"broker_transport_options.visibility_timeout": 60}, tasks=(TASK, *[late] * 4)))[1:] == [
+        ("error", "retry delay of analyse"),
+        ("error", "retry delay of late, late, late and 1 more"),
     ]
 
 
@@ -159,6 +164,16 @@ def test_another_broker_is_not_measured_by_what_redis_does() -> None:
     assert under({"broker_transport_options": {}, "task_time_limit": None}, broker="amqp") == []
 
 
+def test_a_priority_is_warned_of_where_the_broker_turns_it_round() -> None:
+    urgent = TaskSetup(name="urgent", priority=0)
+    assert said(under(tasks=(urgent,))) == [("warning", "priority of urgent")]
+    assert under({"broker_transport_options": {}}, broker="amqp", tasks=(urgent,)) == []
+
+
+def test_a_cluster_is_no_broker() -> None:
+    assert said(under(broker="redis+cluster")) == [("error", "broker_url")]
+
+
 def test_an_agents_task_that_gives_up_late_acknowledgement_is_named() -> None:
     early = TaskSetup(name="early", is_agent=True, acks_late=False)
     plain = TaskSetup(name="plain", acks_late=False, reject_on_worker_lost=False)
@@ -182,6 +197,7 @@ def test_behind_a_sentinel_the_master_is_named_and_time_outs_are_a_must() -> Non
         "result_backend_transport_options": {"master_name": "mymaster"},
     }
     assert under(named, broker="sentinel", backend="sentinel") == []
+    assert said(under(named, broker="sentinel", backend="sentinel", asks_anew=False)) == [("warning", "result_backend")]
 
 
 def test_every_rule_has_something_to_object_to() -> None:
@@ -197,12 +213,12 @@ def test_every_rule_has_something_to_object_to() -> None:
         broker="sentinel",
         backend="sentinel",
         store="memory",
-        tasks=(TaskSetup(name="late", retry_delay=9000, is_claimed=True, retry_on_worker_lost=True),),
+        tasks=(TaskSetup(name="late", retry_delay=9000, priority=3, is_claimed=True, retry_on_worker_lost=True),),
         servers=(ServerSetup(role="store", where="here", policy="allkeys-lru"),),
         versions={"celery": "5.5"},
     )
     silent = [rule.__name__ for rule in RULES if not list(rule(wrong))]
-    assert silent == ["results_are_in_redis"]
+    assert silent == ["the_broker_is_one_that_celery_knows", "results_go_some_day", "results_are_in_redis"]
     for finding in findings(wrong):
         assert finding.risk
         assert finding.mend
