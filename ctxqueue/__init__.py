@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from ctxqueue.rules.conditions import in_workflow as in_workflow
     from ctxqueue.rules.conditions import key as key
     from ctxqueue.rules.conditions import stale as stale
+    from ctxqueue.rules.guards import Guards as Guards
+    from ctxqueue.rules.guards import Instead as Instead
+    from ctxqueue.rules.guards import Proposed as Proposed
     from ctxqueue.rules.merging import register_reducer as register_reducer
     from ctxqueue.rules.retention import Retention as Retention
     from ctxqueue.rules.visibility import ContextFilterRegistry as ContextFilterRegistry
@@ -135,6 +138,7 @@ _HOMES = {
     "ctxqueue.pending": ("AsyncPendingUpdate", "PendingUpdate"),
     "ctxqueue.rules.changes": ("changed_by",),
     "ctxqueue.rules.conditions": ("all_of", "any_of", "at_least", "in_workflow", "key", "stale"),
+    "ctxqueue.rules.guards": ("Guards", "Instead", "Proposed"),
     "ctxqueue.rules.merging": ("register_reducer",),
     "ctxqueue.rules.retention": ("Retention",),
     "ctxqueue.rules.visibility": ("ContextFilterRegistry",),
@@ -168,6 +172,7 @@ _HOMES = {
             "CommitTooLarge",
             "MixedWorkflows",
             "ConditionError",
+            "WriteRefused",
         ),
         *(
             "StateError",
@@ -204,7 +209,7 @@ _HOMES = {
         ),
         *("StoreReadOnly", "UnsafeServer", "SchemaTooOld", "SchemaTooNew"),
         *("MemoryFailure", "EmbedderError", "DimensionMismatch", "ModelMismatch"),
-        *("UsageError", "ConfigurationError", "SyncInAsyncError"),
+        *("UsageError", "ConfigurationError", "SyncInAsyncError", "GuardFailed"),
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -77,13 +77,13 @@ class AfterCommit:
             "expected_version": expected_version,
         }
         handle = self._handle
-        writing.checked(handle.terms, handle.agent, key, Put(value, **options))
+        self._look(key, Put(value, **options))
         self._defer(partial(handle.put, key, value, **options, operation_id=operation_id))
 
     def create(self, key: str, value: Any, *, operation_id: str | None = None, **options: Any) -> None:
         """Do `WorkflowHandle.create` after the commit, which raises EntryExists; ``options`` are those of `put`."""
         handle = self._handle
-        writing.checked(handle.terms, handle.agent, key, Put(value, **options))
+        self._look(key, Put(value, **options))
         self._defer(partial(handle.create, key, value, **options, operation_id=operation_id))
 
     def update(
@@ -106,7 +106,7 @@ class AfterCommit:
     ) -> None:
         """Do `WorkflowHandle.delete` after the commit."""
         handle = self._handle
-        writing.deleted(handle.terms, handle.agent, key, scope, group)
+        writing.deleted(handle.terms, handle.workflow_id, handle.agent, key, scope, group)
         self._defer(
             partial(handle.delete, key, scope=scope, group=group, expected_version=expected_version, purge=purge)
         )
@@ -114,3 +114,8 @@ class AfterCommit:
     def set_agent_state(self, **state: Any) -> None:
         """Do `WorkflowHandle.set_agent_state` after the commit."""
         self._defer(partial(self._handle.set_agent_state, **state))
+
+    def _look(self, key: str, put: Put) -> None:
+        terms, agent = self._handle.terms, self._handle.agent
+        change = writing.checked(terms, agent, key, put)
+        writing.guarded(terms, self._handle.workflow_id, agent, change, change.packed)

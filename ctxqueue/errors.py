@@ -5,7 +5,7 @@
     CtxqueueError
     ├── InvalidInput (ValueError)        the caller's argument is wrong; nothing was written
     │   ├── InvalidName  InvalidDuration  UnknownScope  UnknownPriority  UnknownStrategy
-    │   └── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError
+    │   └── NotSerializable  ValueTooLarge  CommitTooLarge  MixedWorkflows  ConditionError  WriteRefused
     ├── StateError                       the store's state does not allow it
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
@@ -24,7 +24,7 @@
     ├── StoreError                       the server
     │   └── StoreUnavailable  StoreAuthError  StoreReadOnly  UnsafeServer  SchemaTooOld  SchemaTooNew
     └── UsageError
-        └── ConfigurationError  SyncInAsyncError
+        └── ConfigurationError  SyncInAsyncError  GuardFailed
 
 A message says what happened, to which workflow, key and version, and what to do next. Each error can be
 rebuilt from its ``args`` alone, as Celery's JSON result backends do it.
@@ -88,6 +88,14 @@ class MixedWorkflows(InvalidInput):
 
 class ConditionError(InvalidInput):
     """A condition on keys is malformed."""
+
+
+class WriteRefused(InvalidInput):
+    """A write guard does not let it stand there; ``guard`` names it, until the error has travelled."""
+
+    def __init__(self, message: str, guard: str = "") -> None:
+        super().__init__(message)
+        self.guard = guard
 
 
 class StateError(CtxqueueError):
@@ -286,3 +294,7 @@ class ConfigurationError(UsageError):
 
 class SyncInAsyncError(UsageError):
     """A blocking call was made inside a running event loop."""
+
+
+class GuardFailed(UsageError):
+    """A write guard raised something else than WriteRefused; nothing was written, and what waits in the store stays."""

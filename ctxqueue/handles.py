@@ -53,6 +53,7 @@ from ctxqueue.keyring import keyring_of
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
 from ctxqueue.rules.graph import stale
+from ctxqueue.rules.guards import Guards
 from ctxqueue.rules.policies import policy_of
 from ctxqueue.settings import Settings
 
@@ -199,7 +200,8 @@ class Manager:
         if settings.wait_replicas:
             _wait_for_replicas(store, settings.wait_replicas)
         policy = policy_of((config or {}).get("policy"))
-        self.terms = Terms(namespace, store.shards, store.shard_of, settings, policy=policy)
+        guards = Guards(policy.guards)
+        self.terms = Terms(namespace, store.shards, store.shard_of, settings, policy=policy, guards=guards)
         sealing = getattr(store, "sealing", None)
         self.terms.merges_in_store = sealing is None or not sealing.all
 
@@ -207,6 +209,11 @@ class Manager:
     def context_filters(self) -> ContextFilterRegistry:
         """What is relevant for which agent type and role; add your own to it."""
         return self.terms.filters
+
+    @property
+    def guards(self) -> Guards:
+        """What is asked of writes; add your own to it. With a Celery app: `ContextQueue.guards`, which forks keep."""
+        return self.terms.guards
 
     def _create(self, workflow_id: str, initial_data: Mapping[str, Any] | None) -> Flow[WorkflowContext]:
         checked_name(workflow_id, "workflow_id")
@@ -384,7 +391,7 @@ class Handle:
         *,
         purge: bool,
     ) -> Flow[bool]:
-        address = writing.deleted(self._terms, self.agent, key, scope, group)
+        address = writing.deleted(self._terms, self.workflow_id, self.agent, key, scope, group)
         staging = self._staging()
         if staging is not None:
             if purge:

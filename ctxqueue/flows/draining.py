@@ -26,7 +26,7 @@ from ctxqueue.effects import (
     Wait,
     do,
 )
-from ctxqueue.errors import CircularDependencyError, CtxqueueError, RecordTooNew, VersionConflict
+from ctxqueue.errors import CircularDependencyError, CtxqueueError, GuardFailed, RecordTooNew, VersionConflict
 from ctxqueue.flows import stored, updating
 from ctxqueue.flows.committing import NO_GRAPH, follow_up, named_circle
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
@@ -179,10 +179,11 @@ class _Batch:
                 break
             except RecordTooNew:
                 raise  # for a newer worker
-            except CtxqueueError as error:
-                settled[update.update_id] = _failed(made.ref, made.report, error)
             except Exception as error:
-                # A team's own reducer: it may be mended, and the update replayed.
+                if isinstance(error, CtxqueueError) and not isinstance(error, GuardFailed):
+                    settled[update.update_id] = _failed(made.ref, made.report, error)
+                    continue
+                # A team's own reducer or guard: it may be mended, and the update replayed.
                 if settled or fold.settled():
                     break
                 raise _ReducerBroken(update) from error

@@ -30,6 +30,7 @@ from ctxqueue.errors import (
     AttemptSuperseded,
     CommitTooLarge,
     CtxqueueError,
+    GuardFailed,
     InboxFull,
     InvalidInput,
     RecordTooNew,
@@ -156,7 +157,7 @@ def _tried(terms: Terms, ref: UpdateRef, payload: bytes) -> Flow[CommitResult]:
     try:
         workflow_id, agent, strategy, updates = stored.unpacked(ref, payload, terms.signer)
         result = yield from updating.update(terms, workflow_id, agent, updates, strategy, ref.operation_id, kept)
-    except (StoreError, AttemptSuperseded, RecordTooNew):
+    except (StoreError, AttemptSuperseded, RecordTooNew, GuardFailed):
         raise
     except CtxqueueError as error:
         failed = Settled(ref.update_id, ref.owner, "failed", failure=stored.packed_failure(error))

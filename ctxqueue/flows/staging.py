@@ -8,9 +8,10 @@ import msgspec
 
 from ctxqueue import codec
 from ctxqueue.effects import Write
-from ctxqueue.errors import ValueTooLarge
+from ctxqueue.errors import GuardFailed, ValueTooLarge, WriteRefused
 from ctxqueue.flows.refusals import untold
-from ctxqueue.flows.writing import Change, described, written
+from ctxqueue.flows.updating import NEVER
+from ctxqueue.flows.writing import Change, described, guarded, written
 from ctxqueue.models import BY_RANK, Agent
 from ctxqueue.records import Standing, decode_meta
 from ctxqueue.rules import merging
@@ -19,9 +20,6 @@ from ctxqueue.rules.access import may_read
 if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
 from ctxqueue.flows.writing import Described
-
-NEVER = 2**52
-"""A version that nothing has: expecting it always brings a refusal, and with it what stands there."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -42,15 +40,18 @@ def is_merged(steps: list[Step]) -> bool:
     return steps[0].kind == "update"
 
 
-def folded(terms: Terms, agent: Agent, steps: list[Step], standing: Standing | None, *, known: bool) -> Write:
+def folded(
+    terms: Terms, workflow_id: str, agent: Agent, steps: list[Step], standing: Standing | None, *, known: bool
+) -> Write:
     """Return the steps as one write over what stands there.
 
     Unless that is ``known`` it is a guess: where the steps do not go with it the write is one that is refused, which
-    brings what does stand there. Raises InvalidInput, ValueTooLarge.
+    brings what does stand there. Raises InvalidInput, GuardFailed.
     """
     first = steps[0]
     try:
-        write = _Folding(terms, agent, standing).all(steps)
+        told = known or not is_merged(steps)
+        write = _Folding(terms, workflow_id, agent, standing, told=told).all(steps)
     except Exception:  # a user's reducer may raise anything; over a mere guess it says nothing, and the store is asked
         if known or not is_merged(steps):
             raise
@@ -70,9 +71,11 @@ def folded(terms: Terms, agent: Agent, steps: list[Step], standing: Standing | N
 class _Folding:
     """One address on its way through its steps."""
 
-    def __init__(self, terms: Terms, agent: Agent, standing: Standing | None) -> None:
+    def __init__(self, terms: Terms, workflow_id: str, agent: Agent, standing: Standing | None, *, told: bool) -> None:
         self._terms = terms
+        self._workflow_id = workflow_id
         self._agent = agent
+        self._told = told
         self._value = standing.value if standing else None
         self._meta = standing.meta if standing else b""
         self._what: Described | None = None
@@ -95,8 +98,9 @@ class _Folding:
         return written("put", last, self._value, self._what, ttl_us=self._ttl_us, keep_expiry=keep)
 
     def _lay(self, change: Change) -> None:
-        self._what = described(self._terms.policy, self._agent, change)
-        self._value, self._meta = change.packed, self._what.meta
+        laid, value = guarded(self._terms, self._workflow_id, self._agent, change, change.packed, told=self._told)
+        self._what = described(self._terms.policy, self._agent, laid)
+        self._value, self._meta = value, self._what.meta
         self._ttl_us, self._keeps_expiry = change.ttl_us, False
 
     def _merge(self, step: Step, value: bytes) -> None:
@@ -117,7 +121,14 @@ class _Folding:
                 f"{change.address.key!r} would take {len(packed)} bytes after merging: at most"
                 f" {self._terms.settings.max_value}; nothing was written"
             )
-        self._what = described(self._terms.policy, self._agent, change, existing, self._meta)
+        sensitive, place = existing.sensitive, (self._terms, self._workflow_id, self._agent)
+        try:
+            laid, packed = guarded(*place, change, packed, sensitive=sensitive, told=self._told)
+        except (WriteRefused, GuardFailed):
+            if hidden:
+                raise untold(self._agent, change.address.key) from None
+            raise
+        self._what = described(self._terms.policy, self._agent, laid, existing, self._meta)
         self._value, self._meta = packed, self._what.meta
         if change.ttl_us is not None:
             self._ttl_us, self._keeps_expiry = change.ttl_us, False

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Bounds
+from ctxqueue.flows import guarding
 from ctxqueue.flows.viewing import Views
+from ctxqueue.rules.guards import Guards
 from ctxqueue.rules.policies import SHIPPED
 from ctxqueue.rules.visibility import ContextFilterRegistry
 from ctxqueue.settings import MAX_SCRIPT_MERGE, Settings
@@ -103,12 +105,15 @@ class Terms:
     settings: Settings = field(default_factory=Settings)
     filters: ContextFilterRegistry = field(default_factory=ContextFilterRegistry)
     policy: Policy = SHIPPED
+    guards: Guards = field(default_factory=Guards)
     app: str = ""
     """The Celery app whose messages this process publishes; empty: none."""
     canvases: Canvases | None = None
     """Makes messages of signatures; None: outside any Celery app."""
     signer: Signer | None = None
     """Signs what is stored, and is asked before that is carried out; None: this manager has no keys."""
+    tell: Callable[[guarding.Refusal], None] = guarding.log
+    """Brings the operator a write that a guard did not let pass."""
     merges_in_store: bool = True
     """False: all values are encrypted, so none can be merged but here."""
     seen: Seen = field(default_factory=Seen)

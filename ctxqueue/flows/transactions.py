@@ -10,8 +10,8 @@ from ctxqueue.effects import Committed, Conflict, Flow, Load, Wait, Write, do
 from ctxqueue.errors import CommitTooLarge, EntryExists, InvalidInput, MixedWorkflows, VersionConflict
 from ctxqueue.flows.committing import check_size, commit
 from ctxqueue.flows.reading import shown
-from ctxqueue.flows.staging import NEVER, Step, folded, is_merged
-from ctxqueue.flows.updating import FIRST_BACKOFF, LONGEST_BACKOFF, MAX_ROUNDS
+from ctxqueue.flows.staging import Step, folded, is_merged
+from ctxqueue.flows.updating import FIRST_BACKOFF, LONGEST_BACKOFF, MAX_ROUNDS, NEVER
 from ctxqueue.flows.writing import digest_of, home_of, version_conflict
 from ctxqueue.identity import Identified
 from ctxqueue.models import CommitResult
@@ -56,7 +56,7 @@ class Transaction:
         for step in steps:
             together = [*self._steps.get(step.change.encoded, ()), step]
             if not is_merged(together):  # what they come to is known, and so is what does not go together
-                folded(self._terms, self._agent, together, None, known=True)
+                folded(self._terms, self._workflow_id, self._agent, together, None, known=True)
         for step in steps:
             self._steps.setdefault(step.change.encoded, []).append(step)
             self._order.append(step)
@@ -127,7 +127,7 @@ class Transaction:
         record = standing.records.get(address)
         known = address in standing.known
         there = Standing.of(record) if record is not None else None
-        return folded(self._terms, self._agent, self._steps[address], there, known=known)
+        return folded(self._terms, self._workflow_id, self._agent, self._steps[address], there, known=known)
 
     def _versions(self, addresses: list[str], committed: Committed) -> dict[str, int]:
         """Return the versions by key; none if this is the outcome of a call that wrote other keys."""

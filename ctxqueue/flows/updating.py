@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue import codec
 from ctxqueue.effects import Committed, Conflict, Flow, Load, Operation, Wait, Write, do
-from ctxqueue.errors import CommitTooLarge, InvalidInput, MixedWorkflows, ValueTooLarge, VersionConflict
+from ctxqueue.errors import (
+    CommitTooLarge,
+    GuardFailed,
+    InvalidInput,
+    MixedWorkflows,
+    ValueTooLarge,
+    VersionConflict,
+    WriteRefused,
+)
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.reading import shown
 from ctxqueue.flows.refusals import MergeInClient, untold
@@ -17,6 +25,7 @@ from ctxqueue.flows.writing import (
     checked,
     described,
     digest_of,
+    guarded,
     home_of,
     new_edges,
     version_conflict,
@@ -36,6 +45,8 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 1_000
 FIRST_BACKOFF = 0.001
 LONGEST_BACKOFF = 0.05
+NEVER = 2**52
+"""A version that nothing has: expecting it always brings a refusal, and with it what stands there."""
 NO_COMMIT = bytes(8)
 """An id that no commit has: expecting it always brings a refusal, and with it what stands there."""
 
@@ -227,8 +238,9 @@ class _Merge:
             return False  # options of its own are laid over those that stand there
         if self._strategy == "keep":
             return True
-        if self._strategy in IN_STORE and not self._terms.merges_in_store:
-            return False
+        out_of_reach = self._strategy in IN_STORE and not self._terms.merges_in_store
+        if out_of_reach or self._terms.guards.of(self._agent, change.address):
+            return False  # a guard is asked about what would stand there
         if self._strategy == "append":
             return True
         if self._strategy in ("increment", "maximum", "minimum"):
@@ -258,17 +270,27 @@ class _Merge:
             for change in self._changes
             if change.encoded in self._here
         }
-        return tuple(self._written.get(change.encoded) or self._for_server(change) for change in self._changes)
-
-    def _for_server(self, change: Change) -> Write:
-        operation = IN_STORE.get(self._strategy, "set")
-        return written(
-            operation, change, change.packed, described(self._terms.policy, self._agent, change), keep_expiry=True
+        return tuple(
+            self._written.get(change.encoded) or self._for_server(workflow_id, change) for change in self._changes
         )
 
+    def _for_server(self, workflow_id: str, change: Change) -> Write:
+        operation = IN_STORE.get(self._strategy, "set")
+        laid, value = guarded(self._terms, workflow_id, self._agent, change, change.packed)
+        return written(operation, change, value, described(self._terms.policy, self._agent, laid), keep_expiry=True)
+
     def _merged(self, workflow_id: str, change: Change) -> Write:
-        wanted = change.put.expected_version
         known = change.encoded in self._known
+        try:
+            return self._laid(workflow_id, change, known=known)
+        except (WriteRefused, GuardFailed):
+            if known:
+                raise
+            # It is refused unless the call was made before, and brings what does stand there.
+            return Write("delete", change.encoded, expected_version=NEVER)
+
+    def _laid(self, workflow_id: str, change: Change, *, known: bool) -> Write:
+        wanted = change.put.expected_version
         record = self._known.get(change.encoded)
         standing = Standing.of(record) if record is not None else None if known else self._guessed.get(change.encoded)
         if known and wanted is not None and wanted != (standing.stamp.version if standing else 0):
@@ -276,11 +298,12 @@ class _Merge:
                 workflow_id, change, wanted, shown(self._terms.policy, self._agent, change.address, record)
             )
         if standing is None:
+            laid, value = guarded(self._terms, workflow_id, self._agent, change, change.packed, told=known)
             return written(
                 "put",
                 change,
-                change.packed,
-                described(self._terms.policy, self._agent, change),
+                value,
+                described(self._terms.policy, self._agent, laid),
                 expected_version=wanted or 0,
                 expected_commit=NO_COMMIT if wanted else b"",
                 ttl_us=change.ttl_us,
@@ -301,7 +324,7 @@ class _Merge:
                 raise
             # What was guessed does not fit; whether what stands there does is still to be learnt.
             self._guessed[change.encoded] = None
-            return self._merged(workflow_id, change)
+            return self._laid(workflow_id, change, known=False)
         if len(packed) > self._terms.settings.max_value:
             if known and self._is_hidden(change, existing):
                 raise untold(self._agent, change.address.key)
@@ -309,16 +332,28 @@ class _Merge:
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
                 f" at most {self._terms.settings.max_value}; nothing was written"
             )
+        laid, packed = self._guarded(workflow_id, change, packed, existing, known=known)
         return written(
             "put",
             change,
             packed,
-            described(self._terms.policy, self._agent, change, existing, standing.meta),
+            described(self._terms.policy, self._agent, laid, existing, standing.meta),
             expected_version=standing.stamp.version,
             expected_commit=standing.stamp.commit_id,
             ttl_us=change.ttl_us,
             keep_expiry=change.ttl_us is None,
         )
+
+    def _guarded(
+        self, workflow_id: str, change: Change, packed: bytes, existing: Meta, *, known: bool
+    ) -> tuple[Change, bytes]:
+        place, sensitive = (self._terms, workflow_id, self._agent), existing.sensitive
+        try:
+            return guarded(*place, change, packed, sensitive=sensitive, told=known)
+        except (WriteRefused, GuardFailed):
+            if known and self._is_hidden(change, existing):
+                raise untold(self._agent, change.address.key) from None
+            raise
 
     def _is_hidden(self, change: Change, existing: Meta) -> bool:
         return not may_read(self._terms.policy, self._agent, change.address, sensitive=existing.sensitive)

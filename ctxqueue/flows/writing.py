@@ -21,6 +21,7 @@ from ctxqueue.errors import (
     VersionConflict,
 )
 from ctxqueue.flows.committing import commit
+from ctxqueue.flows.guarding import looked_at
 from ctxqueue.flows.reading import checked_group, shown
 from ctxqueue.identity import Call, Identified, input_digest
 from ctxqueue.models import (
@@ -44,7 +45,7 @@ from ctxqueue.records import (
     encode_meta,
     encode_record,
 )
-from ctxqueue.rules.access import NAMED, hold, may_read, owns_scope, why_sensitive
+from ctxqueue.rules.access import NAMED, hold, is_sensitive_name, may_read, owns_scope, why_sensitive
 from ctxqueue.rules.placement import priority_of, scope_of
 
 if TYPE_CHECKING:
@@ -89,10 +90,15 @@ def target(agent: Agent, key: str, scope: str | ContextScope | None, group: str 
     return address
 
 
-def deleted(terms: Terms, agent: Agent, key: str, scope: str | ContextScope | None, group: str | None) -> Address:
-    """Return where a deletion goes; raises AccessDenied, InvalidInput."""
+def deleted(
+    terms: Terms, workflow_id: str, agent: Agent, key: str, scope: str | ContextScope | None, group: str | None
+) -> Address:
+    """Return where a deletion goes; raises AccessDenied, InvalidInput, GuardFailed."""
     address = target(agent, key, scope, group)
     hold(terms.policy, agent, address, "delete")
+    if terms.guards:
+        sensitive = is_sensitive_name(key)
+        looked_at(*(terms, workflow_id, agent, address, b"", None), sensitive=sensitive, told=True, operation="delete")
     return address
 
 
@@ -137,6 +143,33 @@ def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> C
     _check_version(key, put.expected_version)
     ttl_us = None if put.ttl is None else microseconds(put.ttl, f"ttl of {key!r}")
     return Change(address, encoded, put, packed, ttl_us, bare=False, why=why)
+
+
+def guarded(
+    terms: Terms,
+    workflow_id: str,
+    agent: Agent,
+    change: Change,
+    packed: bytes,
+    *,
+    sensitive: bool = False,
+    told: bool = True,
+) -> tuple[Change, bytes]:
+    """Return the change, and the value that it leaves, as the guards have it; raises WriteRefused, GuardFailed.
+
+    ``packed`` is what it would leave, ``sensitive`` whether that stood there. What is given to a call stays what it is
+    known by when it is made again.
+    """
+    if not terms.guards:
+        return change, packed
+    sensitive = sensitive or change.why != ""
+    instead = looked_at(
+        *(terms, workflow_id, agent, change.address, packed, change.put.metadata), sensitive=sensitive, told=told
+    )
+    if instead is None:
+        return change, packed
+    other = checked_at(terms, change.address, msgspec.structs.replace(change.put, value=instead.value), change.encoded)
+    return other, other.packed
 
 
 def _is_bare(put: Put) -> bool:
@@ -306,9 +339,10 @@ def put(
     """Write one entry whole; last write wins unless ``expected_version`` is given."""
     change = checked(terms, agent, key, options)
     workflow_id = home_of(workflow_id, change.address.scope)
-    what = described(terms.policy, agent, change)
+    laid, value = guarded(terms, workflow_id, agent, change, change.packed)
+    what = described(terms.policy, agent, laid)
     expected = 0 if create else options.expected_version
-    write = written("put", change, change.packed, what, expected_version=expected, ttl_us=change.ttl_us)
+    write = written("put", change, value, what, expected_version=expected, ttl_us=change.ttl_us)
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
         reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), new_edges([change]))
@@ -332,11 +366,9 @@ def put(
                 f"operation {operation_id!r} in workflow {workflow_id!r} was made before, on another key than {key!r}"
             )
     expires_us = reply.now_us + change.ttl_us if change.ttl_us else 0
-    record = encode_record(
-        stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, change.packed
-    )
+    record = encode_record(stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, value)
     if not reply.replayed:
-        terms.seen.put(workflow_id, [(change.encoded, Standing(stamp, what.meta, change.packed))])
+        terms.seen.put(workflow_id, [(change.encoded, Standing(stamp, what.meta, value))])
     return decode_entry(change.address, record)
 
 

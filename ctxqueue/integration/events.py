@@ -11,6 +11,8 @@ from kombu.exceptions import OperationalError
 if TYPE_CHECKING:
     from celery import Task
 
+    from ctxqueue.flows.guarding import Refusal
+
 logger = logging.getLogger(__name__)
 
 WAITING = "WAITING"
@@ -46,6 +48,12 @@ def resumed(task: Task[..., Any], waited: float) -> None:
 def revoked(task: Task[..., Any]) -> None:
     """Say that a task was cancelled."""
     _send(task, "task-revoked", terminated=False, signum=None, expired=False)
+
+
+def refused(task: Task[..., Any], refusal: Refusal) -> None:
+    """Say that a guard did not let a task write; no value is in it."""
+    told = refusal._asdict()
+    _send(task, f"ctxqueue-write-{told.pop('kind')}", **told)
 
 
 def _send(task: Task[..., Any], kind: str, **fields: Any) -> None:

@@ -9,6 +9,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 
@@ -19,7 +20,7 @@ from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.handles import agent_of
-from ctxqueue.integration import agents, cancelling, enqueuing, events, headers, observed, schedule
+from ctxqueue.integration import agents, cancelling, enqueuing, events, headers, observed, refusals, schedule
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
 from ctxqueue.integration.installed import installing, queues
@@ -29,6 +30,7 @@ from ctxqueue.integration.signatures import signer_of
 from ctxqueue.integration.task import ContextTask
 from ctxqueue.models import checked_name
 from ctxqueue.rules.conditions import as_condition
+from ctxqueue.rules.guards import Guards
 from ctxqueue.rules.policies import policy_of
 from ctxqueue.settings import Settings
 from ctxqueue.stores.base import open_store
@@ -121,6 +123,8 @@ class ContextQueue:
         self.given_namespace = given_namespace
         self.given_keyring: Keyring | Mapping[str, Any] | None = None
         self.given_policy: Policy | Mapping[str, Any] | str | None = None
+        self.guards = Guards()
+        """What is asked of writes by this app's processes; register yours where its tasks are declared."""
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
         self._manager: tuple[int, SharedContextManager] | None = None
@@ -223,8 +227,14 @@ class ContextQueue:
         }
         manager = SharedContextManager(store or open_store(self.url, namespace), config)
         manager.terms = replace(
-            manager.terms, app=self.app.main or "celery", canvases=Canvases(self), signer=signer_of(self.app)
+            manager.terms,
+            app=self.app.main or "celery",
+            canvases=Canvases(self),
+            signer=signer_of(self.app),
+            guards=self.guards,
+            tell=partial(refusals.tell, self.app, namespace),
         )
+        self.guards.set_policy(manager.terms.policy.guards)
         manager.driver = observed.driver_of(self, namespace, manager.store)
         return manager
 

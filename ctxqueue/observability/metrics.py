@@ -59,6 +59,7 @@ class Meters:
         self.late = counter("late", "Triggers and parked tasks let go as their time was up")
         self.expired = counter("expired", "Expired entries that were swept")
         self.denied = counter("denied", "Calls refused by the access rules")
+        self.refused = counter("refused_writes", "Writes that a guard refused, or failed over", "guard", "kind")
         self.errors = counter("errors", "Calls that ended in an error of ours", "error")
         self.calls = histogram("call_seconds", "How long calls took, waiting included", "call")
         self.works = histogram("work_seconds", "How long embedding and ranking took", "work")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, get_args
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.models import ContextScope
 from ctxqueue.rules.detectors import WELL_KNOWN, Detector
+from ctxqueue.rules.guards import KINDS, Guard, guard_of
 from ctxqueue.rules.policy import Action, Grant, Mark, Policy, Rule, Where, Who
 
 ACTIONS = get_args(Action)
@@ -20,6 +22,7 @@ TABLES = {
     "sensitive": ("name", "scope", "key"),
     "act_as": ("name", *WHO, "agent", "role"),
     "detector": ("name", "pattern", "hint"),
+    "guard": ("name", *WHO, "scope", "key", *KINDS),
 }
 TOP = ("default", "well_known_detectors", *TABLES)
 
@@ -80,6 +83,7 @@ class _Reading:
         self._source = source
         self._lines = text.splitlines()
         self._tables = tables
+        self._folder = Path(source).parent if text else Path()
         self._place: tuple[str, int] = ("", 0)
 
     def policy(self) -> Policy:
@@ -95,6 +99,7 @@ class _Reading:
             marks=tuple(made["sensitive"]),
             grants=tuple(made["act_as"]),
             detectors=(*made["detector"], *(WELL_KNOWN if well_known else ())),
+            guards=tuple(made["guard"]),
             default=default,
         )
 
@@ -123,7 +128,7 @@ class _Reading:
             if "agent" not in row:
                 raise self._error(None, "names no agent: give agent = [patterns of agent ids]")
             return Grant(name=name, who=who, agent=self._texts(row, "agent"), role=self._texts(row, "role"))
-        return self._detector(name, row)
+        return self._guard(name, who, row) if table == "guard" else self._detector(name, row)
 
     def _rule(self, name: str, who: Who, row: Mapping[str, Any]) -> Rule:
         allow, deny = self._actions(row, "allow", frozenset()), self._actions(row, "deny", frozenset())
@@ -142,6 +147,23 @@ class _Reading:
             return Detector(name, pattern.encode(), hint.encode())
         except ConfigurationError as error:
             raise self._error("pattern", f"is wrong: {error}") from None
+
+    def _guard(self, name: str, who: Who, row: Mapping[str, Any]) -> Guard:
+        asked = {kind: row[kind] for kind in KINDS if kind in row}
+        if isinstance(asked.get("schema"), str):
+            asked["schema"] = self._schema(asked["schema"])
+        try:
+            return guard_of(name, who, self._where(row), **asked)
+        except ConfigurationError as error:
+            kind, _, what = str(error).partition(" ")
+            raise (self._error(kind, what) if kind in asked else self._error(None, f"is wrong: {error}")) from None
+
+    def _schema(self, path: str) -> Any:
+        """Return what a file beside the policy says."""
+        try:
+            return json.loads((self._folder / path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._error("schema", f"names {path!r}, which cannot be read: {error}") from None
 
     def _where(self, row: Mapping[str, Any]) -> Where:
         scopes = self._texts(row, "scope")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.models import Address, Agent
     from ctxqueue.rules.detectors import Detector
+    from ctxqueue.rules.guards import Guard
 
 Action = Literal["read", "write", "delete"]
 
@@ -114,6 +115,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     marks: tuple[Mark, ...] = ()
     grants: tuple[Grant, ...] = ()
     detectors: tuple[Detector, ...] = ()
+    guards: tuple[Guard, ...] = ()
     default: frozenset[Action] = frozenset({"read", "write", "delete"})
     """What everybody may do where no rule says otherwise: of sensitive entries, never to read them."""
 

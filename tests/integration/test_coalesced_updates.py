@@ -205,3 +205,21 @@ def test_a_message_that_comes_again_makes_one_update(site: Deployment, workflow:
         assert answer["replayed"] is expected
         site.forget_result(task_id)
     assert workflow["rows"] == [1]
+
+
+def test_what_a_guard_refuses_at_the_worker_fails_with_a_typed_error(
+    site: Deployment, workflow: WorkflowHandle
+) -> None:
+    def append(**options: Any) -> Any:
+        name, updates = workflow.workflow_id, {"pair": [1]}
+        return site.queue.enqueue_update(name, AGENT, updates, merge_strategy="append", **options)
+
+    for update in (append(), append(coalesce=True)):
+        update.get(SECONDS)
+    signature = site.queue.update.s(workflow.workflow_id, key="pair", agent_id=AGENT, merge_strategy="append")
+    value = chain(site.task("given").s([2]), signature)
+    for update in (append(), append(coalesce=True), append(coalesce=True, as_task=True), value.apply_async()):
+        with pytest.raises(ctxqueue.WriteRefused, match="guard 'pairs' refuses a write of 'pair'"):
+            update.get(SECONDS)
+    assert workflow["pair"] == [1, 1]
+    assert site.queue.manager.summary(workflow.workflow_id).stored_updates == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.events.state import State
 
+import ctxqueue
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def site(deploy: Deploy) -> Deployment:
-    site = deploy("parking")
+    guard = {"name": "small", "key": "guarded", "max_bytes": 10}
+    site = deploy("parking", ctxqueue_policy={"guard": [guard]})
     site.worker("-E")
     return site
 
@@ -99,3 +101,17 @@ def test_no_event_of_an_update_shows_its_keys_or_values(site: Deployment, seen: 
     assert "classified" not in str(of(seen, result.id))
     (args,) = [event["args"] for event in of(seen, result.id) if event["type"] == "task-received"]
     assert args.startswith(f"('{workflow.workflow_id}', 'web_extractor_001', ")
+
+
+def test_a_write_that_a_guard_refuses_is_seen_and_its_value_is_not(site: Deployment, seen: list[Event]) -> None:
+    workflow = site.workflow()
+    result = site.queue.enqueue_update(workflow.workflow_id, "writer_1", {"guarded": "much too long"})
+    with pytest.raises(ctxqueue.WriteRefused):
+        result.get(SECONDS)
+    (event,) = wait_until(
+        lambda: [each for each in seen if each["type"] == "ctxqueue-write-refused"], "the refusal is seen"
+    )
+    told = {"workflow_id": workflow.workflow_id, "key": "guarded", "agent_id": "writer_1", "guard": "small"}
+    assert event | told == event
+    assert "too long" not in str(event)
+    assert "guard 'small' refused a write of 'guarded'" in site.log()

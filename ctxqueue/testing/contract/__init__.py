@@ -30,7 +30,19 @@ PARTS = (
         "entries",
         "expiry",
     ),
-    *("endings", "eviction", "graph", "histories", "inbox", "judging", "learning", "memories", "merges", "views"),
+    *(
+        "endings",
+        "eviction",
+        "graph",
+        "guards",
+        "histories",
+        "inbox",
+        "judging",
+        "learning",
+        "memories",
+        "merges",
+        "views",
+    ),
     *(
         "listing",
         "readers",
@@ -62,6 +74,7 @@ from ctxqueue.testing.contract.entries import Entries  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
 from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
+from ctxqueue.testing.contract.guards import Guarding  # noqa: E402
 from ctxqueue.testing.contract.histories import Histories  # noqa: E402
 from ctxqueue.testing.contract.inbox import Inbox  # noqa: E402
 from ctxqueue.testing.contract.judging import Judging  # noqa: E402
@@ -109,6 +122,7 @@ class StoreContract(
     Relevance,
     Access,
     Policies,
+    Guarding,
     Calls,
     Cancelling,
     Bounds,

@@ -1,4 +1,4 @@
-"""A plain task, and a reducer that kills its process while the value it merges with says so."""
+"""A plain task, a reducer that kills its process while the value it merges with says so, and a guard."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue import register_reducer
+from ctxqueue import WriteRefused, register_reducer
 from tests.integration.apps.common import queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ctxqueue import Proposed
     from ctxqueue.integration.install import ContextQueue
 
 
@@ -19,6 +20,7 @@ def build(settings: Mapping[str, Any]) -> ContextQueue:
     """Return ctxqueue in the app."""
     ctx = queue_of("inbox", settings)
     register_reducer("deadly", deadly)
+    ctx.guards.register("pairs", key="pair*", check=paired)
 
     @ctx.app.task(name="given", shared=False)
     def given(value: Any) -> Any:
@@ -36,3 +38,9 @@ def deadly(existing: Any, new: Any, _priority: Any) -> Any:
     if existing == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
     return new
+
+
+def paired(proposed: Proposed) -> None:
+    """Let no third one stand."""
+    if len(proposed.value) > 2:
+        raise WriteRefused("there are two already")
