@@ -125,6 +125,8 @@ READ_PATHS: Final[Mapping[str, Sight]] = {
     "ctx watch": "operator",
     "ctx workflows": "operator",
     # the trusted process's own
+    "Proposed.size": "process",  # what an update would leave, merged: a write guard is asked about it
+    "Proposed.value": "process",
     "ContextStorage.get_context": "process",
     "VectorMemoryManager.apply_retention": "process",
 }

@@ -82,14 +82,16 @@ SHOWS_NOTHING = {
     "ContextQueue": "PlainTask Task aio cancel close drop_dead_letter enqueue_update handle manager memory on_store"
     " policy prepare register_agent release replay_dead_letter task update url workflow",
     "ContextStorage": "close delete_context store_context update_entry",
+    "Guards": "of register set_policy",
     "LocalSubscription": "__repr__ cancel state tell",
     "MemoryEnhancedContextManager": "learn_from_execution",
     "PendingRecall": "__repr__ ready",
     "PendingUpdate": "__repr__ get id state",
+    "Proposed": "key scope",
     "QueuedMemoryManager": "enqueue_consolidation enqueue_learning enqueue_reembedding enqueue_remember"
     " enqueue_remember_many enqueue_retention remember_result",
     "SharedContextManager": "cleanup_expired_contexts close context_filters create_workflow_context drop_dead_letter"
-    " erase replay_dead_letter rotate_keys update_context workflow",
+    " erase guards replay_dead_letter rotate_keys update_context workflow",
     "Subscription": "__repr__ cancel",
     "Transaction": "belongs_to commit drop stage",
     "Trigger": "__repr__ cancel fire",
@@ -118,7 +120,7 @@ TWINS = {
 }
 """Under which name a class is listed, where that is neither its own nor that without ``Async``."""
 ASYNC_NAMES = {"__aiter__": "__iter__", "__anext__": "__next__"}
-WITHOUT_ENTRY = {"InboxFull", "StoreUnavailable"}
+WITHOUT_ENTRY = {"InboxFull", "StoreUnavailable", "WriteRefused"}
 """Errors that carry something, and nothing that is stored."""
 
 
