@@ -30,11 +30,12 @@ class Claimed(msgspec.Struct, frozen=True):
 
     run: go ahead with ``epoch``. timeout: go ahead, but the deadline has passed. closed: go ahead, but the workflow
     was closed or removed while the run waited, or before what it needs was there. stale: a newer position exists.
-    standby: another attempt is alive; the message is kept. parked: the store owns the message.
+    standby: another attempt is alive; the message is kept. message: it is to be kept, and the claim did not give it.
+    parked: the store owns the message.
     done, failed: it has ended before, with ``outcome`` (empty: too large to keep). cancelled: it was called off.
     """
 
-    answer: Literal["run", "timeout", "closed", "stale", "standby", "parked", "done", "failed", "cancelled"]
+    answer: Literal["run", "timeout", "closed", "stale", "standby", "message", "parked", "done", "failed", "cancelled"]
     epoch: int = 0
     outcome: bytes = b""
     unmet: tuple[int, ...] = ()
@@ -57,7 +58,7 @@ class Claim(Effect[Claimed], frozen=True):
     condition: Tree | None
     item_id: str
     message: bytes
-    """To re-send should the living attempt die."""
+    """To re-send should the living attempt die. Empty: whoever claims will give it if it is asked for."""
     lease_us: int
     horizon_us: int
     claim_id: bytes

@@ -17,6 +17,8 @@ from ctxqueue.rules.conditions import is_judged, keys_of
 from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.flows.terms import Terms
     from ctxqueue.identity import Attempt
     from ctxqueue.models import Agent
@@ -48,26 +50,27 @@ class Begun(NamedTuple):
     error: WorkflowNotFound | None = None
 
 
-def claim(terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: bytes) -> Flow[Begun]:
-    """Begin an attempt."""
+def claim(
+    terms: Terms, ticket: Ticket, agent: Agent, condition: Condition | None, message: Callable[[], bytes]
+) -> Flow[Begun]:
+    """Begin an attempt. The message is asked for only where it is to be kept, as that of a second delivery."""
     judged = condition is not None and is_judged(condition)
     tree = resolve(terms.policy, condition, agent) if condition else None
-    claimed = yield from _claimed(
-        terms,
-        ticket,
-        Claim(
-            workflow_id=ticket.workflow_id,
-            run_id=ticket.run_id,
-            position=ticket.position,
-            condition=None if judged else tree,
-            item_id=ticket.item_id,
-            message=message,
-            lease_us=terms.lease_us,
-            horizon_us=terms.bounds.horizon_us,
-            claim_id=os.urandom(8),
-            after_epoch=ticket.after_epoch,
-        ),
+    effect = Claim(
+        workflow_id=ticket.workflow_id,
+        run_id=ticket.run_id,
+        position=ticket.position,
+        condition=None if judged else tree,
+        item_id=ticket.item_id,
+        message=b"",
+        lease_us=terms.lease_us,
+        horizon_us=terms.bounds.horizon_us,
+        claim_id=os.urandom(8),
+        after_epoch=ticket.after_epoch,
     )
+    claimed = yield from _claimed(terms, ticket, effect)
+    if claimed.answer == "message":
+        claimed = yield from _claimed(terms, ticket, msgspec.structs.replace(effect, message=message()))
     # Another answer may be to an old message of a run that is parked again.
     goes_on = claimed.answer in ("run", "timeout", "closed", "cancelled")
     if condition is not None and judged and ticket.position.leg and goes_on:

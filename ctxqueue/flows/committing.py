@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from ctxqueue.rules.graph import Edges
     from ctxqueue.rules.policy import Policy
 
-FAN_OUT_PAGE = 200
-FAN_OUT_PAGES = 25
+FAN_OUT_PAGE = 100
+FAN_OUT_PAGES = 50
 """How many pages the committing process goes through itself; the sweep does the rest."""
 
 

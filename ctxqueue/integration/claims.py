@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -121,7 +121,7 @@ def _attempt(queue: ContextQueue, task: Any, body: Callable[[], Any]) -> Any:
     ticket = attempts.Ticket(carried.workflow_id, carried.run_id, position, item, task_id, carried.after_epoch)
     delivery = Delivery(queue, task)
     with delivery.given_back_without_a_store():
-        begun = manager.driver.run(attempts.claim(terms, ticket, OPERATOR, None, stored(task, carried.leg)))
+        begun = manager.driver.run(attempts.claim(terms, ticket, OPERATOR, None, partial(stored, task, carried.leg)))
     answer = begun.claimed
     if answer.answer != "run":
         return delivery.not_ours(answer, carried)

@@ -27,7 +27,7 @@ def carry_out(queue: ContextQueue, content: dict[str, Any], message: bytes, appl
     terms, run = queue.manager.terms, queue.manager.driver.run
     position = Position(0, 0)
     ticket = attempts.Ticket(workflow_id, run_id, position, item_id(terms.app, workflow_id, run_id, position))
-    begun = run(attempts.claim(terms, ticket, OPERATOR, None, message))
+    begun = run(attempts.claim(terms, ticket, OPERATOR, None, lambda: message))
     if begun.claimed.answer != "run":
         return
     token = current_workflow.set(WorkflowRef(terms.namespace, workflow_id, None))

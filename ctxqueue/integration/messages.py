@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-from contextvars import ContextVar
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from celery._state import _task_stack  # type: ignore[attr-defined]  # the stubs leave it out
 from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from kombu.exceptions import EncodeError, KombuError, OperationalError
@@ -26,7 +27,7 @@ from ctxqueue.integration.headers import CONTENT_TYPE, LEG
 from ctxqueue.integration.privacy import serialiser_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from celery import Celery, Task
 
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 sending_again: ContextVar[bool] = ContextVar("ctxqueue_sending_again", default=False)
 """What is being published is a message that the store keeps already."""
 
-kept_in_threads: list[Callable[[], Callable[[], object]]] = []
-"""What of a caller goes with what is published for it: each is called there, what it returns in the other thread."""
+kept_of_callers: list[Callable[[], Callable[[], object]]] = []
+"""What of a caller goes with what is published for it: each is called there, what it returns where that is done."""
 
 STORED = "stored message"
 
@@ -139,9 +140,9 @@ def send(app: Celery, message: bytes, producer: Any) -> None:
 def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
     """Send stored messages; return the ids of those that the broker took.
 
-    Never raises for a broker that is away: the commit stands, and the outbox sends what is left after its lease. A
-    thread of its own does it: there Celery knows of no task under way, which it would make the parent of these. Where
-    tasks run at once they run here, and what they raise is raised.
+    Never raises for a broker that is away: the commit stands, and the outbox sends what is left after its lease. What
+    is under way here is nothing to these messages: Celery would make it their parent. Where tasks run at once they run
+    here, and what they raise is raised.
     """
     app = queue.app
     if app.conf.task_always_eager:
@@ -150,18 +151,44 @@ def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]
             carry_out(queue, content, item.message, Signature.from_dict(content, app=app).apply_async)
         return tuple(item.item_id for item in items)
     taken: list[str] = []
-    kept = [keep() for keep in kept_in_threads]
-    thread = threading.Thread(target=_publish, args=(app, items, taken, kept), name="ctxqueue-publish")
-    thread.start()
-    thread.join()
+    kept = [keep() for keep in kept_of_callers]
+    with _no_task_under_way(), _no_results(app):
+        Context().run(_publish, app, items, taken, kept)
     return tuple(taken)
 
 
+@contextmanager
+def _no_task_under_way() -> Iterator[None]:
+    """Let Celery know of none inside the block; a thread, which knows of none, takes as long as a round trip."""
+    running = [_task_stack.pop() for _ in range(len(_task_stack))]
+    try:
+        yield
+    finally:
+        for task in reversed(running):
+            _task_stack.push(task)
+
+
+@contextmanager
+def _no_results(app: Any) -> Iterator[None]:
+    """Let nobody listen inside the block for the results of what is published: who asks for one does so himself.
+
+    It took longer than all else between a commit and the start of what it releases. One backend for all threads is let
+    be: the others need it.
+    """
+    silent: Any = DisabledBackend(app=app)
+    local = app._local  # noqa: SLF001 - the only way to say so
+    if silent.thread_safe:
+        yield
+        return
+    backend, local.backend = getattr(local, "backend", None), silent
+    try:
+        yield
+    finally:
+        local.backend = backend
+
+
 def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: list[Callable[[], object]]) -> None:
-    sending_again.set(True)  # for this thread, which ends with it
-    # Celery gives each thread a backend of its own, which would connect twice to listen for results that nobody here
-    # asks for: that took longer than all else between a commit and the start of what it releases.
-    app._backend = DisabledBackend(app=app)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to say so
+    sending_again.set(True)  # in this context, which ends with it
     for take_up in kept:
         take_up()
     try:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celery.app.task import Context
@@ -283,7 +284,7 @@ class ContextTask(PrivateTask):
         )
         with delivery.given_back_without_a_store():
             claimed, missing, unknown = manager.driver.run(
-                attempts.claim(manager.terms, ticket, agent, condition, stored(self, carried.leg))
+                attempts.claim(manager.terms, ticket, agent, condition, partial(stored, self, carried.leg))
             )
         if claimed.answer not in ("run", "timeout", "closed"):
             return delivery.not_ours(claimed, carried)

@@ -94,7 +94,7 @@ def end(task_id: str = "", state: str | None = None, **_signal: object) -> None:
     span.end()
 
 
-def _kept_in_thread() -> Callable[[], object]:
+def _kept_of_caller() -> Callable[[], object]:
     return partial(context.attach, context.get_current())
 
 
@@ -102,7 +102,7 @@ def connect() -> None:
     """Start; calling it again changes nothing."""
     for signal, receiver in ((before_task_publish, inject), (task_prerun, begin), (task_postrun, end)):
         signal.connect(receiver, weak=False, dispatch_uid=f"ctxqueue.tracing.{receiver.__name__}")
-    if _kept_in_thread not in messages.kept_in_threads:
-        messages.kept_in_threads.append(_kept_in_thread)
+    if _kept_of_caller not in messages.kept_of_callers:
+        messages.kept_of_callers.append(_kept_of_caller)
     if arm not in carried.of_triggers:
         carried.of_triggers.append(arm)

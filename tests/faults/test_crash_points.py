@@ -141,7 +141,7 @@ def claim_and_park(worker: Worker, run: str) -> fx.Flow[None]:
     needs = all_of("a", "b")
     item = item_id(terms.app, WORKFLOW, run, fx.Position(0, 0))
     ticket = attempts.Ticket(WORKFLOW, run, fx.Position(0, 0), item)
-    claimed, *_ = yield from attempts.claim(terms, ticket, AGENT, needs, b"first")
+    claimed, *_ = yield from attempts.claim(terms, ticket, AGENT, needs, lambda: b"first")
     attempt = Attempt(run, 0, WORKFLOW, claimed.epoch)
     following = item_id(terms.app, WORKFLOW, run, fx.Position(0, 1))
     yield from attempts.park(terms, attempt, AGENT, needs, following, f"{run}/0.1".encode(), 60)

@@ -128,7 +128,7 @@ def test_a_claim_that_finds_its_task_cancelled(worker: Worker, place: Place, wor
         position = fx.Position(0, 0)
         item = item_id(worker.manager.terms.app, workflow_id, runs[-1], position)
         ticket = attempts.Ticket(workflow_id, runs[-1], position, item, runs[-1])
-        return attempts.claim(worker.manager.terms, ticket, AGENT, None, message(runs[-1], 0, 0))
+        return attempts.claim(worker.manager.terms, ticket, AGENT, None, lambda: message(runs[-1], 0, 0))
 
     def check(_effects: int) -> None:
         run = runs[-1]

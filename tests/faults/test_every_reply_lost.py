@@ -125,7 +125,7 @@ def claimed(manager: SharedContextManager, wf: WorkflowHandle, *, retries: int =
     run, position = wf.workflow_id, Position(retries, leg)
     ticket = attempts.Ticket(run, run, position, item_id("app", run, run, position), run)
     needs = key("never").exists() if leg else None
-    return manager.driver.run(attempts.claim(manager.terms, ticket, wf.agent, needs, b"message")).claimed
+    return manager.driver.run(attempts.claim(manager.terms, ticket, wf.agent, needs, lambda: b"message")).claimed
 
 
 def cancelled(manager: SharedContextManager, wf: WorkflowHandle, before: str) -> Any:

@@ -444,6 +444,6 @@ def test_a_task_is_known_by_its_id_for_as_long_as_it_may_be_parked(terms: Terms)
     day, setting = 86_400_000_000, int(terms.settings.needs_timeout * 1_000_000)
     for waits, remembered_us in ((0.0, setting), (7 * 86_400.0, 7 * day)):
         ticket = attempts.Ticket("w", "r", fx.Position(0, 0), "item", "task", may_wait=waits)
-        batch = next(attempts.claim(terms, ticket, AGENT, None, b"message"))
+        batch = next(attempts.claim(terms, ticket, AGENT, None, lambda: b"message"))
         assert isinstance(batch, fx.Batch)
         assert batch.effects[1] == fx.Bind("task", "w", "r", terms.bounds.horizon_us + remembered_us)

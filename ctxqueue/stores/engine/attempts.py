@@ -80,11 +80,18 @@ def _not_to_run(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None
         return fx.Claimed("parked" if run.state == "parked" else "stale")
     if run.state in ("done", "failed") and run.outcome:
         return fx.Claimed("done" if run.state == "done" else "failed", outcome=run.outcome)
-    if _is_anothers(effect, held) and run.lease_us > held.now_us:
-        _stand_by(state, effect, held)
-        state.save_run(effect.workflow_id, effect.run_id, run)
-        return fx.Claimed("standby")
-    return None
+    return _beside_another(state, effect, held) if _is_anothers(effect, held) else None
+
+
+def _beside_another(state: State, effect: fx.Claim, held: Held) -> fx.Claimed | None:
+    """Return the answer to a message whose run another attempt has begun; None: that one's lease has ended."""
+    if not effect.message:
+        return fx.Claimed("message")
+    if held.run.lease_us <= held.now_us:
+        return None
+    _stand_by(state, effect, held)
+    state.save_run(effect.workflow_id, effect.run_id, held.run)
+    return fx.Claimed("standby")
 
 
 def _is_anothers(effect: fx.Claim, held: Held) -> bool:

@@ -120,6 +120,14 @@ class Attempts(Contract):
         assert worker.deliver() == []
         assert worker.finish(first) is True
 
+    def test_a_message_is_asked_for_only_where_it_is_kept(self, worker: Worker) -> None:
+        worker.claim("r")
+        worker.finish(worker.claim("other"))
+        worker.claim("other")
+        assert worker.asked == []
+        assert worker.claim("r").word == "standby"
+        assert worker.asked == [b"r/0.0"]
+
     def test_the_standby_is_sent_once_the_lease_has_ended(self, hasty: Worker) -> None:
         first = hasty.claim_twice("r")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ctxqueue.effects import Effect, Fire, Load, RestAfar, do
+from ctxqueue.effects import Effect, Fire, Load, RestAfar, WatchAfar, do
 from ctxqueue.errors import CapacityError, DependencyTimeout, WorkflowNotFound
 from ctxqueue.flows import committing, judging, looking, triggers
 from ctxqueue.rules.conditions import all_of, any_of, at_least, in_workflow, key
@@ -187,6 +187,27 @@ class Overtaken(Contract):
             _die_before(arming, judging.judge(arming.manager.terms, WORKFLOW, "r"), Load)
             _finish(arming, early, pending)
             assert until(lambda: arming.deliver() or arming.released(), "somebody looks") == [b"r/0.1"]
+        finally:
+            arming.manager.close()
+
+    @pytest.mark.parametrize("step", [WatchAfar, Load, RestAfar])
+    def test_a_write_in_another_workflow_is_seen_whichever_step_of_a_look_it_comes_before(
+        self, url: str, manager: SharedContextManager, wf: WorkflowHandle, nobody_looks: None, step: type[Effect[Any]]
+    ) -> None:
+        assert (wf.workflow_id, nobody_looks) == (WORKFLOW, None)
+        arming = Arming(url, lease=SHORT)
+        try:
+            other = manager.workflow("other", agent_id="other_1")
+            other.open()
+            arming.claim_and_park("r", in_workflow("other", key("b") > 5))
+            other.put("b", 1)  # from here on nobody there knows who waits, until the look says so anew
+            looks = judging.judge(arming.manager.terms, "other", f"\1{WORKFLOW}\1r")
+            effect = next(looks)
+            while not isinstance(effect, step):
+                effect = looks.send(arming.manager.driver.run(do(effect)))
+            other.put("b", 6)
+            _finish(arming, looks, arming.manager.driver.run(do(effect)))
+            assert until(lambda: arming.deliver() or arming.released(), "it is let go") == [b"r/0.1"]
         finally:
             arming.manager.close()
 

@@ -57,6 +57,8 @@ class Worker:
         self.broken = broken
         self.published: list[bytes] = []
         """Messages, in the order in which the broker took them."""
+        self.asked: list[bytes] = []
+        """Messages that the store has asked for when their runs were claimed."""
 
     def _publish(self, items: tuple[Outgoing, ...]) -> tuple[str, ...]:
         if self.broken:
@@ -81,7 +83,12 @@ class Worker:
         item = item_id(terms.app, workflow_id, run, position)
         ticket = attempts.Ticket(workflow_id, run, position, item, task_id, after_epoch)
         condition = as_condition(needs) if needs is not None else None
-        flow = attempts.claim(terms, ticket, AGENT, condition, message(run, retries, leg))
+
+        def its_message() -> bytes:
+            self.asked.append(message(run, retries, leg))
+            return self.asked[-1]
+
+        flow = attempts.claim(terms, ticket, AGENT, condition, its_message)
         claimed, missing, error = self.manager.driver.run(flow)
         if error is not None:
             raise error

@@ -1,10 +1,10 @@
 -- Begins an attempt at a run, or says why not.
 -- KEYS  1 run's record  2 m  3 v  4 due  5 t
 -- ARGV  1 workflow  2 run  3 retries  4 leg  5 lease us  6 horizon us  7 condition (msgpack; '' none)
---       8 message to keep as standby  9 its outbox item id  10 claim id  11 epoch of the attempt that retried (0 none)
+--       8 message to keep as standby ('' not given: it may be asked for)  9 its outbox item id  10 claim id  11 epoch of the attempt that retried (0 none)
 -- Returns {'run'|'timeout'|'closed', epoch, parked us, attempts lost, ordinal of an unmet leaf...}, {'done'|'failed', outcome}
 --   or {answer}
---   (stale|standby|parked|cancelled).
+--   (stale|standby|message|parked|cancelled).
 -- Cost  O(leaves)
 -- run's record  hash  s state, q retries, g leg, e epoch, l lease until, d deadline, d<wait> those of waits in its body, p parked at, o outcome,
 --   n claim id, x how many attempts at this position were lost, b standby message and i its outbox item id; c:<call> the run's journal; expires as a whole
@@ -42,6 +42,7 @@ if state then
     if state == 'retried' then return { 'stale' } end
     if (state == 'done' or state == 'failed') and found[8] ~= '' then return { state, found[8] } end
     if state == 'running' and found[9] ~= ARGV[10] then
+      if ARGV[8] == '' then return { 'message' } end
       if tonumber(found[5]) > now then
         stand_by(found[5])
         return { 'standby' }
