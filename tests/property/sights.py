@@ -239,7 +239,7 @@ def needed(world: World) -> Any:
     def claimed(label: str, asked: Any) -> Any:
         item = item_id(terms.app, WORKFLOW, f"asks for {label}", Position(0, 0))
         ticket = attempts.Ticket(WORKFLOW, f"asks for {label}", Position(0, 0), item)
-        begun = run(attempts.claim(terms, ticket, world.agent, as_condition(asked), b"message"))
+        begun = run(attempts.claim(terms, ticket, world.agent, as_condition(asked), lambda: b"message"))
         return begun.claimed.answer, list(begun.missing), begun.error and type(begun.error).__name__
 
     return {label: told(lambda label=label, asked=asked: claimed(label, asked)) for label, asked in CONDITIONS.items()}  # type: ignore[misc]
