@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from celery import states
+from celery.result import EagerResult
 from celery.utils import uuid
 from celery.utils.time import maybe_make_aware
 from kombu.exceptions import OperationalError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.stored import UpdateRef
     from ctxqueue.flows.terms import Terms
     from ctxqueue.integration.install import ContextQueue
+    from ctxqueue.models import CommitResult
 
 CONTEXT_UPDATE = "ctxqueue.context_update"
 DRAIN_INBOX = "ctxqueue.drain_inbox"
@@ -158,9 +161,27 @@ def enqueue(queue: ContextQueue, update: Prepared) -> AsyncResult[dict[str, Any]
         with driver.begun(update.store) as store:
             return published(queue.app, update, store)
     stored_now = driver.run(update.store)
-    if "task_id" in update.options:
-        return queue.app.AsyncResult(update.options["task_id"])
-    return PendingUpdate(driver, update.ref, known=not stored_now)
+    if "task_id" not in update.options:
+        return PendingUpdate(driver, update.ref, known=not stored_now)
+    if queue.app.conf.task_always_eager:
+        return _ended(queue, update, known=not stored_now)
+    return queue.app.AsyncResult(update.options["task_id"])
+
+
+def _ended(queue: ContextQueue, update: Prepared, *, known: bool) -> EagerResult[dict[str, Any]]:
+    """Return the result of an update that was done at once: no backend has it."""
+    result: Any
+    try:
+        result = shown(PendingUpdate(queue.manager.driver, update.ref).get(0), replayed=known)
+    except CtxqueueError as error:
+        result = error
+    state = states.FAILURE if isinstance(result, CtxqueueError) else states.SUCCESS
+    return EagerResult(update.options["task_id"], result, state, name=CONTEXT_UPDATE)
+
+
+def shown(result: CommitResult, *, replayed: bool) -> dict[str, Any]:
+    """Return a result as a result backend keeps it: no values."""
+    return {"revision": result.revision, "versions": dict(result.versions), "replayed": replayed}
 
 
 async def aenqueue(
@@ -170,9 +191,11 @@ async def aenqueue(
     stored_now = await driver.arun(update.store)
     if update.waits_for_task:
         return await asyncio.to_thread(published, queue.app, update)
-    if "task_id" in update.options:
-        return queue.app.AsyncResult(update.options["task_id"])
-    return AsyncPendingUpdate(driver, update.ref, known=not stored_now)
+    if "task_id" not in update.options:
+        return AsyncPendingUpdate(driver, update.ref, known=not stored_now)
+    if queue.app.conf.task_always_eager:
+        return await asyncio.to_thread(_ended, queue, update, known=not stored_now)
+    return queue.app.AsyncResult(update.options["task_id"])
 
 
 def published(app: Celery, update: Prepared, store: Callable[[], object] = lambda: None) -> AsyncResult[dict[str, Any]]:

@@ -8,7 +8,7 @@ from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
 from ctxqueue.handles import acting, named
-from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT
+from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT, shown
 from ctxqueue.models import Agent, checked_name
 from ctxqueue.tasks.options import again, with_result
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.models import CommitResult
 
 NAME = CONTEXT_UPDATE
 WITH_RESULT = "ctxqueue.update_with_result"
@@ -56,11 +55,6 @@ def register(queue: ContextQueue) -> None:
         except StoreUnavailable as error:
             again(self, error)
         return shown(result, replayed=result.replayed)
-
-
-def shown(result: CommitResult, *, replayed: bool) -> dict[str, Any]:
-    """Return a result as a result backend keeps it: no values."""
-    return {"revision": result.revision, "versions": dict(result.versions), "replayed": replayed}
 
 
 class UpdateSignatures:

@@ -100,6 +100,53 @@ def test_the_teams_own_tasks_run_without_any_server(project: pytest.Pytester) ->
     )
 
 
+def test_what_would_come_later_is_done_at_once_too(project: pytest.Pytester) -> None:
+    passed(
+        project,
+        """
+        import asyncio
+        import pytest
+        from ctxqueue import Put, VersionConflict
+        from proj import ctx as ours
+
+        @ours.task(name="moody", agent_type="web_extractor", autoretry_for=(LookupError,), max_retries=2)
+        def moody(self, moods):
+            self.context.update({"tries": [self.request.retries]}, merge_strategy="append")
+            if self.request.retries < moods:
+                raise LookupError(moods)
+            return moods
+
+        def test_retries(ctx):
+            wf = ctx.workflow("w", agent_id="a")
+            wf.open()
+            with wf:
+                assert moody.delay(2).get() == 2
+                assert wf["tries"] == [0, 1, 2]
+                with pytest.raises(LookupError):
+                    moody.delay(3)
+
+        def test_an_update_that_is_coalesced_as_a_task(ctx):
+            wf = ctx.workflow("w", agent_id="a")
+            wf.open()
+            result = ctx.enqueue_update("w", "a", {"k": 1}, coalesce=True, as_task=True)
+            assert result.get(timeout=1) == {"revision": 1, "versions": {"k": 1}, "replayed": False}
+            ctx.app.conf.task_eager_propagates = False
+            wrong = {"k": Put(2, expected_version=7)}
+            with pytest.raises(VersionConflict):
+                ctx.enqueue_update("w", "a", wrong, coalesce=True, as_task=True).get(timeout=1)
+
+            async def awaited():
+                return await ctx.aio.enqueue_update("w", "a", {"k": 3}, coalesce=True, as_task=True)
+
+            assert asyncio.run(awaited()).get(timeout=1)["versions"] == {"k": 2}
+
+        def test_a_task_that_has_ended_is_not_called_off(ctx):
+            assert ctx.cancel("any") is False
+        """,
+        count=3,
+    )
+
+
 def test_time_passes_when_a_test_says_so(project: pytest.Pytester) -> None:
     passed(
         project,
