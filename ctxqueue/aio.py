@@ -25,6 +25,7 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.notifications import AsyncContextNotificationManager
+from ctxqueue.recording import Recorder
 from ctxqueue.stores.base import open_async_store
 from ctxqueue.subscriptions import AsyncSubscription, checked_local, subscribe
 from ctxqueue.subscriptions import of_kept as of_subscription
@@ -36,8 +37,9 @@ from ctxqueue.watching import AsyncWatch
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
+    from ctxqueue.audited import AuditRecord
     from ctxqueue.callbacks_aio import AsyncLocalSubscription
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
@@ -97,6 +99,7 @@ class AsyncSharedContextManager(Manager):
         self.store: AsyncStore = sealed(store, config, namespace, asynchronous=True)
         self._set_terms(self.store, namespace, settings, config)
         self.driver = AsyncDriver(self.store)
+        self.terms.recorder = self._recorder = Recorder(awaiting=self.driver)
         self.callbacks = AsyncCallbacks(self)
         """The functions of this process that are called when others change something."""
         self.notification_manager = AsyncContextNotificationManager(self)
@@ -189,6 +192,21 @@ class AsyncSharedContextManager(Manager):
         """
         return await self.driver.arun(self._parked(workflow_id, limit, cursor))
 
+    async def audit(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[AuditRecord]:
+        """Return who read, wrote, revealed or was denied what is sensitive, in order of time, for the operator.
+
+        From ``since`` to before ``until``, which have their time zone; go on with ``cursor=page.next_cursor`` until
+        that is None. Raises InvalidInput, inside an agent's task IdentityMismatch.
+        """
+        return await self.driver.arun(self._audit(since, until, limit, cursor))
+
     async def rotate_keys(self) -> RotationReport:
         """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.
 
@@ -215,6 +233,7 @@ class AsyncSharedContextManager(Manager):
     async def close(self) -> None:
         """Close this loop's connections, and call functions that wait for changes no more."""
         await self.callbacks.close()
+        await self._recorder.settle()
         await self.store.close()
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -222,6 +241,7 @@ class AsyncSharedContextManager(Manager):
 
     async def __aenter__(self) -> Self:
         await self.store.verify()
+        await self.driver.arun(self._policy_noted())
         return self
 
     async def __aexit__(self, *_exc: object) -> None:

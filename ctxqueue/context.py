@@ -29,6 +29,7 @@ from ctxqueue.handles import (
 )
 from ctxqueue.models import Put
 from ctxqueue.notifications import ContextNotificationManager
+from ctxqueue.recording import Recorder
 from ctxqueue.stores.base import open_store
 from ctxqueue.subscriptions import Subscription, checked_local, subscribe
 from ctxqueue.subscriptions import of_kept as of_subscription
@@ -40,8 +41,9 @@ from ctxqueue.watching import Watch
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
+    from ctxqueue.audited import AuditRecord
     from ctxqueue.callbacks import LocalSubscription
     from ctxqueue.effects import Flow
     from ctxqueue.flows.transactions import Transaction
@@ -90,7 +92,12 @@ def connect(
     """
     config = {"namespace": namespace, "keyring": keyring, "policy": policy}
     manager = SharedContextManager(resolved_url(backend_url), config)
-    manager.store.verify()
+    try:
+        manager.store.verify()
+        manager.driver.at_first_contact(manager._policy_noted())  # noqa: SLF001 - its own
+    except BaseException:  # raised on: nobody has this manager to close it by
+        manager.close()
+        raise
     return manager
 
 
@@ -103,6 +110,7 @@ class SharedContextManager(Manager):
         self.store: Store = sealed(opened(storage_or_url, namespace, open_store), config, namespace)
         self._set_terms(self.store, namespace, settings, config)
         self.driver = Driver(self.store)
+        self.terms.recorder = self.recorder = Recorder(blocking=self.driver)
         self.callbacks = Callbacks(self)
         """The functions of this process that are called when others change something."""
         self.notification_manager = ContextNotificationManager(self)
@@ -187,6 +195,21 @@ class SharedContextManager(Manager):
         A page may hold more than ``limit``, or none and a cursor. `ContextQueue.parked` knows their names too.
         """
         return self.driver.run(self._parked(workflow_id, limit, cursor))
+
+    def audit(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[AuditRecord]:
+        """Return who read, wrote, revealed or was denied what is sensitive, in order of time, for the operator.
+
+        From ``since`` to before ``until``, which have their time zone; go on with ``cursor=page.next_cursor`` until
+        that is None. Raises InvalidInput, inside an agent's task IdentityMismatch.
+        """
+        return self.driver.run(self._audit(since, until, limit, cursor))
 
     def rotate_keys(self) -> RotationReport:
         """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.

@@ -81,6 +81,10 @@ class Driver:
     def run(self, flow: Flow[T]) -> T:
         """Carry out a flow; raises what the flow raises, SyncInAsyncError inside a running event loop."""
         _keep_out_of_loops(flow)
+        return self.at_first_contact(flow)
+
+    def at_first_contact(self, flow: Flow[T]) -> T:
+        """Carry out a flow also in a running event loop: for what belongs to a connection that blocks anyway."""
         try:
             effect = next(flow)
         except StopIteration as stop:

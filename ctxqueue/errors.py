@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ctxqueue.models import ContextEntry
+    from ctxqueue.models import Address, ContextEntry
 
 
 class CtxqueueError(Exception):
@@ -215,6 +215,9 @@ class AccessError(CtxqueueError):
 
 class AccessDenied(AccessError):
     """A rule denies it."""
+
+    denied: tuple[str, Address, str] | None = None
+    """What was: read, write or delete; where; and by which rule. None: no one entry; also once it has travelled."""
 
 
 class IdentityMismatch(AccessError):

@@ -10,6 +10,7 @@ import contextvars
 import os
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ctxqueue import binding, codec, typed
@@ -22,6 +23,8 @@ from ctxqueue.errors import (
     WorkflowExists,
 )
 from ctxqueue.flows import (
+    audit_log,
+    auditing,
     drawing,
     ending,
     erasing,
@@ -60,7 +63,9 @@ from ctxqueue.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context, Token
+    from datetime import datetime
 
+    from ctxqueue.audited import AuditRecord
     from ctxqueue.effects import Flow
     from ctxqueue.models import (
         Backlog,
@@ -81,6 +86,7 @@ if TYPE_CHECKING:
     from ctxqueue.views import AgentContext
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 MAX_METADATA = 64 * 1024
 """Bytes of a workflow's own metadata."""
@@ -199,9 +205,11 @@ class Manager:
     ) -> None:
         if settings.wait_replicas:
             _wait_for_replicas(store, settings.wait_replicas)
-        policy = policy_of((config or {}).get("policy"))
+        given = (config or {}).get("policy")
+        policy = policy_of(given)
         guards = Guards(policy.guards)
         self.terms = Terms(namespace, store.shards, store.shard_of, settings, policy=policy, guards=guards)
+        self.terms.policy_source = str(given) if isinstance(given, str | Path) else ""
         sealing = getattr(store, "sealing", None)
         self.terms.merges_in_store = sealing is None or not sealing.all
 
@@ -225,6 +233,7 @@ class Manager:
     def _sweep(self, limit: int) -> Flow[SweepReport]:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InvalidInput(f"limit is {limit!r}: give a whole number above 0")
+        yield from audit_log.trim_some(self.terms)
         return (yield from sweeping.sweep(self.terms, limit))
 
     def _dead_letters(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[DeadLetter]]:
@@ -256,6 +265,15 @@ class Manager:
 
     def _unread(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
         return noting.unread(self.terms, workflow_id, limit, cursor)
+
+    def _audit(
+        self, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
+    ) -> Flow[Page[AuditRecord]]:
+        acting(self.terms.policy, None, None, None, ())  # raises in a task: it is for the operator
+        return audit_log.page(self.terms, since, until, limit, cursor)
+
+    def _policy_noted(self) -> Flow[None]:
+        return auditing.note_policy(self.terms)
 
     def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
@@ -347,7 +365,14 @@ class Handle:
         _, context = yield from ending.open_workflow(self._terms, self.workflow_id, packed_metadata(metadata))
         return context
 
+    def _told(self, make: Callable[[], Flow[T]]) -> Flow[T]:
+        """Carry out a flow, and record what its errors deny, or show."""
+        return auditing.told(self._terms, self.workflow_id, self.agent, make)
+
     def _put(self, key: str, put: Put, operation_id: str | None, *, create: bool = False) -> Flow[ContextEntry]:
+        return (yield from self._told(lambda: self._put_it(key, put, operation_id, create=create)))
+
+    def _put_it(self, key: str, put: Put, operation_id: str | None, *, create: bool) -> Flow[ContextEntry]:
         staging = self._staging(operation_id)
         if staging is not None:
             step = Step("create" if create else "put", writing.checked(self._terms, self.agent, key, put))
@@ -357,6 +382,11 @@ class Handle:
         )
 
     def _update(self, updates: Mapping[str, Any], merge_strategy: str, operation_id: str | None) -> Flow[CommitResult]:
+        return (yield from self._told(lambda: self._update_it(updates, merge_strategy, operation_id)))
+
+    def _update_it(
+        self, updates: Mapping[str, Any], merge_strategy: str, operation_id: str | None
+    ) -> Flow[CommitResult]:
         staging = self._staging(operation_id)
         if staging is not None:
             changes = updating.checked_changes(self._terms, self.workflow_id, self.agent, updates, merge_strategy)
@@ -383,6 +413,17 @@ class Handle:
         return entry.value
 
     def _delete(
+        self,
+        key: str,
+        scope: str | ContextScope | None,
+        group: str | None,
+        expected_version: int | None,
+        *,
+        purge: bool,
+    ) -> Flow[bool]:
+        return (yield from self._told(lambda: self._delete_it(key, scope, group, expected_version, purge=purge)))
+
+    def _delete_it(
         self,
         key: str,
         scope: str | ContextScope | None,
@@ -427,7 +468,7 @@ class Handle:
         return histories.changes(self._terms, self.workflow_id, self.agent, from_revision, limit, cursor)
 
     def _stale(self) -> Flow[list[str]]:
-        view = yield from viewing.view(self._terms, self.workflow_id, self.agent)
+        view = yield from viewing.look(self._terms, self.workflow_id, self.agent)
         return stale(view.readable())
 
     def _graph(self, form: str) -> Flow[str]:
@@ -437,6 +478,9 @@ class Handle:
         return reading.etag(self.workflow_id)
 
     def _set_agent_state(self, state: Mapping[str, Any]) -> Flow[CommitResult]:
+        return (yield from self._told(lambda: self._set_it(state)))
+
+    def _set_it(self, state: Mapping[str, Any]) -> Flow[CommitResult]:
         staging = self._staging()
         if staging is not None:
             step = Step("update", states.state_change(self._terms, self.agent, state), states.MERGE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta  # at run time too: tools read the signature of `Put`
 from enum import Enum
 from functools import cached_property
-from typing import Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -185,16 +185,47 @@ Disclosure = Literal["clear", "secret", "concealed"]
 """How a sensitive value arrives: as it is, as a `Secret` that its reader may reveal, as one that nobody can."""
 
 
+class Revealing(Protocol):
+    """What records that a value is taken."""
+
+    def now(self, entry: ContextEntry) -> None:
+        """Record it; raises StoreError, SyncInAsyncError."""
+        ...
+
+    async def soon(self, entry: ContextEntry) -> None:
+        """Record it, awaited; raises StoreError."""
+        ...
+
+
 class Secret:
     """A sensitive value, in clear only by ``reveal()``; its text and repr show nothing of it."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_entry", "_value")
 
-    def __init__(self, *value: Any) -> None:
+    def __init__(self, *value: Any, entry: ContextEntry | None = None) -> None:
         self._value = value
+        self._entry = entry
 
     def reveal(self) -> Any:
-        """Return the value in clear; raises AccessDenied if its reader was not given it."""
+        """Return the value in clear, and record that it was taken.
+
+        In an event loop that record is on its way when this returns: `areveal` awaits it. Raises AccessDenied if its
+        reader was not given it, StoreError if it cannot be recorded, SyncInAsyncError in a loop for one that was not
+        handed out there.
+        """
+        value = self._taken()
+        if self._entry is not None and self._entry.revealing is not None:
+            self._entry.revealing.now(self._entry)
+        return value
+
+    async def areveal(self) -> Any:
+        """Return the value in clear once it is recorded that it was taken; raises AccessDenied, StoreError."""
+        value = self._taken()
+        if self._entry is not None and self._entry.revealing is not None:
+            await self._entry.revealing.soon(self._entry)
+        return value
+
+    def _taken(self) -> Any:
         if not self._value:
             raise AccessDenied("the operator reads a sensitive value only with reveal=True")
         return self._value[0]
@@ -241,7 +272,13 @@ class ContextEntry:
         """The value; a `Secret` if the entry is sensitive and was not read with ``reveal=True``."""
         if not self.sensitive or self.disclosure == "clear":
             return codec.unpack(self.packed)
-        return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed))
+        return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed), entry=self)
+
+    @property
+    def revealing(self) -> Revealing | None:
+        """What is told when the value is taken; None: nobody wants to know."""
+        found: Revealing | None = vars(self).get("_revealing")
+        return found
 
     @classmethod
     def of(
@@ -290,6 +327,7 @@ class ContextEntry:
     def __getstate__(self) -> dict[str, Any]:
         """Leave a sensitive value behind: a pickled entry may lie in a broker or a result backend."""
         state = dict(self.__dict__)
+        state.pop("_revealing", None)
         if self.sensitive:
             state.pop("value", None)
             state |= {"disclosure": "concealed", "packed": b""}

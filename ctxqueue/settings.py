@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OnDivergence = Literal["first", "apply", "error"]
+OnAuditFailure = Literal["refuse", "warn"]
 
 MAX_COMMIT_KEYS = 200
 MAX_COMMIT_BYTES = 1024 * 1024
@@ -65,13 +66,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a message's signature counts, with `ctxqueue_signing_keys`."""
     wait_replicas: int = 0
     """How many replicas must have a commit before its caller is told of it; for one Redis, or behind Sentinels."""
+    audit_failure: OnAuditFailure = "refuse"
+    """What follows where the audit log cannot be written: a sensitive value is not handed out (`refuse`), or a line in
+    the process's log (`warn`)."""
+    audit_limit: int = 1_000_000
+    """Records of the audit log; on Redis each of the 1,024 shards keeps up to a hundredth of it. 0 turns it off."""
+    audit_age: float = 90 * 24 * 3600.0
+    """Seconds that a record of the audit log is kept."""
     inbox_limit: int = 10_000
     """Stored updates of one workflow that wait for their outcome, dead letters among them; then `InboxFull`."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("history", "wait_replicas") else 1
+            least = 0 if field.name in ("audit_limit", "history", "wait_replicas") else 1
             if field.type is int and not (type(value) is int and value >= least):
                 raise ConfigurationError(
                     f"ctxqueue_{field.name} is {value!r}: it must be a whole number, at least {least}"
@@ -81,10 +89,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     f"ctxqueue_{field.name} is {value!r}: it must be a number above 0, in seconds,"
                     " up to a hundred years"
                 )
-        if self.on_divergence not in get_args(OnDivergence):
-            raise ConfigurationError(
-                f"ctxqueue_on_divergence is {self.on_divergence!r}: it is one of {', '.join(get_args(OnDivergence))}"
-            )
+        for name, choices in (("on_divergence", OnDivergence), ("audit_failure", OnAuditFailure)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigurationError(
+                    f"ctxqueue_{name} is {getattr(self, name)!r}: it is one of {', '.join(get_args(choices))}"
+                )
 
     @classmethod
     def read(cls, lookup: Callable[[str, Any], Any]) -> Self:

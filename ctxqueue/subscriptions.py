@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows import subscribing
+from ctxqueue.flows.auditing import told
 from ctxqueue.rules.changes import checked_patterns, checked_when
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ def subscribe(
     """Register one, and return what the faces are made of."""
     wanted, asked = checked_patterns(patterns), checked_when(when)
     place = handle.terms, handle.workflow_id, handle.agent
-    subscription_id = yield from subscribing.subscribe(*place, wanted, signature, debounce, asked)
+    subscribe = partial(subscribing.subscribe, *place, wanted, signature, debounce, asked)
+    subscription_id = yield from told(*place, subscribe)
     return handle, subscription_id, wanted, "ARMED", ""
 
 

@@ -51,12 +51,12 @@ def _forward(workflow_id: str) -> Flow[Graph]:
 
 
 def _resolved(handle: Handle, entry_key: str) -> Flow[bool]:
-    view = yield from viewing.view(handle.terms, handle.workflow_id, handle.agent)
+    view = yield from viewing.look(handle.terms, handle.workflow_id, handle.agent)
     return is_resolved(view.readable(), entry_key)
 
 
 def _stale(handle: Handle) -> Flow[list[str]]:
-    view = yield from viewing.view(handle.terms, handle.workflow_id, handle.agent)
+    view = yield from viewing.look(handle.terms, handle.workflow_id, handle.agent)
     return stale(view.readable())
 
 

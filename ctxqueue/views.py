@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue.errors import EntryNotFound
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ctxqueue.remembered import Recalled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sight:
     """What several views may share; nothing in it is handed out, only copies."""
 
@@ -29,6 +30,11 @@ class Sight:
     """Keys that the agent may read and that a filter left out."""
     by_key: Mapping[str, list[ContextEntry]]
     """All that the agent may read, innermost first."""
+
+    @cached_property
+    def secrets(self) -> tuple[ContextEntry, ...]:
+        """The sensitive ones, of all that the agent may read."""
+        return tuple(entry for standing in self.by_key.values() for entry in standing if entry.sensitive)
 
 
 class AgentContext(Mapping[str, Any]):

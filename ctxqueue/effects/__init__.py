@@ -4,6 +4,16 @@ An effect is an immutable value. One store effect is one atomic round trip. Inst
 microseconds, addresses are encoded (`Address.encode`), records are bytes (`records`).
 """
 
+from ctxqueue.effects.audit import (
+    Audit,
+    AuditAction,
+    AuditBounds,
+    Audited,
+    AuditItem,
+    LoadAudit,
+    NotePolicy,
+    TrimAudit,
+)
 from ctxqueue.effects.base import WAKE, Batch, Effect, Flow, Outgoing, do
 from ctxqueue.effects.commits import (
     Bounds,
@@ -145,6 +155,11 @@ __all__ = [
     "AmendMemory",
     "Arm",
     "Armed",
+    "Audit",
+    "AuditAction",
+    "AuditBounds",
+    "AuditItem",
+    "Audited",
     "AwaitChange",
     "Backlog",
     "Batch",
@@ -191,6 +206,7 @@ __all__ = [
     "KeptTrigger",
     "LetGo",
     "Load",
+    "LoadAudit",
     "LoadBacklog",
     "LoadCatalogue",
     "LoadDead",
@@ -216,6 +232,7 @@ __all__ = [
     "MemoryKind",
     "MemoryPage",
     "NewMemory",
+    "NotePolicy",
     "Once",
     "Open",
     "Operation",
@@ -257,6 +274,7 @@ __all__ = [
     "TakeOutgoing",
     "TouchMemories",
     "TriggerState",
+    "TrimAudit",
     "Wait",
     "WatchAfar",
     "Watched",

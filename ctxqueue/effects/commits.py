@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ctxqueue.effects.audit import AuditBounds
 from ctxqueue.effects.base import Effect, Outgoing
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Write(msgspec.Struct, frozen=True):
     evictable: int = 0
     """1: a low entry, that goes first when room runs out; 2: a medium one, that goes next; 0: it never goes."""
     sensitive: bool = False
-    """As in ``meta``; for the log."""
+    """As in ``meta``; for the log. Of a deletion: what is deleted is sensitive whatever was noted of it."""
     depends_on: tuple[str, ...] = ()
     """Keys; entered in the workflow's graph."""
     steps: tuple[Step, ...] = ()
@@ -64,6 +65,7 @@ class Bounds(msgspec.Struct, frozen=True):
     """Values kept of one address, the standing one included; those above 1 MB in all of one commit are not kept."""
     log_limit: int
     """Revisions kept in the log."""
+    audit: AuditBounds = AuditBounds()
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -88,6 +90,8 @@ class Committed(msgspec.Struct, frozen=True):
     """After a drain's commit: updates that wait behind those it has settled."""
     judged: tuple[str, ...] = ()
     """Runs that are to be judged, as something they wait for was written."""
+    unrecorded: bool = False
+    """What it did to sensitive entries could not be recorded, and the bounds of the audit log are lenient."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -189,3 +193,5 @@ class Commit(Effect[Committed | Conflict | Refused], frozen=True):
     sealed: bool = False
     """Values may be encrypted, each for an entry that is sensitive or not: to lay one over an entry that is otherwise
     is left to the client (merge_outside)."""
+    origin: bytes = b""
+    """As in `Audited`. What it does to sensitive entries is recorded with it, once however often it is made."""

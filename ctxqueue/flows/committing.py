@@ -21,6 +21,7 @@ from ctxqueue.errors import (
     CircularDependencyError,
     CommitTooLarge,
 )
+from ctxqueue.flows.auditing import origin_of, unrecorded
 from ctxqueue.flows.judging import judge
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.refusals import refusal
@@ -92,11 +93,14 @@ def commit(
             settling=settling,
             expected_head=expected_head,
             even_closed=even_closed,
+            origin=origin_of(terms, agent),
         )
         reply = yield from do(effect)
         if isinstance(reply, Conflict):
             return reply, 0
         if isinstance(reply, Committed):
+            if reply.unrecorded:
+                unrecorded(workflow_id, agent.agent_id)
             return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
             path = yield from named_circle(terms.policy, workflow_id, agent, circular, edges or {})

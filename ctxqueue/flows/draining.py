@@ -27,12 +27,13 @@ from ctxqueue.effects import (
     do,
 )
 from ctxqueue.errors import CircularDependencyError, CtxqueueError, GuardFailed, RecordTooNew, VersionConflict
-from ctxqueue.flows import stored, updating
+from ctxqueue.flows import auditing, stored, updating
 from ctxqueue.flows.committing import NO_GRAPH, follow_up, named_circle
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
 from ctxqueue.flows.refusals import closed_workflow, refusal
 from ctxqueue.identity import Call, Identified
+from ctxqueue.models import OPERATOR, Agent
 from ctxqueue.rules.graph import circle
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class _Batch:
         """Settle some updates, at least the first; return whether there may be more."""
         for update in self._updates:
             if update.update_id not in self._outcomes:
-                self._outcomes[update.update_id] = self._looked_at(update)
+                self._outcomes[update.update_id] = yield from self._looked_at(update)
         for rounds in range(ROUNDS):
             head, records = yield from do(Load(self._workflow_id, self._addresses()))
             if head is None:
@@ -146,7 +147,7 @@ class _Batch:
         self._fail_first(VersionConflict(f"an update in workflow {self._workflow_id!r} lost the race {ROUNDS} times"))
         return (yield from self.settle())
 
-    def _looked_at(self, update: StoredUpdate) -> Settled | Made:
+    def _looked_at(self, update: StoredUpdate) -> Flow[Settled | Made]:
         ref = stored.UpdateRef.of(self._workflow_id, update.update_id)
         report = update.outgoing if update.outgoing.item_id else None
         try:
@@ -156,6 +157,7 @@ class _Batch:
         except RecordTooNew:
             raise  # for a newer worker
         except CtxqueueError as error:
+            yield from auditing.refused(self._terms, self._workflow_id, Agent(ref.agent_id), error)
             return _failed(ref, report, error)
 
     def _addresses(self) -> tuple[str, ...]:
@@ -224,8 +226,11 @@ class _Batch:
                     lease_us=self._terms.lease_us,
                     graph=graph,
                     settling=settling,
+                    origin=auditing.origin_of(self._terms, OPERATOR),
                 )
             )
+        if isinstance(reply, Committed) and reply.unrecorded:
+            auditing.unrecorded(self._workflow_id, agent_id)
         return reply
 
     def _refused(self, reply: Refused) -> None:

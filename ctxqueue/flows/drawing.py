@@ -31,7 +31,7 @@ def graph(terms: Terms, workflow_id: str, agent: Agent, form: str) -> Flow[str]:
     nodes: dict[str, tuple[Kind, str]] = {}
     edges: list[Edge] = []
     drawn(nodes, edges, form)  # a form that is none is told before anything is read
-    view = yield from viewing.view(terms, workflow_id, agent)
+    view = yield from viewing.look(terms, workflow_id, agent)
     readable = view.readable()
     for key, entry in readable.items():
         nodes[key] = "entry", f"{key} v{entry.version}"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Batch, Flow, LoadHistory, LoadLog, Logged, do
 from ctxqueue.errors import HistoryDiverged, InvalidInput, RevisionTrimmed
+from ctxqueue.flows import auditing
 from ctxqueue.flows.logs import LOG_PAGE, Bookmark, check_goes_on, check_reach, checked_revision
 from ctxqueue.flows.logs import visible as visible_changes
-from ctxqueue.flows.reading import shown, where, workflow_context
+from ctxqueue.flows.reading import denied, shown, where, workflow_context
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.flows.viewing import snapshots, visible
 from ctxqueue.models import (
@@ -63,18 +64,25 @@ def history(
     checked_count("limit", limit, MAX_PAGE)
     checked_name(key, "key")
     inner, outer = where(agent, key, scope, group)
+    hidden: list[auditing.Place] = []
     for home, addresses in ((workflow_id, inner), ("", outer)):
         for address in addresses:
-            versions = yield from _versions(terms.policy, home, agent, address, limit, reveal=reveal)
+            versions, newest = yield from _versions(terms.policy, home, agent, address, limit, reveal=reveal)
             if versions:
+                yield from auditing.handed_out(terms, workflow_id, agent, versions, "history")
                 return versions
+            if newest:
+                hidden.append(auditing.place_of(workflow_id, address, newest))
+    yield from denied(terms, workflow_id, agent, (*inner, *outer)[-1], hidden, "history")
     return []
 
 
 def _versions(
     policy: Policy, workflow_id: str, agent: Agent, address: Address, limit: int, *, reveal: bool
-) -> Flow[list[ContextEntry]]:
+) -> Flow[tuple[list[ContextEntry], int]]:
+    """Return what the agent may see, and which version was the newest that there was at all."""
     found: list[ContextEntry] = []
+    newest = 0
     read: set[int] = set()
     """Versions: what is written between two pages moves all that is kept."""
     skip, more = 0, True
@@ -84,15 +92,16 @@ def _versions(
         if head is None:
             if workflow_id:
                 raise unknown_workflow(workflow_id)
-            return []
+            return [], 0
         records = ([record] if record and not skip else []) + [each.record for each in kept]
         for each in records:
+            newest = newest or decode_header(each).stamp.version
             entry = shown(policy, agent, address, each, reveal=reveal) if _fresh(each, head.now_us) else None
             if entry is not None and entry.version not in read:
                 read.add(entry.version)
                 found.append(entry)
         skip += len(kept)
-    return found[:limit]
+    return found[:limit], newest
 
 
 def _fresh(record: bytes, now_us: int) -> bool:
@@ -169,6 +178,7 @@ def at(terms: Terms, workflow_id: str, agent: Agent, revision: int, *, reveal: b
         {key: entry for key, entry in innermost.items() if key in relevant}, innermost.keys() - relevant, by_key
     )
     then = workflow_context(workflow_id, head, revision)
+    yield from auditing.handed_out(terms, workflow_id, agent, sight.secrets, "at")
     return AgentContext(then, agent, sight, global_revision=0)
 
 

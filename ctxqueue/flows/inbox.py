@@ -39,7 +39,7 @@ from ctxqueue.errors import (
     UpdateAbandoned,
     UpdatePending,
 )
-from ctxqueue.flows import stored, updating, writing
+from ctxqueue.flows import auditing, stored, updating, writing
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.refusals import SettledAlready, closed_workflow, unknown_workflow
 from ctxqueue.identity import Identified, new_run_id
@@ -160,6 +160,7 @@ def _tried(terms: Terms, ref: UpdateRef, payload: bytes) -> Flow[CommitResult]:
     except (StoreError, AttemptSuperseded, RecordTooNew, GuardFailed):
         raise
     except CtxqueueError as error:
+        yield from auditing.refused(terms, ref.home, Agent(ref.agent_id), error)
         failed = Settled(ref.update_id, ref.owner, "failed", failure=stored.packed_failure(error))
         yield from _settle(terms, ref, failed)
         raise

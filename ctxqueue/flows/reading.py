@@ -10,6 +10,7 @@ from ctxqueue.clock import instant
 from ctxqueue.codec import unpack
 from ctxqueue.effects import Flow, Head, Load, LoadPage, do
 from ctxqueue.errors import AccessDenied, InvalidInput, InvalidName
+from ctxqueue.flows import auditing
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.models import (
     GLOBAL_WORKFLOW,
@@ -23,7 +24,7 @@ from ctxqueue.models import (
     checked_name,
     is_reserved,
 )
-from ctxqueue.records import decode_entry
+from ctxqueue.records import decode_entry, decode_header
 from ctxqueue.rules.access import may_name, may_read, owns_scope
 from ctxqueue.rules.policy import MOST_REMEMBERED
 from ctxqueue.rules.visibility import inner_addresses
@@ -105,18 +106,34 @@ def get(
     """Return the innermost entry that the agent may see, or the one in the named scope."""
     checked_name(key, "key")
     inner, outer = where(agent, key, scope, group)
-    if inner:
-        head, records = yield from do(Load(workflow_id, tuple(address.encode() for address in inner)))
-        if head is None:
+    hidden: list[auditing.Place] = []
+    for home, addresses in ((workflow_id, inner), (GLOBAL_WORKFLOW, outer)):
+        if not addresses:
+            continue
+        head, records = yield from do(Load(home, tuple(address.encode() for address in addresses)))
+        if head is None and home == workflow_id:
             raise unknown_workflow(workflow_id)
-        for address in inner:
-            entry = shown(terms.policy, agent, address, records.get(address.encode()), reveal=reveal)
+        for address in addresses:
+            record = records.get(address.encode())
+            entry = shown(terms.policy, agent, address, record, reveal=reveal)
             if entry is not None:
+                if entry.sensitive:
+                    yield from auditing.handed_out(terms, workflow_id, agent, [entry], "get")
                 return entry
-    for address in outer:
-        _, records = yield from do(Load(GLOBAL_WORKFLOW, (address.encode(),)))
-        return shown(terms.policy, agent, address, records.get(address.encode()), reveal=reveal)
+            if record is not None:
+                hidden.append(auditing.place_of(workflow_id, address, decode_header(record).stamp.version))
+    yield from denied(terms, workflow_id, agent, (*inner, *outer)[-1], hidden, "get")
     return None
+
+
+def denied(
+    terms: Terms, workflow_id: str, agent: Agent, named: Address, hidden: list[auditing.Place], how: str
+) -> Flow[None]:
+    """Record that an agent asked by name for what it may not read: as far as there is any, else by the name alone."""
+    if hidden:
+        yield from auditing.denied(terms, workflow_id, agent, how, hidden[0], "it may not read it")
+    elif not may_name(terms.policy, agent, named):
+        yield from auditing.denied(terms, workflow_id, agent, how, auditing.place_of(workflow_id, named), "by its name")
 
 
 def where(
@@ -183,8 +200,12 @@ def list_entries(
                 if entry is not None:
                     found.append((index, entry))
             if len(found) > limit:
-                return Page(tuple(entry for _, entry in found[:limit]), _cursor(*found[limit - 1]))
+                last = found[limit - 1]
+                found = found[:limit]
+                yield from auditing.handed_out(terms, workflow_id, agent, [entry for _, entry in found], "list")
+                return Page(tuple(entry for _, entry in found), _cursor(*last))
         after = ""
+    yield from auditing.handed_out(terms, workflow_id, agent, [entry for _, entry in found], "list")
     return Page(tuple(entry for _, entry in found), None)
 
 

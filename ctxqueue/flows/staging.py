@@ -93,7 +93,7 @@ class _Folding:
                 self._lay(step.change)
         last = steps[-1].change
         if self._value is None or self._what is None:
-            return Write("delete", last.encoded)
+            return Write("delete", last.encoded, sensitive=self._terms.policy.mark_of(last.address) != "")
         keep = self._keeps_expiry and self._ttl_us is None
         return written("put", last, self._value, self._what, ttl_us=self._ttl_us, keep_expiry=keep)
 

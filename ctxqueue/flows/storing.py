@@ -8,6 +8,7 @@ from ctxqueue.clock import instant, since_epoch
 from ctxqueue.codec import pack
 from ctxqueue.effects import Flow, Load, LoadLog, Write, do
 from ctxqueue.errors import InvalidInput, ValueTooLarge, VersionConflict, WorkflowNotFound
+from ctxqueue.flows.auditing import handed_out
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.ending import open_workflow
 from ctxqueue.flows.reading import etag_of, workflow_context
@@ -49,6 +50,7 @@ def get_context(terms: Terms, workflow_id: str) -> Flow[WorkflowContext | None]:
             states[address.owner] = entry.value
         else:
             entries[entry.place] = entry
+    yield from handed_out(terms, workflow_id, OPERATOR, list(entries.values()), "storage")
     known = workflow_context(workflow_id, head)
     return WorkflowContext(
         workflow_id,

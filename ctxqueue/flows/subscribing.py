@@ -114,7 +114,9 @@ def check_access(policy: Policy, agent: Agent, patterns: tuple[str, ...]) -> Non
     """Raise AccessDenied for a key that the agent may not read."""
     for pattern in patterns:
         if not may_be_told(policy, agent, pattern):
-            raise AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
+            error = AccessDenied(f"{agent.agent_id} may not subscribe to {pattern!r}: it may not read it")
+            error.denied = "subscribe", Address(ContextScope.WORKFLOW, "", pattern), "it may not read it"
+            raise error
 
 
 def _first_notes(terms: Terms, workflow_id: str, spec: Spec, watched: dict[str, dict[str, None]]) -> Flow[Notes]:

@@ -167,7 +167,7 @@ def _watching_all(
 
 def _depended_on(terms: Terms, workflow_id: str, spec: Spec, when: Resolved) -> Flow[tuple[str, ...]]:
     """Return what an entry depends on now, with the entry: all of it has to be there."""
-    seen = (yield from viewing.view(terms, workflow_id, spec.agent)).readable()
+    seen = (yield from viewing.look(terms, workflow_id, spec.agent)).readable()
     entry = seen.get(when.entry_key)
     names = [when.entry_key, *(entry.dependencies if entry is not None else ())]
     more = [places_of("", spec.agent, name) for name in names]
@@ -176,7 +176,7 @@ def _depended_on(terms: Terms, workflow_id: str, spec: Spec, when: Resolved) -> 
 
 def resolved_at(terms: Terms, workflow_id: str, agent: Agent, when: Resolved) -> Flow[int | None]:
     """Return the revision at which a key was seen with all else that an entry depends on; None: something lacks."""
-    view = yield from viewing.view(terms, workflow_id, agent)
+    view = yield from viewing.look(terms, workflow_id, agent)
     seen = view.readable()
     if when.dependency_key not in seen or not is_resolved(seen, when.entry_key):
         return None
@@ -332,7 +332,7 @@ class _Looking:
                 self._notes.leaves = now
             return wanted
         if isinstance(when, Named):
-            view = yield from viewing.view(self._terms, self._workflow_id, agent)
+            view = yield from viewing.look(self._terms, self._workflow_id, agent)
             return (yield from do(work(partial(_asked, when, cause, view))))
         if isinstance(when, Resolved):
             return (yield from resolved_at(self._terms, self._workflow_id, agent, when)) is not None

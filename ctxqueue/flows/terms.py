@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ctxqueue.clock import microseconds
-from ctxqueue.effects import Bounds
+from ctxqueue.effects import AuditBounds, Bounds
 from ctxqueue.flows import guarding
 from ctxqueue.flows.viewing import Views
 from ctxqueue.rules.guards import Guards
@@ -19,11 +19,14 @@ from ctxqueue.settings import MAX_SCRIPT_MERGE, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ctxqueue.effects import Flow
     from ctxqueue.records import Standing
     from ctxqueue.rules.policy import Policy
     from ctxqueue.signing import Signer
 
 
+SHARE_OF_A_SHARD = 100
+"""What one workflow does must not take the place of all others' in the audit log, where there are many shards."""
 SEEN_BYTES = 16 * 1024 * 1024
 """What a process keeps at most to guess from."""
 LARGEST_SEEN = 64 * 1024
@@ -91,6 +94,27 @@ class Canvases(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """What carries out the flow that records a reveal."""
+
+    def now(self, flow: Flow[None]) -> None:
+        """Carry it out before returning, where that would stall no event loop."""
+        ...
+
+    async def soon(self, flow: Flow[None]) -> None:
+        """Carry it out, awaited."""
+        ...
+
+    def handing_out(self) -> None:
+        """Take note of where a value is handed out."""
+        ...
+
+
+def nowhere() -> tuple[str, str]:
+    """Return that neither a task's id nor a trace's is known."""
+    return "", ""
+
+
 def _size(record: Standing) -> int:
     return len(record.value) + len(record.meta) + OVERHEAD
 
@@ -106,6 +130,8 @@ class Terms:
     filters: ContextFilterRegistry = field(default_factory=ContextFilterRegistry)
     policy: Policy = SHIPPED
     guards: Guards = field(default_factory=Guards)
+    policy_source: str = ""
+    """The file that it was read from; empty: it was given in Python, or is the shipped one."""
     app: str = ""
     """The Celery app whose messages this process publishes; empty: none."""
     canvases: Canvases | None = None
@@ -116,6 +142,9 @@ class Terms:
     """Brings the operator a write that a guard did not let pass."""
     merges_in_store: bool = True
     """False: all values are encrypted, so none can be merged but here."""
+    whence: Callable[[], tuple[str, str]] = nowhere
+    """Returns the ids of the Celery task and of the trace that a call is made in; empty: there is none."""
+    recorder: Recorder | None = None
     seen: Seen = field(default_factory=Seen)
     views: Views = field(default_factory=Views)
     bounds: Bounds = field(init=False)
@@ -131,6 +160,11 @@ class Terms:
             horizon_us=microseconds(settings.horizon),
             history=settings.history,
             log_limit=settings.log_limit,
+            audit=AuditBounds(
+                settings.audit_limit if len(self.shards) == 1 else -(-settings.audit_limit // SHARE_OF_A_SHARD),
+                microseconds(settings.audit_age),
+                lenient=settings.audit_failure == "warn",
+            ),
         )
         self.idle_us = microseconds(settings.idle_life)
         self.lease_us = microseconds(settings.lease)

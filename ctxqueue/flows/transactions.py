@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue.effects import Committed, Conflict, Flow, Load, Wait, Write, do
 from ctxqueue.errors import CommitTooLarge, EntryExists, InvalidInput, MixedWorkflows, VersionConflict
+from ctxqueue.flows.auditing import told
 from ctxqueue.flows.committing import check_size, commit
 from ctxqueue.flows.reading import shown
 from ctxqueue.flows.staging import Step, folded, is_merged
@@ -87,6 +88,9 @@ class Transaction:
 
         Raises VersionConflict, EntryExists, InvalidInput and what every commit raises; then nothing is written.
         """
+        return (yield from told(self._terms, self._workflow_id, self._agent, self._committed))
+
+    def _committed(self) -> Flow[CommitResult | None]:
         with Identified("transaction", self._workflow_id, self._agent.agent_id, (), None) as call:
             if not self._steps:
                 return None  # its number in the run is taken all the same

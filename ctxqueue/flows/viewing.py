@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.clock import since_epoch
 from ctxqueue.effects import Batch, Flow, Head, LoadPage, LoadSince, Since, do
+from ctxqueue.flows import auditing
 from ctxqueue.flows.reading import shown, workflow_context
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import current_attempt
@@ -129,7 +130,25 @@ class Views:
 
 
 def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) -> Flow[AgentContext]:
-    """Return what the agent sees: nested scopes, permission, then relevance. One revision of each workflow."""
+    """Return what the agent sees: nested scopes, permission, then relevance. One revision of each workflow.
+
+    The sensitive entries in it are recorded before it is handed out.
+    """
+    seen, secrets = yield from _view(terms, workflow_id, agent, reveal=reveal)
+    if secrets:
+        yield from auditing.handed_out(terms, workflow_id, agent, secrets, "view")
+    return seen
+
+
+def look(terms: Terms, workflow_id: str, agent: Agent) -> Flow[AgentContext]:
+    """Return the same, for what hands out no value of it."""
+    seen, _ = yield from _view(terms, workflow_id, agent, reveal=False)
+    return seen
+
+
+def _view(
+    terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool
+) -> Flow[tuple[AgentContext, tuple[ContextEntry, ...]]]:
     inner, outer = yield from snapshots(terms, workflow_id)
     attempt = current_attempt.get()
     needed = attempt.needed if attempt else frozenset()
@@ -141,12 +160,13 @@ def view(terms: Terms, workflow_id: str, agent: Agent, *, reveal: bool = False) 
     elif seen.inner is not inner or seen.outer is not outer:
         seen = _looked_again(terms, agent, inner, outer, needed, seen, reveal=reveal)
     terms.views.note(place, seen)
-    return AgentContext(
+    context = AgentContext(
         workflow_context(workflow_id, inner.head),
         agent,
         seen.sight,
         global_revision=outer.head.revision if outer else 0,
     )
+    return context, seen.sight.secrets
 
 
 def visible(

@@ -391,7 +391,8 @@ def delete(
     operation: Literal["delete", "purge"] = "purge" if purge else "delete"
     with Identified(operation, workflow_id, agent.agent_id, [encoded], None, of_run=of_run) as call:
         digest = digest_of(call, operation, [change])
-        writes = (Write(operation, encoded, expected_version=expected_version),)
+        marked = terms.policy.mark_of(address) != ""
+        writes = (Write(operation, encoded, expected_version=expected_version, sensitive=marked),)
         reply, _ = yield from commit(terms, workflow_id, agent, call, digest, writes, even_closed=even_closed)
     if isinstance(reply, Conflict):
         current = yield from _current(terms, workflow_id, agent, change, reply, 0)

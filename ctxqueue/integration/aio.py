@@ -36,6 +36,8 @@ class AsyncContextQueue(AsyncSharedContextManager):
         super().__init__(same or open_async_store(queue.url, namespace), config)
         self.terms = manager.terms
         self.driver = observed.async_driver_of(queue, namespace, self.store)
+        self._recorder = manager.recorder
+        self._recorder.awaiting = self.driver
         self._queue = queue
         self._memory: AsyncQueuedMemoryManager | None = None
 

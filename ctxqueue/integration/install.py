@@ -20,7 +20,17 @@ from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.handles import agent_of
-from ctxqueue.integration import agents, cancelling, enqueuing, events, headers, observed, refusals, schedule
+from ctxqueue.integration import (
+    agents,
+    auditing,
+    cancelling,
+    enqueuing,
+    events,
+    headers,
+    observed,
+    refusals,
+    schedule,
+)
 from ctxqueue.integration.backend import celerys_url
 from ctxqueue.integration.canvases import Canvases
 from ctxqueue.integration.installed import installing, queues
@@ -139,7 +149,7 @@ class ContextQueue:
     def prepare(self) -> None:
         """Connect signals; register tasks and beat entries once the app is final, however early this is called."""
         headers.connect_signal(self.app)
-        self.app.steps["worker"].add(observed.WORKER_STEP)
+        self.app.steps["worker"].update((observed.WORKER_STEP, auditing.WORKER_STEP))
         events.connect_signal()
         cancelling.connect_signal()
         if self._is_final:
@@ -233,16 +243,22 @@ class ContextQueue:
             signer=signer_of(self.app),
             guards=self.guards,
             tell=partial(refusals.tell, self.app, namespace),
+            whence=auditing.whence,
+            policy_source=given if isinstance(given := self._given_policy, str) else "",
         )
         self.guards.set_policy(manager.terms.policy.guards)
-        manager.driver = observed.driver_of(self, namespace, manager.store)
+        manager.driver = manager.recorder.blocking = observed.driver_of(self, namespace, manager.store)
         return manager
 
     @property
     def policy(self) -> Policy:
         """What agents may do; raises ConfigurationError."""
+        return policy_of(self._given_policy)
+
+    @property
+    def _given_policy(self) -> Policy | Mapping[str, Any] | str | None:
         given = self.given_policy
-        return policy_of(self.app.conf.get("ctxqueue_policy") if given is None else given)
+        return self.app.conf.get("ctxqueue_policy") if given is None else given
 
     @property
     def url(self) -> str:

@@ -87,7 +87,9 @@ def hold(policy: Policy, agent: Agent, address: Address, action: Literal["write"
     """Raise AccessDenied unless an agent may write or delete there, whether something sensitive stands there or not."""
     said = verdict(policy, agent, address, action, sensitive=is_sensitive_name(address.key))
     if not said.allowed:
-        raise AccessDenied(f"{agent.agent_id} may not {action} {address.key!r}: {said.rule} says so")
+        error = AccessDenied(f"{agent.agent_id} may not {action} {address.key!r}: {said.rule} says so")
+        error.denied = action, address, said.rule
+        raise error
 
 
 def why_sensitive(policy: Policy, address: Address, given: bool | None, packed: bytes) -> str:  # noqa: FBT001 - as a Put has it

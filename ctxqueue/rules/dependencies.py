@@ -56,7 +56,9 @@ def resolve(policy: Policy, condition: Condition, agent: Agent) -> Tree:
         raise ConditionError(f"the condition has {len(leaves)} keys: at most {MAX_CONDITION_LEAVES} are allowed")
     for name in keys_of(condition):
         if not any(may_name(policy, agent, address) for address in inner_addresses(agent, name)):
-            raise AccessDenied(f"{agent.agent_id} may not wait for {name!r}: it may not read it")
+            error = AccessDenied(f"{agent.agent_id} may not wait for {name!r}: it may not read it")
+            error.denied = "wait", Address(ContextScope.WORKFLOW, "", name), "it may not read it"
+            raise error
     if is_judged(condition):
         return [JUDGED, *watched(condition, agent).get("", ())]
     return _resolve(policy, condition, agent)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
+
+import msgspec
 
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.models import ContextScope
@@ -62,6 +65,12 @@ def policy_of(given: Policy | Mapping[str, Any] | str | Path | None) -> Policy:
     if isinstance(given, Mapping):
         return _Reading("policy", "", given).policy()
     raise ConfigurationError(f"policy is a {type(given).__name__}: give a path, a mapping or a Policy")
+
+
+def digest_of(policy: Policy) -> str:
+    """Return what tells a policy from every other one, however it was given."""
+    rules = msgspec.json.encode(policy, order="deterministic")
+    return hashlib.sha256(rules).hexdigest()[:16]
 
 
 def _of_file(path: Path) -> Policy:

@@ -6,11 +6,12 @@ Allowed without an expiry, with the reason:
 - ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p f``, ``:h:<address>``: parts of a workflow, as long as
   its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
+- ``{ns:sNNNN}:policy``: the digest of the policy that the namespace is held to;
 - ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
 - ``{ns:sNNNN}:mem:<owner>:m e n l d x a1-3 u1-3``: one owner's memories, as long as there is one; retention ends them;
 - ``{ns:sNNNN}:due out msg all``: a shard's indexes; they go with their last item, and each item must have its reason.
 
-Everything else (attempts, journals, operations, lanes) must expire.
+Everything else (attempts, journals, operations, lanes, a shard's audit log) must expire.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Client = redis.Redis | redis.RedisCluster
 KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:(metadata|memory)"
     r"|\{[^:{}]+:s\d{4}\}:mem:(?P<owner>[0-9a-f]{16}):([menldx]|[au][123])"
-    r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)"
+    r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)|policy|(?P<audit>audit)"
     r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjopf])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
@@ -91,8 +92,8 @@ def objections(client: Client) -> list[str]:
 def _of_key(client: Client, key: str, place: re.Match[str] | None) -> str | None:
     if place is None:
         return f"{key}: no name of ours"
-    if place["record"] and client.pttl(key) < 0:
-        return f"{key}: a record of a run, operation or lane that never expires"
+    if (place["record"] or place["audit"]) and client.pttl(key) < 0:
+        return f"{key}: a record of a run, operation or lane, or an audit log, that never expires"
     return None
 
 

@@ -21,6 +21,7 @@ from ctxqueue.rules.conditions import all_of, as_condition
 from ctxqueue.rules.dependencies import resolve, watcher
 from ctxqueue.rules.policies import SHIPPED
 from ctxqueue.stores.redis.codecs import CODECS
+from ctxqueue.stores.redis.keys import shard_of
 from ctxqueue.testing.contract.runs import AGENT, Worker
 from ctxqueue.testing.contract.triggers import PlainCanvases
 from tests.waiting import wait_until
@@ -75,6 +76,37 @@ def commit(worker: Worker) -> fx.Effect[Any]:
 def commit_in_a_lane(worker: Worker) -> fx.Effect[Any]:
     """A plain call that deletes nothing and fires nobody."""
     return next(updating.update(worker.manager.terms, WORKFLOW, AGENT, {"list": [2]}, "append"))
+
+
+def commit_of_a_secret(worker: Worker) -> fx.Effect[Any]:
+    """What it writes is recorded."""
+    return next(writing.put(worker.manager.terms, WORKFLOW, AGENT, "api_key", Put(1)))
+
+
+AUDITED = fx.Audited(b"id", "read", "agent", WORKFLOW)
+SHARD = shard_of(WORKFLOW)
+BOUNDS = fx.AuditBounds(10, HORIZON)
+
+
+def audit() -> fx.Effect[Any]:
+    return fx.Audit(WORKFLOW, (AUDITED,), BOUNDS)
+
+
+def load_audit(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(audit())
+    return fx.LoadAudit(((SHARD, 0, ""),), 10)
+
+
+def trim_audit(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(audit())
+    worker.manager.store.perform(fx.Audit(WORKFLOW, (msgspec.structs.replace(AUDITED, record_id=b"2"),), BOUNDS))
+    return fx.TrimAudit((SHARD,), fx.AuditBounds(1, HORIZON))
+
+
+def note_policy(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.store.perform(fx.NotePolicy(WORKFLOW, "before", AUDITED, BOUNDS))
+    record = msgspec.structs.replace(AUDITED, record_id=b"2", action="policy")
+    return fx.NotePolicy(WORKFLOW, "after", record, BOUNDS)
 
 
 def parked(worker: Worker, needs: str, **times: float) -> None:
@@ -388,11 +420,12 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "forget": (forget, 2, set()),
     "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
     "catalogue": (catalogue, 1, set()),
-    "commit": (commit, 25, INBOX | {24}),
-    "commit in a lane": (commit_in_a_lane, 22, INBOX | {4, 5, 7, 8, 9, 10, 16, 17}),
-    "commit that evicts": (evicting, 22, INBOX | {7, 8, 9, 10, 14, 16, 22}),
-    "purge": (purge, 22, INBOX | {7, 8, 9, 10, 17}),
-    "commit of a drain": (drain_commit, 24, {4, 5, 7, 16, 17}),
+    "commit": (commit, 26, INBOX | {22, 25}),
+    "commit in a lane": (commit_in_a_lane, 23, INBOX | {4, 5, 7, 8, 9, 10, 16, 17, 22}),
+    "commit of a secret": (commit_of_a_secret, 23, INBOX | {4, 7, 8, 9, 10, 14, 16, 17, 23}),
+    "commit that evicts": (evicting, 23, INBOX | {7, 8, 9, 10, 14, 16, 22, 23}),
+    "purge": (purge, 23, INBOX | {7, 8, 9, 10, 17, 22}),
+    "commit of a drain": (drain_commit, 25, {4, 5, 7, 16, 17, 22}),
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),
@@ -431,9 +464,14 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "watch from afar": (watch_afar, 4, set()),
     "take": (take, 2, set()),
     "settle": (settle, 2, set()),
+    "audit": (lambda _worker: audit(), 1, set()),
+    "load the audit log": (load_audit, 1, set()),
+    "trim the audit log": (trim_audit, 1, set()),
+    "note a policy": (note_policy, 2, set()),
     "peek": (lambda _worker: fx.PeekDue((0,), 10), 1, set()),
 }
 READS = {
+    "load the audit log",
     "dead letters",
     "load",
     "page",

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = (
     {
+        "audited",
         "models",
         "errors",
         "codec",
@@ -36,6 +37,7 @@ FLOORS = (
     {
         *("agents", "callbacks", "callbacks_aio", "notifications", "tracking"),
         *("handles", "context", "aio", "pending", "after_commit", "storages", "subscriptions", "triggers", "waiting"),
+        "recording",
         "watching",
         "memories",
     },

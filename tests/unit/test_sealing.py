@@ -21,6 +21,8 @@ CLEAR_IN = {
     fx.Expire: "the id of a commit",
     fx.TouchMemories: "the id of a use",
     fx.Reseal: "what it writes is encrypted already",
+    fx.Audit: "ids, and who acts from where: never a value",
+    fx.NotePolicy: "likewise",
     fx.Publish: "it goes to the broker, not into the store",
     fx.Commit: "has a way of its own",
     fx.Batch: "of effects that each go their own way",
@@ -28,6 +30,7 @@ CLEAR_IN = {
 CLEAR_OUT = {
     fx.Commit: "has a way of its own",
     fx.LoadDead: "what is known of a dead letter: when, how often, why, how large",
+    fx.LoadAudit: "keys, agents and tasks, for the operator: never a value",
     fx.LoadNotices: "keys, revisions and agents, as the log has them",
 }
 KEYRING = Keyring({"a": b"a" * 32, "b": b"b" * 32})

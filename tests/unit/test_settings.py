@@ -31,8 +31,11 @@ DOCUMENTED = {
     "inbox_limit": 10_000,
     "max_lost_attempts": 5,
     "wait_replicas": 0,
+    "audit_failure": "refuse",
+    "audit_limit": 1_000_000,
+    "audit_age": 90 * 86_400.0,
 }
-NUMBERS = [name for name in DOCUMENTED if name != "on_divergence"]
+NUMBERS = [name for name in DOCUMENTED if name not in ("on_divergence", "audit_failure")]
 
 
 def test_the_defaults_are_those_that_are_documented() -> None:
@@ -49,7 +52,7 @@ def test_what_the_configuration_says_is_honoured() -> None:
 @pytest.mark.parametrize("value", [0, -1, "10", None, math.nan, math.inf, True, [1]], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
-    if name in ("history", "wait_replicas") and value == 0 and value is not False:
+    if name in ("audit_limit", "history", "wait_replicas") and value == 0 and value is not False:
         assert getattr(Settings.read({f"ctxqueue_{name}": 0}.get), name) == 0  # it turns history off, or the wait
         return
     with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number"):
@@ -66,6 +69,12 @@ def test_a_size_is_a_whole_number(name: str) -> None:
 def test_the_way_of_divergence_is_one_of_three(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="it is one of first, apply, error"):
         Settings(on_divergence=value)
+
+
+@pytest.mark.parametrize("value", ["", "ignore", None, True])
+def test_what_follows_without_an_audit_log_is_one_of_two(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"ctxqueue_audit_failure is .*: it is one of refuse, warn"):
+        Settings(audit_failure=value)
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///w.db", "postgresql://here/w", "redis+cluster://here"])

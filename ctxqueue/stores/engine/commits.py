@@ -8,7 +8,7 @@ from ctxqueue import effects as fx
 from ctxqueue.clock import MICROSECONDS
 from ctxqueue.identity import LANE_SECONDS
 from ctxqueue.settings import MAX_RUN_CALLS
-from ctxqueue.stores.engine import eviction, inbox, waiters, writes
+from ctxqueue.stores.engine import audit, eviction, inbox, waiters, writes
 from ctxqueue.stores.engine.entries import expiry_of
 from ctxqueue.stores.engine.held import Answer, Entry, Journaled, Wanted
 
@@ -123,6 +123,8 @@ def _write(state: State, effect: fx.Commit, workflow: Workflow, now: int, decide
     workflow.graph += decided.new_edges
     record = fx.LogRecord(workflow.revision, effect.commit_id, effect.agent_id, now, tuple(decided.logged))
     state.write_log(effect.workflow_id, record, bounds.log_limit)
+    if bounds.audit.limit and (audited := audit.of_commit(effect, decided, workflow.revision)):
+        audit.write(state, audited, now, bounds.audit)
 
 
 def _remember(state: State, effect: fx.Commit, held: Held, place: Entry, decided: Decided) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import effects as fx
 from ctxqueue.stores.engine import (
     attempts,
+    audit,
     cancelling,
     commits,
     drains,
@@ -90,9 +91,13 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.RegisterOwner: memories.register,
     fx.LoadOwners: memories.load_owners,
     fx.DropOwner: memories.drop_owner,
+    fx.Audit: audit.audit,
+    fx.LoadAudit: audit.load,
+    fx.TrimAudit: audit.trim,
+    fx.NotePolicy: audit.note_policy,
 }
 
-SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue})
+SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue, fx.LoadAudit})
 """Effects that look once and write nothing: they need no transaction."""
 SEVERAL_READS = frozenset(
     {

@@ -269,6 +269,28 @@ class State(Protocol):
         """Drop the answer of a named operation."""
         ...
 
+    # The audit log ---------------------------------------------------------------------------------------------------
+
+    def write_audit(self, records: Sequence[fx.Audited], now_us: int) -> None:
+        """Add records, each once."""
+        ...
+
+    def audit(self, at_us: int, tie: str, limit: int) -> Sequence[fx.AuditItem]:
+        """Return records behind a place, in order; of an empty tie those of the instant itself, too."""
+        ...
+
+    def trim_audit(self, before_us: int, most: int) -> None:
+        """Remove records from before an instant, and the oldest but so many."""
+        ...
+
+    def policy(self) -> str:
+        """Return the digest of the policy that was noted last, alone in its transaction; empty: none was."""
+        ...
+
+    def save_policy(self, digest: str) -> None:
+        """Note a policy."""
+        ...
+
     # What is due, and the outbox -------------------------------------------------------------------------------------
 
     def due(self, until_us: int, limit: int) -> Sequence[tuple[int, Due]]:

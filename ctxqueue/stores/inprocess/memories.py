@@ -42,6 +42,7 @@ class Memories:
     """The part of a `State` that is about memories; whoever uses it holds the store's lock."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._owned: dict[str, Owned] = {}
         self._registered: dict[str, int] = {}
 

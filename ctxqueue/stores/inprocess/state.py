@@ -26,6 +26,7 @@ from ctxqueue.stores.engine.held import (
     Wanted,
     Workflow,
 )
+from ctxqueue.stores.inprocess.audit import AuditLog
 from ctxqueue.stores.inprocess.contents import Contents
 from ctxqueue.stores.inprocess.memories import Memories
 from ctxqueue.stores.inprocess.parking import ParkedRuns
@@ -48,7 +49,7 @@ def moved(workflow_id: str) -> str:
     return f"moved:{workflow_id}"
 
 
-class MemoryState(ParkedRuns, Memories):
+class MemoryState(ParkedRuns, Memories, AuditLog):
     """A `State` over this process's memory; whoever uses it holds the store's lock."""
 
     def __init__(self, clock: Callable[[], int]) -> None:

@@ -42,7 +42,7 @@ def _quoted(name: str) -> str:
 class ShardKeys:
     """The keys that the workflows of one shard share."""
 
-    __slots__ = ("all", "due", "msg", "out", "tag")
+    __slots__ = ("all", "audit", "due", "msg", "out", "policy", "tag")
 
     def __init__(self, namespace: str, shard: int) -> None:
         self.tag = f"{{{namespace}:s{shard:04d}}}"
@@ -50,6 +50,8 @@ class ShardKeys:
         self.due = f"{self.tag}:due"
         self.out = f"{self.tag}:out"
         self.msg = f"{self.tag}:msg"
+        self.audit = f"{self.tag}:audit"
+        self.policy = f"{self.tag}:policy"
 
 
 class WorkflowKeys(ShardKeys):

@@ -30,3 +30,21 @@ def pack_log(record: fx.LogRecord) -> bytes:
 def log(revision: int, packed: bytes) -> fx.LogRecord:
     """Undo `pack_log`."""
     return fx.LogRecord(revision, *_log(packed))
+
+
+_audited = msgspec.msgpack.Decoder(tuple[fx.AuditAction, str, str, bytes, str, int, tuple[tuple[str, int], ...]]).decode
+
+
+def pack_audited(record: fx.Audited) -> bytes:
+    """Return a record of the audit log, without its id, as an array."""
+    return pack(
+        (
+            *(record.action, record.agent_id, record.workflow_id, record.origin),
+            *(record.detail, record.revision, record.places),
+        )
+    )
+
+
+def audited(record_id: bytes, packed: bytes) -> fx.Audited:
+    """Undo `pack_audited`."""
+    return fx.Audited(record_id, *_audited(packed))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREFIX = "ctxqueue_"
 VERSION_TABLE = "ctxqueue_alembic_version"
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Of the schema, in order; the last one is what this version works with."""
 
 
@@ -317,4 +317,21 @@ Index(
     memories_removed.c.namespace,
     memories_removed.c.owner,
     memories_removed.c.number,
+)
+
+audit = Table(
+    "ctxqueue_audit",
+    metadata,
+    _namespace(),
+    Column("record_id", LargeBinary, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+Index("ctxqueue_audit_in_order", audit.c.namespace, audit.c.at_us, audit.c.record_id)
+
+policies = Table(
+    "ctxqueue_policies",
+    metadata,
+    _namespace(),
+    Column("digest", String(64), nullable=False),
 )

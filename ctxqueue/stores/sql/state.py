@@ -13,6 +13,7 @@ from ctxqueue.records import decode_header
 from ctxqueue.stores.engine.entries import traits
 from ctxqueue.stores.engine.held import NOTHING, Due, Held, Removable, Wanted
 from ctxqueue.stores.sql import looking, packing, writing
+from ctxqueue.stores.sql.audit import SqlAudit
 from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.inbox import SqlInbox
 from ctxqueue.stores.sql.memories import SqlMemories
@@ -34,7 +35,7 @@ MOST = 2**31 - 2
 """What stands for everything: PostgreSQL's integers end there."""
 
 
-class SqlState(SqlParking, SqlInbox, SqlMemories):
+class SqlState(SqlParking, SqlInbox, SqlMemories, SqlAudit):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:

@@ -12,6 +12,7 @@ from ctxqueue.rules.dependencies import OF_PREFIX
 from ctxqueue.stores.sql.looking import HELD, NAMESPACE, here
 from ctxqueue.stores.sql.schema import (
     Name,
+    audit,
     calls,
     due,
     entries,
@@ -25,6 +26,7 @@ from ctxqueue.stores.sql.schema import (
     notices,
     outbox,
     parked,
+    policies,
     ready,
     runs,
     triggers,
@@ -65,6 +67,8 @@ class Statements:
         self.memory_name = self._upsert(memory_names)
         self.memory = self._upsert(memories)
         self.memory_removed = self._upsert(memories_removed)
+        self.audit = self._insert(audit).on_conflict_do_nothing()
+        self.policy = self._upsert(policies)
         self.due_sooner = self._insert(due)
         sooner = self.due_sooner.excluded.due_us
         self.due_sooner = self.due_sooner.on_conflict_do_update(

@@ -20,6 +20,7 @@ PARTS = (
     *(
         "access",
         "attempts",
+        "auditing",
         "base",
         "bounds",
         "calls",
@@ -64,6 +65,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
 
 from ctxqueue.testing.contract.access import Access  # noqa: E402 - the line above must come first
 from ctxqueue.testing.contract.attempts import Attempts  # noqa: E402
+from ctxqueue.testing.contract.auditing import Auditing  # noqa: E402
 from ctxqueue.testing.contract.bounds import Bounds  # noqa: E402
 from ctxqueue.testing.contract.calls import Calls  # noqa: E402
 from ctxqueue.testing.contract.cancelling import Cancelling  # noqa: E402
@@ -123,6 +125,7 @@ class StoreContract(
     Access,
     Policies,
     Guarding,
+    Auditing,
     Calls,
     Cancelling,
     Bounds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
+from ctxqueue.stores.redis.codecs.audit import AUDIT_CODECS
 from ctxqueue.stores.redis.codecs.commits import COMMITS_CODECS
 from ctxqueue.stores.redis.codecs.due import DUE_CODECS
 from ctxqueue.stores.redis.codecs.inbox import INBOX_CODECS
@@ -40,4 +41,5 @@ CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     **RECURRING_CODECS,
     **INBOX_CODECS,
     **MEMORIES_CODECS,
+    **AUDIT_CODECS,
 }

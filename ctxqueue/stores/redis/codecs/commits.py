@@ -55,6 +55,8 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
     settling = effect.settling or NOTHING_SETTLED
     args += (settling.drain_id, settling.trim, effect.bounds.horizon_us // 1_000)
     args += (effect.incarnation, 1 if effect.sealed else 0)
+    audit = effect.bounds.audit
+    args += (audit.limit, audit.age_us, 1 if audit.lenient else 0, effect.origin)
     for write in effect.writes:
         args += (
             write.operation,
@@ -85,7 +87,7 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
         *(journal, record_of_run, keys.l, keys.a, keys.s, keys.g, keys.y),
-        *(keys.u, keys.q, keys.i, keys.n),
+        *(keys.u, keys.q, keys.i, keys.n, keys.audit),
         *(keys.history(write.address) for write in effect.writes),
         *(keys.run(settled.owner) for settled in settling.settled),
     )
@@ -96,14 +98,14 @@ def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.
     reply = replies[0]
     status = reply[0].decode()
     if status == "ok":
-        _, revision, now, replayed, diverged, fired, commit_id, left, count = reply[:9]
-        versions_end = 9 + count
+        _, revision, now, replayed, diverged, fired, commit_id, left, unrecorded, count = reply[:10]
+        versions_end = 10 + count
         pending_end = versions_end + 1 + reply[versions_end]
         named = tuple(address.decode() for address in reply[versions_end + 1 : pending_end])
         judged_end = pending_end + 1 + reply[pending_end]
         return fx.Committed(
             revision=int(revision),
-            versions=tuple(int(version) for version in reply[9:versions_end]),
+            versions=tuple(int(version) for version in reply[10:versions_end]),
             now_us=int(now),
             commit_id=commit_id,
             replayed=bool(replayed),
@@ -114,6 +116,7 @@ def _decode_commit(_effect: fx.Commit, replies: list[Any]) -> fx.Committed | fx.
             pending=() if replayed else named,
             addresses=named if replayed else (),
             left=left,
+            unrecorded=bool(unrecorded),
         )
     if status == "conflict":
         pairs = [(reply[i], reply[i + 1]) for i in range(2, len(reply), 2)]

@@ -1,6 +1,6 @@
 -- Writes some addresses as one revision, together with journal, log, history, waiters and outbox: all of it or nothing.
 -- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 due  9 out  10 msg  11 journal  12 run's record  13 l  14 a  15 s  16 g
---       17 y  18 u  19 q  20 i  21 n, then h:<address> for each write, then the journal of each settled update
+--       17 y  18 u  19 q  20 i  21 n  22 audit, then h:<address> for each write, then the journal of each settled update
 -- ARGV  1 workflow  2 agent  3 commit id  4 journal mode (lane|run|operation)  5 call id  6 digest
 --       7 on divergence (first|apply|error)  8 journal expiry ms  9 epoch ('' outside tasks)
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
@@ -9,36 +9,39 @@
 --       19 commit id that must still be the newest ('' any)  20 1 to write to a closed workflow too
 --       21 number of writes  22 drain that must hold the inbox ('' none)  23 updates that it settles  24 horizon ms
 --       25 incarnation that the workflow must be of ('' any)  26 1 if values may be encrypted
+--       27 records kept in the audit log ('0' none)  28 their age us  29 1 to go on without a record  30 origin of it
 --       then for each write 11: operation, address, expected version ('' any), expected commit ('' any),
 --       meta, value, ttl us ('' none), 1 to keep the expiry, flags, dependencies ('' none, else msgpack list of keys),
 --       steps ('' one, else msgpack list of agent, flags, ...)
 --       then for each settled update 7: id, kind (applied|failed|kept), digest, places (msgpack list of ordinal of a
 --       write, later steps, ...), failure, item ('' no report), message
--- Returns {'ok', revision, now, replayed, diverged, fired, commit id, updates left in the queue, n, version...,
---       p, pending address..., j, run to be judged..., item, message...}
+-- Returns {'ok', revision, now, replayed, diverged, fired, commit id, updates left in the queue, 1 if not recorded, n,
+--       version..., p, pending address..., j, run to be judged..., item, message...}
 --       (if diverged under an operation id, the first call's addresses in the place of pending ones)
 --       {'conflict', now, ordinal, record or false or 0 (left out), ...}  or {reason, detail}
 -- Cost  O((writes + steps + settled updates) * log N); at most 50 waiters are looked at, more are left to fan_out.lua; at most 100 entries evicted
 -- e  hash  address -> record (header >BddddHH8s: codec, version, revision, written, expires, sizes, commit id)
 -- v  hash  address -> stamp (>ddBc8: version, expires or 0, flags, commit id)     x  zset  address by expiry
--- flags  evictable (0 never, 1 among the first, 2 next) + 4 if sensitive
+-- flags  evictable (0 never, 1 among the first, 2 next) + 4 if sensitive; of a deletion 4 if what goes is, whatever its
+--   stamp says
 -- k  zset  addresses, all scores 0     s  zset  evictable addresses by when they were written, the medium ones after
 --   all low ones
 -- journal  lane: string, number of the newest call (>d) and its outcome; else hash, c:<call> -> outcome; it expires
 -- run's record  hash  see claim.lua; here only e, the newest epoch seen
--- u, q, i, n: see inbox.lua.  l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
+-- audit: see recording.lua.  u, q, i, n: see inbox.lua.  l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
 --@include clock
 --@include condition
 --@include waiters
 --@include log
 --@include inbox
+--@include recording
 local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each time
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
-local u, q, i_, n_ = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
+local u, q, i_, n_, audit = KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22]
 local drain, trim = ARGV[22], tonumber(ARGV[23])
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS, SETTLED = 27, 11, 21, 7
+local FIRST, STEP, HISTORY_KEYS, SETTLED = 31, 11, 22, 7
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
 local UNMEASURED_BYTES = 2097152
 local WAS_SENSITIVE = 8 -- a flag in the log only
@@ -69,7 +72,7 @@ if first and (first[7] or head[5]) == head[5] then
   if diverged and ARGV[7] == 'error' then return { 'diverged', '' } end
   if not (diverged and ARGV[7] == 'apply') then
     local left = drain ~= '' and redis.call('LLEN', q) or 0
-    local reply = { 'ok', first[2], first[3], 1, diverged and 1 or 0, 0, first[4], left, #first[5] }
+    local reply = { 'ok', first[2], first[3], 1, diverged and 1 or 0, 0, first[4], left, 0, #first[5] }
     for _, version in ipairs(first[5]) do reply[#reply + 1] = version end
     local named = diverged and first[6] or {}
     reply[#reply + 1] = #named
@@ -162,6 +165,16 @@ local function log_agent(agent)
   logged_agent = agent
 end
 
+local records_of_audit, audited = {}, nil
+local function record(agent, action, address, version)
+  if not audited or audited.agent ~= agent or audited.action ~= action then
+    audited = { agent = agent, action = action, places = {} }
+    records_of_audit[#records_of_audit + 1] = audited
+  end
+  audited.places[#audited.places + 1] = address
+  audited.places[#audited.places + 1] = version
+end
+
 local function flags_of(stamp)
   return #stamp == 25 and string.byte(stamp, 17) or 0 -- an earlier version of this store wrote none
 end
@@ -250,6 +263,9 @@ for i = 1, count do
       bytes = bytes - (old and #old or sizes[i] or redis.call('HSTRLEN', e, address))
       expiries_change = expiries_change or expiry > 0
       log_change(fresh and 'd' or 'x', address, version, version, flags_of(stamp))
+      if fresh and (flags_of(stamp) >= 4 or tonumber(ARGV[at + 8]) >= 4) then
+        record(ARGV[2], 'deleted', address, version)
+      end
     end
     if operation == 'purge' then
       purged[#purged + 1] = i
@@ -296,6 +312,7 @@ for i = 1, count do
       local made = first_version + (step - 1) / 2
       log_agent(steps[step])
       log_change('p', address, made, before, steps[step + 1] + was_sensitive)
+      if steps[step + 1] >= 4 or was_sensitive > 0 then record(steps[step], 'wrote', address, made) end
       before, was_sensitive = made, steps[step + 1] >= 4 and WAS_SENSITIVE or 0
     end
   end
@@ -380,6 +397,15 @@ if waited_for then
   redis.call('ZCARD', out)
   redis.call('HLEN', msg)
   redis.call('ZCARD', y)
+end
+-- Decided before the first write: a log of another type refuses the commit, or is passed over.
+local recorded, unrecorded = ARGV[27] ~= '0' and #records_of_audit > 0, 0
+if recorded then
+  local length = redis.pcall('XLEN', audit)
+  if type(length) == 'table' and length.err then
+    if ARGV[29] ~= '1' then return redis.error_reply(length.err) end
+    recorded, unrecorded = false, 1
+  end
 end
 -- Every key that is written below has been read above or is here, so that one of a wrong type stops us now.
 if added + removed > 0 then redis.call('ZCARD', k) end
@@ -479,6 +505,14 @@ if changes > 0 then
   if floor > base then redis.call('HSET', m, 'f', floor) end
   if graph > graph_before then redis.call('HSET', m, 'g', graph) end
   write_log(l, ARGV[17], revision, ARGV[3], logged)
+  if recorded then
+    local to_add = {}
+    for i, each in ipairs(records_of_audit) do
+      to_add[i] = { ARGV[3] .. digits(i), each.action, each.agent, ARGV[1], ARGV[30], '', digits(revision),
+        cmsgpack.pack(each.places) }
+    end
+    audit_add(audit, now, tonumber(ARGV[27]), tonumber(ARGV[28]), to_add)
+  end
   if earliest then redis.call('ZADD', due, 'LT', earliest, 'expiry\0\0' .. ARGV[1] .. '\0\0') end
 else
   revision = revision - 1
@@ -533,8 +567,8 @@ if epoch ~= '' and seen_epoch ~= epoch then
   if redis.call('PTTL', record_of_run) < 0 then redis.call('PEXPIRE', record_of_run, ARGV[8]) end
 end
 
-local reply = { 'ok', revision, now, 0, 0, fired, ARGV[3], left, count }
-for i = 1, count do reply[9 + i] = versions[i] end
+local reply = { 'ok', revision, now, 0, 0, fired, ARGV[3], left, unrecorded, count }
+for i = 1, count do reply[10 + i] = versions[i] end
 reply[#reply + 1] = #pending
 for _, address in ipairs(pending) do reply[#reply + 1] = address end
 reply[#reply + 1] = #judged
