@@ -91,6 +91,7 @@ READ_PATHS: Final[Mapping[str, Sight]] = {
     "PendingRecall.get": "agent",
     "WorkingMemory.items": "agent",
     # whoever runs the place
+    "SharedContextManager.audit": "operator",
     "SharedContextManager.backlog": "operator",
     "SharedContextManager.dead_letters": "operator",
     "SharedContextManager.parked": "operator",
@@ -104,6 +105,7 @@ READ_PATHS: Final[Mapping[str, Sight]] = {
     "ContextDependencyTracker.stale": "operator",
     "ContextQueue.dead_letters": "operator",
     "ContextQueue.parked": "operator",
+    "ctx audit export": "operator",
     "ctx changes": "operator",
     "ctx dead list": "operator",
     "ctx diff": "operator",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import msgspec
 
@@ -41,14 +41,15 @@ def _packed(*parts: str) -> bytes:
     return _encode(parts)
 
 
-def origin_of(terms: Terms, agent: Agent) -> bytes:
+def origin_of(terms: Terms, agent: Agent | None) -> bytes:
     """Return who acts, as what, and from where, as far as it is known; see `effects.Audited`."""
     if not terms.bounds.audit.limit:
         return b""
     attempt = current_attempt.get()
     task_id, trace_id = terms.whence()
-    kind = "" if agent.is_operator else agent.agent_type
-    return _packed(kind, agent.agent_role or "", task_id, attempt.run_id if attempt else "", trace_id)
+    kind = "" if agent is None or agent.is_operator else agent.agent_type
+    role = (agent and agent.agent_role) or ""
+    return _packed(kind, role, task_id, attempt.run_id if attempt else "", trace_id)
 
 
 def place_of(workflow_id: str, address: Address, version: int = 0) -> Place:
@@ -59,7 +60,7 @@ def place_of(workflow_id: str, address: Address, version: int = 0) -> Place:
 def record(
     terms: Terms,
     workflow_id: str,
-    agent: Agent,
+    agent: Agent | None,
     action: AuditAction,
     places: Iterable[Place],
     detail: str = "",
@@ -67,29 +68,32 @@ def record(
     *,
     needed: bool = True,
 ) -> Flow[None]:
-    """Add to the audit log, in one round trip; raises StoreError if it is ``needed`` and the setting says so."""
+    """Add to the audit log, in one round trip, in the name of an agent, or of nobody who is known.
+
+    Raises StoreError if the record is ``needed`` and the setting says so.
+    """
     bounds = terms.bounds.audit
     if not bounds.limit:
         return
-    origin = origin_of(terms, agent)
+    origin, agent_id = origin_of(terms, agent), agent.agent_id if agent else ""
     by_home: dict[str, list[tuple[str, int]]] = {}
     for home, address, version in places:
         by_home.setdefault(home, []).append((address, version))
     records = tuple(
         Audited(
-            *(os.urandom(8), action, agent.agent_id, home, origin, detail, revision),
+            *(os.urandom(8), action, agent_id, home, origin, detail, revision),
             tuple(found[first : first + PLACES]),
         )
         for home, found in (by_home or {workflow_id: []}).items()
         for first in range(0, len(found) or 1, PLACES)
     )
     try:
-        yield from do(Audit(workflow_id, records, bounds))
+        yield from do(Audit(workflow_id or GLOBAL_WORKFLOW, records, bounds))
     except StoreError as error:
         if needed and terms.settings.audit_failure == "refuse":
             raise
         # Of the keys the log of a process says nothing: who may read that is another question.
-        logger.warning("the audit log could not be written (%s by %s): %s", action, agent.agent_id, error)
+        logger.warning("the audit log could not be written (%s by %s): %s", action, agent_id or "nobody known", error)
 
 
 def unrecorded(workflow_id: str, agent_id: str) -> None:
@@ -157,6 +161,12 @@ def refused(terms: Terms, workflow_id: str, agent: Agent, error: CtxqueueError) 
     elif isinstance(error, AccessDenied) and error.denied is not None:
         action, address, rule = error.denied
         yield from denied(terms, workflow_id, agent, action, place_of(workflow_id, address), rule)
+
+
+def forged(terms: Terms, error: BadSignature, task: str) -> Flow[NoReturn]:
+    """Record a message that is not carried out, in nobody's name: what it says of itself is not to be believed."""
+    yield from record(terms, "", None, "refused", (), f"{task}: {error}", needed=False)
+    raise error
 
 
 def _address(entry: ContextEntry) -> Address:

@@ -29,7 +29,7 @@ from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.flows.signatures import TRIGGERS_A_PAGE, KeptSubscription, canvases_of, kept_subscription
 from ctxqueue.flows.subscriptions import FAMILY, Notes, Spec, add, elsewhere, judge, leaves, matching
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
-from ctxqueue.models import Notification
+from ctxqueue.models import Address, ContextScope, Notification
 from ctxqueue.rules.changes import Changed, place_of
 from ctxqueue.rules.dependencies import JUDGED
 from ctxqueue.settings import MAX_RECURRING, MAX_SUBSCRIPTIONS, MAX_TRIGGERS

@@ -17,6 +17,8 @@ from celery.signals import task_prerun
 from kombu.utils.json import dumps
 
 from ctxqueue.errors import BadSignature
+from ctxqueue.flows.auditing import forged
+from ctxqueue.integration.installed import installed
 from ctxqueue.settings import Settings
 from ctxqueue.signing import Signer
 
@@ -105,6 +107,9 @@ def check(app: Celery, request: Context) -> None:
     error = judged(app, request)
     if error is not None:
         logger.error("task %s [%s] is refused: %s", request.get("task"), request.id, error)
+        queue = installed(app)
+        if queue is not None:
+            queue.manager.driver.run(forged(queue.manager.terms, error, str(request.get("task"))))
         raise error
 
 

@@ -60,6 +60,8 @@ class Meters:
         self.expired = counter("expired", "Expired entries that were swept")
         self.denied = counter("denied", "Calls refused by the access rules")
         self.refused = counter("refused_writes", "Writes that a guard refused, or failed over", "guard", "kind")
+        self.forged = counter("refused_work", "Messages and stored updates that were unsigned or forged")
+        self.audited = counter("audited", "Records of the audit log that stand alone, by what was done", "action")
         self.errors = counter("errors", "Calls that ended in an error of ours", "error")
         self.calls = histogram("call_seconds", "How long calls took, waiting included", "call")
         self.works = histogram("work_seconds", "How long embedding and ranking took", "work")
@@ -72,7 +74,11 @@ class Meters:
                 meter.labels(namespace)
         for meter, labels in (
             *((self.armed, kind) for kind in ("trigger", "task")),
-            *((self.errors, error) for error in ("AccessDenied", "StoreUnavailable", "VersionConflict")),
+            *(
+                (self.errors, error)
+                for error in ("AccessDenied", "BadSignature", "StoreUnavailable", "VersionConflict")
+            ),
+            *((self.audited, action) for action in ("denied", "read", "revealed")),
             *((self.calls, call) for call in ("recall", "sweep")),
             *((self.works, work) for work in ("embed", "search")),
         ):
@@ -107,6 +113,7 @@ class Metrics:
             fx.FanOut: self._fanned,
             fx.Release: self._released,
             fx.Expire: self._expired,
+            fx.Audit: self._audited,
         }
 
     @contextmanager
@@ -152,6 +159,11 @@ class Metrics:
         elif isinstance(reply, fx.Conflict) or reply.reason in ("moved", "graph_moved"):
             self._count(meters.conflicts)
             _refused.set(effect.call)
+
+    def _audited(self, effect: fx.Audit, _reply: None) -> None:
+        for record in effect.records:
+            self._meters.audited.labels(self._namespace, record.action).inc()
+            self._count(self._meters.forged, record.action == "refused")
 
     def _registered(self, _effect: fx.Register, reply: fx.Registered) -> None:
         if reply.answer == "armed":

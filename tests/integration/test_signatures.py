@@ -14,6 +14,7 @@ from ctxqueue.models import Agent
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
+    from ctxqueue.audited import AuditRecord
     from tests.integration.conftest import Deploy
     from tests.integration.deployments import Deployment
 
@@ -27,6 +28,11 @@ def site(deploy: Deploy) -> Deployment:
     site.worker()
     site.beat()
     return site
+
+
+def refused(site: Deployment) -> list[AuditRecord]:
+    """Return what the audit log says of work that was refused."""
+    return [record for record in site.queue.manager.audit(limit=1_000) if record.action == "refused"]
 
 
 def changed(message: bytes, **headers: Any) -> bytes:
@@ -76,8 +82,11 @@ def test_forged_work_is_refused_and_told_so(site: Deployment) -> None:
         task_id = site.deliver(each, under_a_new_tag=True)
         error = site.stored_anew(task_id)
         assert isinstance(error, BadSignature)
+        assert str(error) in refused(site)[-1].detail
+        assert refused(site)[-1].task_id == task_id
         site.forget_result(task_id)
     assert list(other.view()) == list(workflow.view()) == []
+    assert len(refused(site)) == len(forged)
     assert site.stored_anew(site.deliver(message, under_a_new_tag=True)) is not None
     assert list(workflow.view()) != []
 
@@ -94,4 +103,5 @@ def test_a_stored_update_that_nobody_signed_is_refused(site: Deployment) -> None
     args = (ref.home, ref.agent_id, ref.operation_id)
     with pytest.raises(BadSignature):
         site.queue.app.tasks["ctxqueue.context_update"].delay(*args).get(SECONDS)
+    assert (refused(site)[-1].agent_id, refused(site)[-1].workflow_id) == ("victim", workflow.workflow_id)
     assert list(workflow.view()) == []

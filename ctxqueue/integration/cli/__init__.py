@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAMILIES: Mapping[str, str] = {
+    "audit": "auditing",
     "changes": "past",
     "check": "servers",
     "completion": "completing",

@@ -12,9 +12,6 @@ from ctxqueue.stores.redis.requests import Codec, Request, nothing, pack, unpack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MILLISECOND = 1_000
-"""Microseconds: instants of this log are no finer."""
-
 
 def _flat(record: fx.Audited) -> tuple[str | bytes | int, ...]:
     places = pack([part for place in record.places for part in place])
@@ -33,7 +30,7 @@ def _encode_audit(namespace: str, effect: fx.Audit) -> list[Request]:
 def _encode_load(namespace: str, effect: fx.LoadAudit) -> list[Request]:
     requests = []
     for shard, at_us, tie in effect.places:
-        start = f"({at_us // MILLISECOND}-{int(tie)}" if tie else f"{-(-at_us // MILLISECOND)}-0"
+        start = f"({at_us}-{int(tie)}" if tie else f"{at_us}-0"
         requests.append(Request(scripts.LOAD_AUDIT, (shard_keys(namespace, shard).audit,), (start, effect.limit)))
     return requests
 
@@ -41,7 +38,7 @@ def _encode_load(namespace: str, effect: fx.LoadAudit) -> list[Request]:
 def _record(item: list[Any]) -> fx.AuditItem:
     place, flat = item
     fields = {flat[i]: flat[i + 1] for i in range(0, len(flat), 2)}
-    milliseconds, _, number = place.decode().partition("-")
+    at_us, _, number = place.decode().partition("-")
     places = unpack(fields[b"p"])
     audited = fx.Audited(
         fields[b"i"],
@@ -54,7 +51,7 @@ def _record(item: list[Any]) -> fx.AuditItem:
         tuple((places[i], int(places[i + 1])) for i in range(0, len(places), 2)),
     )
     # As long as each other, so that they compare as numbers do.
-    return fx.AuditItem(audited, int(milliseconds) * MILLISECOND, f"{int(number):020d}")
+    return fx.AuditItem(audited, int(at_us), f"{int(number):020d}")
 
 
 def _decode_load(_effect: fx.LoadAudit, replies: list[Any]) -> tuple[tuple[fx.AuditItem, ...], ...]:
