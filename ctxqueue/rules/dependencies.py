@@ -41,16 +41,32 @@ LEAVES: Final = (PRESENT, PLAIN)
 Tree = list[Any]
 """A resolved condition; nested lists, as the stores keep them."""
 
+MOST_RESOLVED: Final = 64
+"""Conditions whose trees a policy remembers: of up to 1,000 keys each."""
+
 Presence = Callable[[str, bool], bool]
 """Whether an address holds an entry, or one that is not sensitive."""
 
 
 def resolve(policy: Policy, condition: Condition, agent: Agent) -> Tree:
-    """Return the tree of addresses for the agent.
+    """Return the tree of addresses for the agent; it is not to be changed.
 
     Raises ConditionError over 1,000 keys, AccessDenied if the condition would tell the agent of a key that it may not
     read.
     """
+    # A task asks three times before its body begins. By identity: what a condition compares with may have no hash.
+    remembered: dict[tuple[int, Agent], tuple[Condition, Tree]] = policy.__dict__.setdefault("_resolved", {})
+    known = remembered.get((id(condition), agent))
+    if known is not None and known[0] is condition:
+        return known[1]
+    tree = _resolved(policy, condition, agent)
+    if len(remembered) >= MOST_RESOLVED:
+        remembered.clear()
+    remembered[id(condition), agent] = condition, tree
+    return tree
+
+
+def _resolved(policy: Policy, condition: Condition, agent: Agent) -> Tree:
     leaves = list(leaves_of(condition))
     if len(leaves) > MAX_CONDITION_LEAVES:
         raise ConditionError(f"the condition has {len(leaves)} keys: at most {MAX_CONDITION_LEAVES} are allowed")

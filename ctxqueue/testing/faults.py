@@ -21,6 +21,7 @@ HOST: Final = "127.0.0.1"
 CALL_TIMEOUT: Final = 10.0
 """Seconds that a command to the proxy's thread may take."""
 CHUNK: Final = 65_536
+BACKLOG: Final = 100
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of zero."""
 
@@ -47,7 +48,9 @@ class FaultProxy:
         self._delay = 0.0
         self._flowing = asyncio.Event()
         self._served: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
+        self._servers: dict[asyncio.Task[None], StreamWriter] = {}
+        """Connections to the server that are being closed, by what waits for that."""
+        self._listener: socket.socket | None = None
         # Never listens: it holds the port while refuse() has nobody there.
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -104,7 +107,7 @@ class FaultProxy:
         if self._loop.is_closed():
             return
         self.refuse()
-        self.reset_all()
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CALL_TIMEOUT)
         self._loop.close()
@@ -118,8 +121,16 @@ class FaultProxy:
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
+
+    async def _end(self) -> None:
+        await self._reset_all()
+        for server in self._servers.values():
+            server.transport.abort()  # it may not read what is left for it
+        if self._servers:
+            await asyncio.wait(self._servers)
 
     async def _reset_all(self) -> None:
         served = set(self._served)
@@ -131,12 +142,20 @@ class FaultProxy:
     async def _resume(self) -> None:
         self._flowing.set()
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, HOST, self.port, reuse_port=True)
+            self._listener = socket.create_server((HOST, self.port), backlog=BACKLOG, reuse_port=True)
+            self._listener.settimeout(0)
+            # Not asyncio.start_server(): one that is closed forgets a connection that it is just accepting.
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    async def _serve(self, requests: StreamReader, client: StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # whoever connected has gone again
+            return
+        connection.settimeout(0)
         self.connections += 1
-        accepted = _Client(client)
-        task = asyncio.create_task(self._pass_on(requests, accepted))
+        accepted = _Client(connection)
+        task = self._loop.create_task(self._pass_on(accepted))
         self._served.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -146,8 +165,9 @@ class FaultProxy:
 
         task.add_done_callback(ended)
 
-    async def _pass_on(self, requests: StreamReader, client: _Client) -> None:
+    async def _pass_on(self, client: _Client) -> None:
         try:
+            requests = await client.opened()
             await self._flowing.wait()
             replies, server = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
             answering = asyncio.create_task(self._pass_replies(replies, client))
@@ -157,12 +177,15 @@ class FaultProxy:
             finally:
                 answering.cancel()
                 server.close()
+                closing = self._loop.create_task(_closed(server))
+                self._servers[closing] = server
+                closing.add_done_callback(self._servers.pop)
         except asyncio.CancelledError:
             client.reset()
         except OSError:
             pass  # the server is not there: the client finds its connection closed
         finally:
-            client.writer.close()
+            client.close()
 
     async def _pass_requests(self, requests: StreamReader, server: StreamWriter, client: _Client) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -194,22 +217,42 @@ class FaultProxy:
                         return
                 else:
                     await self._flowing.wait()
-                    client.writer.write(chunk)
-                    await client.writer.drain()
-        client.writer.close()
+                    await client.write(chunk)
+        client.close()
 
 
 class _Client:
-    def __init__(self, writer: StreamWriter) -> None:
-        self.writer = writer
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._writer: StreamWriter | None = None
         self.last_reply = b""
         """Once set, nothing more is passed to the client, and this in a reply ends its connection."""
 
+    async def opened(self) -> StreamReader:
+        """Return what reads its requests."""
+        requests, self._writer = await asyncio.open_connection(sock=self._connection)
+        return requests
+
+    async def write(self, chunk: bytes) -> None:
+        if self._writer is not None:
+            self._writer.write(chunk)
+            await self._writer.drain()
+
     def reset(self) -> None:
         with contextlib.suppress(OSError):  # closed already
-            connection = self.writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.writer.transport.abort()
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        if self._writer is not None:
+            self._writer.transport.abort()
+        else:
+            self._connection.close()
+
+    def close(self) -> None:
+        (self._writer or self._connection).close()
+
+
+async def _closed(server: StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        await server.wait_closed()
 
 
 async def _read_request(requests: StreamReader) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ctxqueue import all_of, connect, in_workflow, key
+from ctxqueue import SharedContextManager, all_of, connect, in_workflow, key
 from ctxqueue.testing.contract.base import WORKFLOW
 from ctxqueue.testing.contract.triggers import Arming
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ROUNDS = 60
 ROUNDS_LONG, BATCH = 10_000, 1_000
 OTHER = "other"
+LEASE = 3_600.0
+"""Seconds: what fires is claimed by nobody here, and is not to be sent again before the test is over."""
 
 
 WAYS = pytest.mark.parametrize(
@@ -54,13 +56,13 @@ def fired_in(place: Place, condition: Callable[[int], Condition], place_of_b: st
     with connect(place.url) as manager:
         for name in (WORKFLOW, OTHER):
             manager.workflow(name).open()
-    arming = Arming(place.url)
+    arming = Arming(place.url, lease=LEASE)
     armed = [arming.wf.when(condition(number)).then(b"canvas").id for number in numbers]
     together = threading.Barrier(2, timeout=60)
 
     def write(workflow_id: str, letter: str) -> int:
         fired = 0
-        with connect(place.url) as manager:
+        with SharedContextManager(place.url, {"lease": LEASE}) as manager:
             wf = manager.workflow(workflow_id, agent_id=f"writer_{letter}")
             for number in numbers:
                 together.wait()

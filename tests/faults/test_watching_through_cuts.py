@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ctxqueue import connect
+from ctxqueue import aconnect, connect
 from ctxqueue.context import SharedContextManager
 from ctxqueue.errors import RevisionTrimmed
 from tests.waiting import wait_until
@@ -39,7 +41,28 @@ def watched(url: str, seen: Seen, commits: int) -> None:
                 break
 
 
-def see_each_once(proxy: FaultProxy, redis_url: str, commits: int, cuts: int) -> None:
+def awaited(url: str, seen: Seen, commits: int) -> None:
+    """Do the same in an event loop."""
+
+    async def watch() -> None:
+        async with (
+            await aconnect(url) as manager,
+            manager.workflow("cut", agent_id="reader_1").watch(timeout=LONG) as watch,
+        ):
+            seen.begun.set()
+            async for change in watch:
+                seen.append(change.revision)
+                if change.revision == commits:
+                    break
+
+    asyncio.run(watch())
+
+
+Watcher = Callable[[str, Seen, int], None]
+FACES = pytest.mark.parametrize("watcher", [watched, awaited])
+
+
+def see_each_once(watcher: Watcher, proxy: FaultProxy, redis_url: str, commits: int, cuts: int) -> None:
     """Cut a watcher off in the middle of each of so many batches of commits, once it is back from the last time."""
     seen, batch = Seen(), commits // cuts
 
@@ -53,7 +76,7 @@ def see_each_once(proxy: FaultProxy, redis_url: str, commits: int, cuts: int) ->
         ThreadPoolExecutor(WRITERS) as writing,
     ):
         manager.workflow("cut").open()
-        watches = watching.submit(watched, proxy.url, seen, commits)
+        watches = watching.submit(watcher, proxy.url, seen, commits)
         assert seen.begun.wait(LONG)
         for cut in range(cuts):
             writes = [writing.submit(write, number) for number in range(WRITERS)]
@@ -68,15 +91,20 @@ def see_each_once(proxy: FaultProxy, redis_url: str, commits: int, cuts: int) ->
     assert proxy.connections >= cuts
 
 
-def test_a_watcher_that_is_cut_off_again_and_again_sees_each_revision_once(proxy: FaultProxy, redis_url: str) -> None:
-    see_each_once(proxy, redis_url, commits=1_600, cuts=8)
+@FACES
+def test_a_watcher_that_is_cut_off_again_and_again_sees_each_revision_once(
+    proxy: FaultProxy, redis_url: str, watcher: Watcher
+) -> None:
+    see_each_once(watcher, proxy, redis_url, commits=800, cuts=8)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
+@FACES
 def test_a_watcher_that_is_cut_off_fifty_times_sees_each_of_twenty_thousand_revisions_once(
-    proxy: FaultProxy, redis_url: str
+    proxy: FaultProxy, redis_url: str, watcher: Watcher
 ) -> None:
-    see_each_once(proxy, redis_url, commits=20_000, cuts=50)
+    see_each_once(watcher, proxy, redis_url, commits=20_000, cuts=50)
 
 
 def test_a_cut_that_is_longer_than_the_log_is_told(proxy: FaultProxy, redis_url: str) -> None:
