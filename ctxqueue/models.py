@@ -72,6 +72,8 @@ class ContextScope(Enum):
 
     letter: str
     """What an address of this scope begins with."""
+    ordinal: int
+    """0 for global up to 3 for private."""
 
     @classmethod
     def parse(cls, scope: str | ContextScope) -> ContextScope:
@@ -86,6 +88,8 @@ ContextScope.GLOBAL.letter = "w"  # the global context is a workflow of its own,
 ContextScope.WORKFLOW.letter = "w"
 ContextScope.AGENT_GROUP.letter = "g"
 ContextScope.PRIVATE.letter = "p"
+for _ordinal, _scope in enumerate(ContextScope):
+    _scope.ordinal = _ordinal
 
 
 class ContextPriority(Enum):

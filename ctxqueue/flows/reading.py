@@ -25,12 +25,14 @@ from ctxqueue.models import (
     is_reserved,
 )
 from ctxqueue.records import decode_entry, decode_header
-from ctxqueue.rules.access import may_name, may_read, owns_scope
-from ctxqueue.rules.policy import MOST_REMEMBERED
+from ctxqueue.rules.access import may_name, owns_scope, sights
+from ctxqueue.rules.policy import MOST_KEYS
 from ctxqueue.rules.visibility import inner_addresses
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ctxqueue.flows.terms import Terms
     from ctxqueue.rules.policy import Policy
 
@@ -39,26 +41,37 @@ def shown(
     policy: Policy, agent: Agent, address: Address, record: bytes | None, *, reveal: bool = False
 ) -> ContextEntry | None:
     """Return the entry as the agent may see it, None if it may not or there is none."""
-    if record is None:
-        return None
+    return None if record is None else reader(policy, agent, reveal=reveal)(address, record)
+
+
+def reader(policy: Policy, agent: Agent, *, reveal: bool = False) -> Callable[[Address, bytes], ContextEntry | None]:
+    """Return what shows the agent many records: what `rules.access.may_read` says of each, by one look at the key."""
     disclosure: Disclosure = "clear" if reveal else "concealed" if agent.is_operator else "secret"
-    entry = decode_entry(address, record, disclosure, policy.mark_of(address) if policy.marks else "")
-    if not may_read(policy, agent, address, sensitive=entry.sensitive):
-        return None
-    if entry.dependencies:
-        named = tuple(key for key in entry.dependencies if may_be_told(policy, agent, key))
-        entry = entry if len(named) == len(entry.dependencies) else replace(entry, dependencies=named)
-    return entry
+    sight_of = sights(policy, agent)
+
+    def read(address: Address, record: bytes) -> ContextEntry | None:
+        plain, sensitive, mark = sight_of(address)
+        if not plain and not sensitive:
+            return None
+        entry = decode_entry(address, record, disclosure, mark)
+        if not (sensitive if entry.sensitive else plain):
+            return None
+        if entry.dependencies:
+            named = tuple(key for key in entry.dependencies if may_be_told(policy, agent, key))
+            entry = entry if len(named) == len(entry.dependencies) else replace(entry, dependencies=named)
+        return entry
+
+    return read
 
 
 def may_be_told(policy: Policy, agent: Agent, key: str) -> bool:
     """Whether a key may be spoken of to the agent, wherever it would find it, and whether it is there or not."""
     if agent.is_operator:
         return True
-    told = policy.rights_of(agent).told
+    told = policy.rights_of(agent).told[bool(agent.groups)]
     answer = told.get(key)
     if answer is None:
-        if len(told) >= MOST_REMEMBERED:
+        if len(told) >= MOST_KEYS:
             told.clear()
         places = (*inner_addresses(agent, key), Address(ContextScope.GLOBAL, "", key))
         answer = told[key] = any(may_name(policy, agent, address) for address in places)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ctxqueue.clock import since_epoch
 from ctxqueue.effects import Batch, Flow, Head, LoadPage, LoadSince, Since, do
 from ctxqueue.flows import auditing
-from ctxqueue.flows.reading import shown, workflow_context
+from ctxqueue.flows.reading import reader, workflow_context
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import current_attempt
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Agent, ContextEntry, is_reserved
@@ -187,10 +187,11 @@ def visible(
 def _entries(
     policy: Policy, agent: Agent, records: Mapping[str, bytes], now_us: int, *, of_global: bool, reveal: bool
 ) -> Iterable[ContextEntry]:
+    read = reader(policy, agent, reveal=reveal)
     for encoded, record in records.items():
         expires_us = decode_header(record).expires_us
         if not expires_us or expires_us > now_us:
-            entry = shown(policy, agent, Address.decode(encoded, of_global=of_global), record, reveal=reveal)
+            entry = read(Address.decode(encoded, of_global=of_global), record)
             if entry is not None:
                 yield entry
 

@@ -6,11 +6,13 @@ A policy says what agents may do with entries that lie where they may look at al
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from ctxqueue.models import OPERATOR_ID
+from ctxqueue.models import OPERATOR_ID, ContextScope
+from ctxqueue.rules.patterns import Patterns, any_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,9 +22,14 @@ if TYPE_CHECKING:
     from ctxqueue.rules.guards import Guard
 
 Action = Literal["read", "write", "delete"]
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 MOST_REMEMBERED = 4_096
-"""Keys of which a policy remembers, for each agent, what it says; then it thinks anew."""
+"""Agents of which a policy remembers which rules are about them; then it thinks anew."""
+MOST_KEYS = 16_384
+"""Keys of which it remembers, for each set of rules, what they say."""
+MOST_SETS = 64
+"""Such sets."""
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +42,13 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
     def includes(self, agent: Agent) -> bool:
         """Whether the rule is about the agent."""
         return (
-            _any(self.agent_type, (agent.agent_type,))
-            and _any(self.agent_role, (agent.agent_role,) if agent.agent_role else ())
-            and _any(self.group, agent.groups)
+            any_of(self.agent_type, (agent.agent_type,))
+            and any_of(self.agent_role, (agent.agent_role,) if agent.agent_role else ())
+            and any_of(self.group, agent.groups)
         )
 
 
-def _any(patterns: tuple[str, ...], names: Iterable[str]) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-class Where(msgspec.Struct, frozen=True, kw_only=True):
+class Where(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Which entries a rule is about; nothing given is all. Patterns of keys know no case."""
 
     scope: tuple[str, ...] = ()
@@ -55,8 +58,11 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the rule is about the address."""
         if self.scope and address.scope.value not in self.scope:
             return False
-        key = address.key.lower()
-        return not self.key or any(fnmatchcase(key, pattern.lower()) for pattern in self.key)
+        return not self.key or self._patterns.match(address.key.lower())
+
+    @cached_property
+    def _patterns(self) -> Patterns:
+        return Patterns(pattern.lower() for pattern in self.key)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,20 +132,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if rights is None:
             if len(remembered) >= MOST_REMEMBERED:
                 remembered.clear()
-            rights = remembered[agent] = Rights(self, agent)
+            rights = remembered[agent] = self._of_rules(tuple(rule for rule in self.rules if rule.who.includes(agent)))
+        return rights
+
+    def _of_rules(self, rules: tuple[Rule, ...]) -> Rights:
+        """Return what some rules say: to all agents that just these are about the same."""
+        remembered: dict[tuple[int, ...], Rights] = self.__dict__.setdefault("_sets", {})
+        numbers = tuple(map(id, rules))
+        rights = remembered.get(numbers)
+        if rights is None:
+            if len(remembered) >= MOST_SETS:
+                remembered.clear()
+            rights = remembered[numbers] = Rights(self, rules)
         return rights
 
     def mark_of(self, address: Address) -> str:
         """Return the name of the rule by which an entry is sensitive; empty: none says so."""
-        if not self.marks:
+        if not self.marks or not self._marked.match(address.key.lower()):
             return ""
-        remembered: dict[Address, str] = self.__dict__.setdefault("_marked", {})
-        name = remembered.get(address)
-        if name is None:
-            if len(remembered) >= MOST_REMEMBERED:
-                remembered.clear()
-            name = remembered[address] = next((mark.name for mark in self.marks if mark.where.includes(address)), "")
-        return name
+        return next((mark.name for mark in self.marks if mark.where.includes(address)), "")
+
+    @cached_property
+    def _marked(self) -> Patterns:
+        return of_all(mark.where for mark in self.marks)
 
     def may_act_as(self, declared: Agent, wanted: Agent) -> bool:
         """Whether a task of one agent may act as another."""
@@ -150,30 +165,33 @@ BY_DEFAULT = "the default"
 SENSITIVE_BY_DEFAULT = "the default for sensitive entries"
 
 
+class Sight(NamedTuple):
+    """What is said of reading one key: of a plain entry, of a sensitive one, and by which mark it is that."""
+
+    plain: bool
+    sensitive: bool
+    mark: str
+
+
 class Rights:
-    """What a policy says of one agent, with what it has said already."""
+    """What some rules of a policy say, with what they have said already."""
 
-    __slots__ = ("_default", "_rules", "_said", "told")
+    __slots__ = ("_default", "_policy", "_rules", "_said", "_seen", "_unsaid", "told")
 
-    def __init__(self, policy: Policy, agent: Agent) -> None:
-        self._rules = [rule for rule in policy.rules if rule.who.includes(agent)]
+    def __init__(self, policy: Policy, rules: tuple[Rule, ...]) -> None:
+        self._policy = policy
         self._default = policy.default
-        self._said: dict[tuple[Address, Action], tuple[Verdict, Verdict]] = {}
-        self.told: dict[str, bool] = {}
-        """Keys that may be spoken of or not, as far as that was asked."""
+        self._rules = {action: _Rules(rule for rule in rules if action in rule.allow | rule.deny) for action in ACTIONS}
+        of_reading = [rule.where for rule in rules if "read" in rule.allow | rule.deny]
+        self._said = of_all([*of_reading, *(mark.where for mark in policy.marks)])
+        self._unsaid = Sight("read" in policy.default, False, "")  # noqa: FBT003 - nobody reads secrets by default
+        self._seen: tuple[dict[str, Sight], ...] = tuple({} for _ in ContextScope)
+        self.told: tuple[dict[str, bool], dict[str, bool]] = {}, {}
+        """Keys that may be spoken of or not, as far as that was asked: for agents in no group, for those in some."""
 
     def verdict(self, address: Address, action: Action, *, sensitive: bool) -> Verdict:
         """Return what is said of a plain entry, or of a sensitive one."""
-        said = self._said.get((address, action))
-        if said is None:
-            if len(self._said) >= MOST_REMEMBERED:
-                self._said.clear()
-            said = self._decided(address, action, sensitive=False), self._decided(address, action, sensitive=True)
-            self._said[address, action] = said
-        return said[sensitive]
-
-    def _decided(self, address: Address, action: Action, *, sensitive: bool) -> Verdict:
-        about = [rule for rule in self._rules if rule.where.includes(address)]
+        about = self._rules[action].about(address)
         for rule in about:
             if action in rule.deny:
                 return Verdict(False, rule.name)  # noqa: FBT003 - a verdict is yes or no
@@ -183,3 +201,38 @@ class Rights:
         if sensitive and action == "read":
             return Verdict(False, SENSITIVE_BY_DEFAULT)  # noqa: FBT003
         return Verdict(action in self._default, BY_DEFAULT)
+
+    def sight(self, address: Address) -> Sight:
+        """Return what is said of reading an entry."""
+        seen = self._seen[address.scope.ordinal]
+        sight = seen.get(address.key)
+        if sight is None:
+            if len(seen) >= MOST_KEYS:
+                seen.clear()
+            sight = seen[address.key] = self._sight(address) if self._said.match(address.key.lower()) else self._unsaid
+        return sight
+
+    def _sight(self, address: Address) -> Sight:
+        mark = self._policy.mark_of(address)
+        of_secrets = self.verdict(address, "read", sensitive=True).allowed
+        return Sight(of_secrets if mark else self.verdict(address, "read", sensitive=False).allowed, of_secrets, mark)
+
+
+class _Rules:
+    """Rules in their order, and what they have in common: most keys are no rule's."""
+
+    __slots__ = ("_patterns", "_rules")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._patterns = of_all(rule.where for rule in self._rules)
+
+    def about(self, address: Address) -> list[Rule]:
+        if not self._patterns.match(address.key.lower()):
+            return []
+        return [rule for rule in self._rules if rule.where.includes(address)]
+
+
+def of_all(places: Iterable[Where]) -> Patterns:
+    """Return what matches each key that one of some places may have."""
+    return Patterns(pattern.lower() for where in places for pattern in where.key or ("*",))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.models import OPERATOR, Address, Agent, ContextScope
-from ctxqueue.rules.access import verdict, why_sensitive
+from ctxqueue.rules.access import may_read, sights, verdict, why_sensitive
+from ctxqueue.rules.patterns import Patterns
 from ctxqueue.rules.policies import SHIPPED, policy_of
+from ctxqueue.rules.policy import ACTIONS, Where
 
 ROOT = Path(__file__).parents[2]
 INTERN = Agent("helper_1", agent_role="intern", groups=("finance",))
@@ -167,3 +173,62 @@ def test_one_name_in_sixty_is_decided_as_the_list_says() -> None:
     assert len({name for name, _ in decided}) == 60
     for name, said in decided:
         assert bool(why_sensitive(SHIPPED, at(name), given=None, packed=b"")) is (said == "sensitive"), name
+
+
+LETTERS = "aB_.*?[!]é-"
+KINDS = st.sets(st.sampled_from(ACTIONS))
+
+
+@given(
+    patterns=st.lists(st.text(LETTERS, min_size=1, max_size=5), max_size=6),
+    names=st.lists(st.text(LETTERS), max_size=9),
+)
+def test_many_patterns_match_what_one_of_them_matches(patterns: list[str], names: list[str]) -> None:
+    found = Patterns(patterns)
+    for name in (*names, *patterns, *(pattern.strip("*?") + "a" for pattern in patterns), ""):
+        assert found.match(name) is any(fnmatchcase(name, pattern) for pattern in patterns), name
+
+
+PLACES = st.fixed_dictionaries(
+    {},
+    optional={
+        "key": st.lists(st.sampled_from(["*", "a*", "*_B", "*c*", "a_b", "A?b", "[ab]*"]), min_size=1, max_size=2),
+        "scope": st.sampled_from(["workflow", "private", "agent_group", "global"]),
+    },
+)
+RULES = st.builds(
+    lambda where, allow, deny, sensitive: {**where, "allow": allow or {"read"}, "deny": deny, "sensitive": sensitive},
+    *(PLACES, KINDS, st.sets(st.sampled_from(ACTIONS), max_size=1), st.booleans()),
+)
+
+
+@given(
+    rules=st.lists(RULES, max_size=5),
+    marks=st.lists(PLACES.filter(bool), max_size=2),
+    default=KINDS,
+    keys=st.lists(st.sampled_from(["a_b", "x", "A_b", "abc", "token", "b_c_B"]), min_size=1, max_size=4),
+)
+def test_what_is_said_of_many_at_once_is_what_the_rules_say_one_by_one(
+    rules: list[dict[str, Any]], marks: list[dict[str, Any]], default: set[str], keys: list[str]
+) -> None:
+    policy = policy_of({"rule": rules, "sensitive": marks, "default": default})
+    sight_of = sights(policy, INTERN)
+    for key, scope, sensitive in product(keys, ContextScope, (False, True)):
+        address = at(key, scope, {"private": "helper_1", "agent_group": "finance"}.get(scope.value, ""))
+        marked = any(Where(**_tuples(mark)).includes(address) for mark in marks)
+        about = [rule for rule in rules if Where(**_tuples(rule)).includes(address)]
+        secret = sensitive or marked
+        for action in ACTIONS:
+            allowed = any(action in rule["allow"] and (rule["sensitive"] or not secret) for rule in about)
+            by_default = action in default and not (secret and action == "read")
+            wanted = not any(action in rule["deny"] for rule in about) and (allowed or by_default)
+            assert verdict(policy, INTERN, address, action, sensitive=sensitive).allowed is wanted
+            if action == "read":
+                assert may_read(policy, INTERN, address, sensitive=sensitive) is wanted
+                assert sight_of(address)[sensitive] is wanted
+                assert (sight_of(address).mark != "") is marked
+
+
+def _tuples(row: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = {name: row[name] for name in ("key", "scope") if name in row}
+    return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in found.items()}
