@@ -31,7 +31,7 @@ def embed(terms: MemoryTerms, memory_ids: Sequence[str]) -> Flow[int]:
 
     Raises EmbedderError, DimensionMismatch, ModelMismatch.
     """
-    made = 0
+    count = 0
     by_digest: dict[str, list[str]] = {}
     for memory_id in memory_ids:
         by_digest.setdefault(owner_digest_of(memory_id), []).append(memory_id)
@@ -46,8 +46,8 @@ def embed(terms: MemoryTerms, memory_ids: Sequence[str]) -> Flow[int]:
                 f"the memories of {owner.agent or owner.user or 'everybody'} have vectors of {other}, this process"
                 f" embeds with {terms.library().model}: these wait on. Call reembed(embedder), or use that model"
             )
-        made += yield from _made(terms, owner, waiting)
-    return made
+        count += yield from made(terms, owner, waiting)
+    return count
 
 
 def complete(terms: MemoryTerms, owner: Owner) -> Flow[int]:
@@ -56,7 +56,7 @@ def complete(terms: MemoryTerms, owner: Owner) -> Flow[int]:
     waiting = terms.library().waiting(owner, now_us, MOST_AT_ONCE)
     # Under another model they wait for a process that has it, or for `reembed`.
     if waiting and not (yield from _others_model(terms, owner)):
-        yield from _made(terms, owner, waiting)
+        yield from made(terms, owner, waiting)
         now_us = yield from refreshed(terms, owner)
     return now_us
 
@@ -67,7 +67,8 @@ def _others_model(terms: MemoryTerms, owner: Owner) -> Flow[str]:
     return reply.model
 
 
-def _made(terms: MemoryTerms, owner: Owner, rows: Sequence[StoredMemory]) -> Flow[int]:
-    made = yield from embedded(terms.library(), owner, rows)
+def made(terms: MemoryTerms, owner: Owner, rows: Sequence[StoredMemory]) -> Flow[int]:
+    """Make the vectors of rows that wait, whose owner's model is ours; return how many have one now."""
+    count = yield from embedded(terms.library(), owner, rows)
     yield from supersede_alike(terms, owner, [row.memory_id for row in rows])
-    return made
+    return count

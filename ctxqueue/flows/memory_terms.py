@@ -13,7 +13,7 @@ from ctxqueue.remembered import KINDS, Owner, Reader, scoped
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ctxqueue.effects import MemoryPage, StoredMemory
+    from ctxqueue.effects import Candidates, IndexedMemory, MemoryPage, Sample, StoredMemory
     from ctxqueue.models import ContextScope
     from ctxqueue.remembered import Body, Said
 
@@ -46,6 +46,14 @@ class Found(NamedTuple):
     parts: Mapping[str, float]
 
 
+class Asked(NamedTuple):
+    """What a store's index is asked for a query."""
+
+    vector: bytes
+    terms: tuple[int, ...]
+    facets: tuple[int, ...]
+
+
 class Shelf(Protocol):
     """One owner's memories in this process."""
 
@@ -73,8 +81,37 @@ class Library(Protocol):
         """Take in what has changed."""
         ...
 
-    def search(self, owners: Sequence[Owner], wanted: Wanted, now_us: int) -> list[Found]:
-        """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
+    def search(
+        self, owners: Sequence[Owner], wanted: Wanted, now_us: int, near: Mapping[Owner, Candidates], /
+    ) -> list[Found]:
+        """Return the best, best first, of some owners only among candidates.
+
+        Raises EmbedderError, DimensionMismatch, ModelMismatch.
+        """
+        ...
+
+    def held(self, owner: Owner) -> int | None:
+        """Return how many of an owner's memories are kept here; None if they have not been read."""
+        ...
+
+    def narrows(self, where: Mapping[str, Any]) -> bool:
+        """Whether a store's index can apply a filter on metadata."""
+        ...
+
+    def ground(self, owner: Owner, number: int) -> int | None:
+        """Return about how many memories an owner has; None if a sample of them is to be read, perhaps anew."""
+        ...
+
+    def lay_ground(self, owner: Owner, number: int, sample: Sample) -> None:
+        """Keep a sample that stands for all of an owner's memories."""
+        ...
+
+    def question(self, owner: Owner, wanted: Wanted) -> Asked:
+        """Return what an index is asked; raises EmbedderError, DimensionMismatch."""
+        ...
+
+    def indexed(self, owner: Owner, rows: Sequence[StoredMemory]) -> tuple[IndexedMemory, ...]:
+        """Return what the index holds of rows."""
         ...
 
     def waiting(self, owner: Owner, now_us: int, most: int) -> list[StoredMemory]:
@@ -98,6 +135,8 @@ class MemoryTerms:
     """Makes or returns it: what only reads by id, or publishes tasks, never loads it."""
     supersede_above: float | None = None
     worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None = None
+    index_from: int | None = None
+    """Memories of an owner above which the store's index is used; None: it can have none."""
     _registered: dict[str, float] = field(default_factory=dict)
     _owners: dict[str, Owner] = field(default_factory=dict)
     _owners_since_us: int = 0

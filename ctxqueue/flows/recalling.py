@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from ctxqueue.effects import Flow, GetMemories, TouchMemories, do, work
 from ctxqueue.flows.embedding import complete
 from ctxqueue.flows.keeping import read
+from ctxqueue.flows.nearing import nearest
 from ctxqueue.remembered import Owner, Recalled, body_of, entry_of, owner_digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ctxqueue.effects import StoredMemory
+    from ctxqueue.effects import Candidates, StoredMemory
     from ctxqueue.flows.memory_terms import Found, MemoryTerms, Wanted
     from ctxqueue.models import ContextScope
     from ctxqueue.remembered import Reader
@@ -36,10 +37,15 @@ def recall(
     """
     owners = yield from terms.owners(reader, scope)
     now_us = 0
+    near: dict[Owner, Candidates] = {}
     for owner in owners:
-        now_us = max(now_us, (yield from complete(terms, owner)))
+        among = yield from nearest(terms, owner, wanted)
+        if among is None:
+            now_us = max(now_us, (yield from complete(terms, owner)))
+        else:
+            near[owner], now_us = among, max(now_us, among.now_us)
     library = terms.library()
-    found = yield from do(work(partial(library.search, owners, wanted, now_us)))
+    found = yield from do(work(partial(library.search, owners, wanted, now_us, near)))
     uses: dict[str, tuple[int, int]] = {}
     touch_id = touch_id or os.urandom(8)
     for owner in {each.owner: None for each in found}:

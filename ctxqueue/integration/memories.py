@@ -12,6 +12,7 @@ from ctxqueue.errors import ConfigurationError
 from ctxqueue.integration import memory_requests as requests
 from ctxqueue.memories.loading import Later
 from ctxqueue.memories.manager import VectorMemoryManager
+from ctxqueue.memories.managing import INDEX_FROM
 from ctxqueue.memories.recalls import PendingRecall
 from ctxqueue.memories.weights import Weights
 from ctxqueue.remembered import Reader
@@ -43,7 +44,8 @@ class QueuedMemoryManager(VectorMemoryManager):
         ``ctxqueue_embedder`` (an embedder, a function, or where to import one or its class from, as
         "package.module:name"), ``ctxqueue_memory_weights`` (fields of `Weights`), ``ctxqueue_memory_retention`` (by
         type a `Retention`, a pair or a mapping), ``ctxqueue_memory_supersede_above`` (a cosine),
-        ``ctxqueue_memory_worth_keeping`` and ``ctxqueue_memory_summariser`` (functions, or where to import them from).
+        ``ctxqueue_memory_worth_keeping`` and ``ctxqueue_memory_summariser`` (functions, or where to import them from),
+        ``ctxqueue_memory_index_from`` (memories of an owner).
         """
         conf = queue.app.conf
         super().__init__(
@@ -53,6 +55,7 @@ class QueuedMemoryManager(VectorMemoryManager):
             supersede_above=conf.get("ctxqueue_memory_supersede_above"),
             worth_keeping=_imported(conf, "ctxqueue_memory_worth_keeping"),
             retention=conf.get("ctxqueue_memory_retention"),
+            index_from=conf.get("ctxqueue_memory_index_from", INDEX_FROM),
         )
         self.driver = queue.manager.driver  # whoever observes the app observes its memories
         self.summariser: Any = _imported(conf, "ctxqueue_memory_summariser")

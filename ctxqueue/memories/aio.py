@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ctxqueue.drivers import AsyncDriver
 from ctxqueue.flows import keeping
 from ctxqueue.memories import experiences, insights
-from ctxqueue.memories.managing import MemoryBase
+from ctxqueue.memories.managing import INDEX_FROM, MemoryBase
 from ctxqueue.memories.working import MAX_BYTES, MAX_ITEMS, AsyncWorkingMemory
 from ctxqueue.remembered import Reader
 from ctxqueue.stores.base import open_async_store
@@ -42,17 +42,28 @@ class AsyncVectorMemoryManager(MemoryBase):
         worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None = None,
         cached: int = 4_096,
         retention: Mapping[str, Any] | None = None,
+        index_from: int = INDEX_FROM,
     ) -> None:
         """Take a URL, an open store, or a manager whose store is shared.
 
         ``embedder``: an `Embedder`, a function from texts to vectors, or None for the offline one. ``supersede_above``:
         a cosine from which on a new memory takes the place of an older one of the same owner and type.
         ``worth_keeping(content, memory_type, metadata)`` says what is stored at all. ``cached``: texts whose vectors
-        are kept. ``retention`` has a `Retention` for each memory type that is not to be kept as by default. Raises
-        ConfigurationError, InvalidName.
+        are kept. ``retention`` has a `Retention` for each memory type that is not to be kept as by default.
+        ``index_from``: memories of one owner above which pgvector finds the candidates, where `ctx migrate` has made
+        an index of it. Raises ConfigurationError, InvalidName.
         """
         self.store: AsyncStore = self._set(
-            storage, namespace, open_async_store, embedder, weights, supersede_above, worth_keeping, cached, retention
+            storage,
+            namespace,
+            open_async_store,
+            embedder,
+            weights,
+            supersede_above,
+            worth_keeping,
+            cached,
+            retention,
+            index_from,
         )
         self.driver = AsyncDriver(self.store)
 
@@ -186,6 +197,14 @@ class AsyncVectorMemoryManager(MemoryBase):
         """
         with self._archive(archive, dry_run=dry_run) as file:
             return await self.driver.arun(self._retire(limit, file, dry_run=dry_run))
+
+    async def refresh_index(self, *, limit: int = 10_000) -> int:
+        """Enter what the store's index of vectors lacks, at most so many rows; return how many were entered.
+
+        That is done with PostgreSQL and pgvector, for owners of more than ``index_from`` memories, once ``ctx migrate``
+        has made the index. Recalls enter up to 1,000 rows themselves, and beat's task the rest. Raises InvalidInput.
+        """
+        return await self.driver.arun(self._refresh_index(limit))
 
     def working(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from itertools import islice
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from ctxqueue.flows.memory_terms import Found, Wanted
+from ctxqueue.flows.memory_terms import Asked, Found, Wanted
+from ctxqueue.memories import nearest
 from ctxqueue.memories.blas import one_thread
 from ctxqueue.memories.encoding import CACHED, Encoder
 from ctxqueue.memories.filtering import Query
@@ -16,12 +18,14 @@ from ctxqueue.memories.shelf import Shelf, indexed_text
 from ctxqueue.memories.weights import Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ctxqueue.effects import MemoryPage, StoredMemory
+    from ctxqueue.effects import Candidates, IndexedMemory, MemoryPage, Sample, StoredMemory
     from ctxqueue.memories.embedders import Embedder
     from ctxqueue.remembered import Owner, Said
 
+MOST_GROUNDS = 16
+"""Owners whose memories a store's index searches, of which a sample is kept."""
 MOST_ROWS = 500_000
 """Rows kept in a process; owners that were searched longest ago go first."""
 
@@ -36,6 +40,7 @@ class Library:
         self.weights = weights or Weights()
         self._most_rows = most_rows
         self._shelves: OrderedDict[Owner, Shelf] = OrderedDict()
+        self._grounds: OrderedDict[Owner, nearest.Ground] = OrderedDict()
         self._lock = threading.RLock()
 
     @property
@@ -65,8 +70,17 @@ class Library:
         with self._lock:
             self._shelf(owner).apply(page, after)
 
-    def search(self, owners: Sequence[Owner], wanted: Wanted, now_us: int) -> list[Found]:
-        """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch."""
+    def search(
+        self,
+        owners: Sequence[Owner],
+        wanted: Wanted,
+        now_us: int,
+        near: Mapping[Owner, Candidates] = MappingProxyType({}),
+    ) -> list[Found]:
+        """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch.
+
+        Of the owners in ``near`` only those candidates are searched, which a store's index has found.
+        """
         (vector,) = self.encoder.encode([wanted.text])
         query = Query(
             text=wanted.text,
@@ -81,13 +95,57 @@ class Library:
         )
         found = []
         with self._lock, one_thread():
-            shelves = [self._shelf(owner) for owner in owners if owner in self._shelves]
+            shelves = [
+                self._answered(owner, near[owner], wanted) if owner in near else self._shelf(owner)
+                for owner in owners
+                if owner in near or owner in self._shelves
+            ]
             for hit in search(shelves, query, self.weights):
                 row, body = hit.shelf.rows[hit.slot], hit.shelf.bodies[hit.slot]
                 if row is not None and body is not None:
                     found.append(Found(hit.shelf.owner, row, body, hit.score, hit.cosine, hit.parts))
             self._make_room(set(owners))
         return found
+
+    # By a store's index --------------------------------------------------------------------------------------------
+
+    def held(self, owner: Owner) -> int | None:
+        """Return how many of an owner's memories are kept here; None if they have not been read."""
+        with self._lock:
+            shelf = self._shelves.get(owner)
+            return shelf.alive if shelf else None
+
+    def narrows(self, where: Mapping[str, Any]) -> bool:
+        """Whether an index can apply a filter on metadata."""
+        return nearest.narrows(where)
+
+    def ground(self, owner: Owner, number: int) -> int | None:
+        """Return about how many memories an owner has; None if what stands for them is to be laid, perhaps anew."""
+        with self._lock:
+            ground = self._grounds.get(owner)
+            return ground.total if ground is not None and ground.serves(number) else None
+
+    def lay_ground(self, owner: Owner, number: int, sample: Sample) -> None:
+        """Keep what stands for all of an owner's memories when it is at a number."""
+        laid = nearest.laid(owner, self.encoder, number, sample.rows, sample.total)
+        with self._lock:
+            self._grounds[owner] = laid
+            self._grounds.move_to_end(owner)
+            while len(self._grounds) > MOST_GROUNDS:
+                self._grounds.popitem(last=False)
+
+    def question(self, owner: Owner, wanted: Wanted) -> Asked:
+        """Return what an index is asked; raises EmbedderError, DimensionMismatch."""
+        with self._lock, one_thread():
+            return nearest.question(self._grounds[owner], self.encoder, wanted)
+
+    def indexed(self, owner: Owner, rows: Sequence[StoredMemory]) -> tuple[IndexedMemory, ...]:
+        """Return what the index holds of rows."""
+        with self._lock, one_thread():
+            return nearest.indexed(self._grounds[owner], self.encoder, rows)
+
+    def _answered(self, owner: Owner, found: Candidates, wanted: Wanted) -> Shelf:
+        return nearest.answered(self._grounds[owner], self.encoder, wanted, found)
 
     def _make_room(self, in_use: set[Owner]) -> None:
         rows = sum(len(shelf.rows) for shelf in self._shelves.values())

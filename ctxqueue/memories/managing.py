@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import ConfigurationError, InvalidInput
-from ctxqueue.flows import consolidating, keeping, practising, recalling, reembedding, remembering, retiring
+from ctxqueue.flows import consolidating, keeping, nearing, practising, recalling, reembedding, remembering, retiring
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
 from ctxqueue.flows.terms import Terms
 from ctxqueue.handles import opened
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+INDEX_FROM = 100_000
+"""Memories of one owner above which a store's index is used, where there is one: so many are ranked in the process in
+the time that their product with a vector takes."""
+
 
 class MemoryBase:
     """All memories of one namespace in one store."""
@@ -52,6 +56,7 @@ class MemoryBase:
         worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None,
         cached: int,
         retention: Mapping[str, Any] | None,
+        index_from: int,
     ) -> S:
         """Keep what a manager is made with; return its store."""
         theirs = getattr(getattr(storage, "terms", None), "namespace", None)
@@ -59,6 +64,8 @@ class MemoryBase:
             raise ConfigurationError(f"the storage has namespace {theirs!r}, the memories {namespace!r}: give one")
         if supersede_above is not None and not 0 < supersede_above <= 1:
             raise ConfigurationError(f"supersede_above is {supersede_above!r}: give a cosine above 0, up to 1")
+        if isinstance(index_from, bool) or not isinstance(index_from, int) or index_from < 0:
+            raise ConfigurationError(f"index_from is {index_from!r:.40}: give a number of memories")
         self.retention: dict[str, Retention] = dict(retention_of(retention).items())
         self.namespace = namespace or theirs or "default"
         self.loading = Loading(embedder, weights, cached)
@@ -67,6 +74,8 @@ class MemoryBase:
             store: Any = open_by_url(storage, self.namespace)
         else:
             store = opened(getattr(storage, "store", storage), self.namespace, open_by_url)
+        # With a keyring there is none: vectors would tell in clear what is encrypted.
+        self.memory_terms.index_from = index_from if getattr(store, "may_index", False) else None
         given = getattr(storage, "terms", None)
         self.context_terms = given if given is not None else Terms(self.namespace, store.shards, store.shard_of)
         made: S = store
@@ -201,6 +210,9 @@ class MemoryBase:
             archive=str(archive.path) if archive and archive.path.exists() else None,
             seconds=time.monotonic() - begun,
         )
+
+    def _refresh_index(self, limit: int) -> Flow[int]:
+        return nearing.refresh(self.memory_terms, limit)
 
     def _archive(self, folder: str | PathLike[str] | None, *, dry_run: bool) -> AbstractContextManager[Archive | None]:
         return nullcontext() if folder is None or dry_run else Archive(str(folder), self.namespace)

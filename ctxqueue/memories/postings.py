@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,11 @@ class Postings:
         self._rows_with.subtract(set(terms))
         self.rows -= 1
         self.total -= len(terms)
+
+    def stand_for(self, rows: int, total: int, rows_with: Mapping[str, int]) -> None:
+        """Let terms be as rare as they are among more rows than are entered here."""
+        self.rows, self.total = rows, total
+        self._rows_with.update({term: number - self._rows_with[term] for term, number in rows_with.items()})
 
     def rows_with(self, term: str) -> int:
         """Return how many rows have a term."""

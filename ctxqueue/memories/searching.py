@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHORTLIST, SHORTLIST_OF_MANY, MANY = 1_000, 30, 2_000
 """Of the best candidates, how many have their tokens compared one by one; fewer where there are many: it costs as much
 as a third of the rest."""
+LEAST_GROUND = 30
+"""Rows by which one can tell how far scores are spread."""
 
 
 class Hit(NamedTuple):
@@ -55,8 +57,18 @@ def search(shelves: Sequence[Shelf], query: Query, weights: Weights) -> list[Hit
     if not pools:
         return []
     compared = [_compared(pool, query.vector) for pool in pools]
-    words = _standardised([_words(pool, pools, query.text) for pool in pools], weights.words)
-    cosines = _standardised([each.cosines for each in compared], weights.cosine)
+    measured_words = _Words(pools, query.text)
+    grounds = [_ground(pool, query) for pool in pools]
+    words = _standardised(
+        [measured_words.of(pool) for pool in pools],
+        weights.words,
+        [ground and (measured_words.of(ground[0]), ground[1]) for ground in grounds],
+    )
+    cosines = _standardised(
+        [each.cosines for each in compared],
+        weights.cosine,
+        [ground and (_compared(ground[0], query.vector).cosines, ground[1]) for ground in grounds],
+    )
     found = [
         hit
         for pool, matching, *measured in zip(pools, compared, words, cosines, strict=True)
@@ -105,16 +117,29 @@ def _sum(parts: list[_Part]) -> NDArray[np.float32]:
     return score
 
 
-def _words(pool: Pool, pools: Sequence[Pool], text: str) -> NDArray[np.float32]:
-    """Return BM25 of a pool's candidates; what is rare is so among all that is looked at."""
-    rows = sum(each.shelf.words.rows for each in pools)
-    average = sum(each.shelf.words.total for each in pools) / rows or 1.0
-    weights = []
-    for term in sorted(set(stems(text))):
-        rows_with = sum(each.shelf.words.rows_with(term) for each in pools)
-        weights.append((term, math.log1p((rows - rows_with + 0.5) / (rows_with + 0.5))))
-    scores = pool.shelf.words.scores(weights, average)
-    return scores if pool.slots is None else scores[pool.slots]
+class _Words:
+    """BM25 of a query; what is rare is so among all that is looked at."""
+
+    def __init__(self, pools: Sequence[Pool], text: str) -> None:
+        rows = sum(each.shelf.words.rows for each in pools)
+        self._average = sum(each.shelf.words.total for each in pools) / rows or 1.0
+        self._weights = []
+        for term in sorted(set(stems(text))):
+            rows_with = sum(each.shelf.words.rows_with(term) for each in pools)
+            self._weights.append((term, math.log1p(max(0.0, (rows - rows_with + 0.5) / (rows_with + 0.5)))))
+
+    def of(self, pool: Pool) -> NDArray[np.float32]:
+        """Return the scores of a pool's candidates."""
+        scores = pool.shelf.words.scores(self._weights, self._average)
+        return scores if pool.slots is None else scores[pool.slots]
+
+
+def _ground(pool: Pool, query: Query) -> tuple[Pool, float] | None:
+    """Return what stands for all that pass the filters, where only the likely ones of them are here."""
+    if pool.shelf.ground is None:
+        return None
+    some = candidates(pool.shelf.ground, query)
+    return (some, pool.shelf.times) if some.size >= LEAST_GROUND else None
 
 
 def _compared(pool: Pool, vector: bytes) -> Compared:
@@ -141,11 +166,19 @@ def _by_tokens(
     return everywhere
 
 
-def _standardised(measured: list[NDArray[np.float32]], weight: float) -> list[_Part]:
-    """Return each as so many standard deviations from the mean of all, by weight."""
-    size = sum(len(values) for values in measured)
-    mean = sum(float(values.sum(dtype=np.float64)) for values in measured) / size
-    squares = sum(float(np.dot(values, values)) for values in measured) / size
+def _standardised(
+    measured: list[NDArray[np.float32]], weight: float, grounds: Sequence[tuple[NDArray[np.float32], float] | None] = ()
+) -> list[_Part]:
+    """Return each as so many standard deviations from the mean of all, by weight.
+
+    Where a ground is given, its values are those of all, each so many times.
+    """
+    all_of_them = [
+        ground or (values, 1.0) for values, ground in zip(measured, grounds or [None] * len(measured), strict=True)
+    ]
+    size = sum(len(values) * times for values, times in all_of_them)
+    mean = sum(float(values.sum(dtype=np.float64)) * times for values, times in all_of_them) / size
+    squares = sum(float(np.dot(values, values)) * times for values, times in all_of_them) / size
     variance = squares - mean * mean
     alike = variance <= 1e-6 * squares or variance <= 0  # but for rounding
     factor = 0.0 if alike else weight / math.sqrt(variance)

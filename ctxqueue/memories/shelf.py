@@ -11,6 +11,7 @@ from ctxqueue import codec
 from ctxqueue.clock import instant
 from ctxqueue.errors import ModelMismatch
 from ctxqueue.memories.postings import Postings
+from ctxqueue.memories.transcripts import placed
 from ctxqueue.memories.vectors import PlainVectors, PooledVectors, Vectors
 from ctxqueue.memories.words import stems
 from ctxqueue.remembered import KINDS, NO_MODEL, Owner, body_of
@@ -59,6 +60,10 @@ class Shelf:
         self.incarnation, self.upto = "", 0
         self.waiting: dict[str, StoredMemory] = {}
         """Rows that have no vector yet: they are not found until one is made."""
+        self.ground: Shelf | None = None
+        """If this has only candidates: rows that stand for all, which scores are measured against."""
+        self.times = 1.0
+        """How many each of those stands for."""
         self._clear()
 
     def _clear(self) -> None:
@@ -129,8 +134,9 @@ class Shelf:
         self.slots[row.memory_id] = slot
         self.words.add(slot, stems(indexed_text(said)))
         self.vectors.add(_no_vector(self._encoder) if vector is None else vector)
-        placed = said.session is not None and said.sequence is not None
-        speaker = self._code("speaker", said.speaker) if said.speaker else NONE
+        session, sequence, by = placed(said, row.born)
+        in_order = session is not None and sequence is not None
+        speaker = self._code("speaker", by) if by else NONE
         values: dict[str, Any] = {
             "live": True,
             "kind": KINDS.index(row.kind),
@@ -138,18 +144,18 @@ class Shelf:
             "expires_us": row.expires_us,
             "importance": body.importance,
             "accesses": row.accesses,
-            "session": NONE if said.session is None else self._code("session", said.session),
-            "sequence": said.sequence if placed else math.nan,
+            "session": NONE if session is None else self._code("session", session),
+            "sequence": sequence if in_order else math.nan,
             "speaker": speaker,
             "asks": "?" in said.content,
             "fits": vector is not None,
         }
         for name, value in values.items():
             self._columns[name][slot] = value
-        if said.speaker:
-            self.speakers[speaker] = said.speaker
-        self.sequenced += placed
-        self.in_sessions |= said.session is not None
+        if by:
+            self.speakers[speaker] = by
+        self.sequenced += in_order
+        self.in_sessions |= session is not None
         self.expiring |= row.expires_us > 0
         metadata = codec.unpack(said.metadata) if said.metadata else {}
         for facet in facets(metadata):
@@ -168,7 +174,7 @@ class Shelf:
         if body is None:
             return
         self.words.remove(stems(indexed_text(body.said)))
-        self.sequenced -= int(body.said.session is not None and body.said.sequence is not None)
+        self.sequenced -= not math.isnan(self._columns["sequence"][slot])
         if not self._columns["fits"][slot]:
             self.foreign[body.model] -= 1
         self.rows[slot] = self.bodies[slot] = None

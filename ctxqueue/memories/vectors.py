@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class Vectors(Protocol):
         """Compare one row with all."""
         ...
 
+    def made(self, vector: bytes) -> bytes:
+        """Return what a row keeps of its vector as the vector that is compared, of these rows' weights."""
+        ...
+
+    def weigh_as(self, others: Any, *, named: bool) -> None:
+        """Take the weights of other rows; in sets that have a name, too, or not."""
+        ...
+
 
 class PlainVectors:
     """As the embedder made them, in one array, which doubles when it is full."""
@@ -70,6 +78,13 @@ class PlainVectors:
         alike: NDArray[np.float32] = matrix @ matrix[slot]
         return alike
 
+    def made(self, vector: bytes) -> bytes:
+        """Return it as it is."""
+        return vector
+
+    def weigh_as(self, others: Any, *, named: bool) -> None:
+        """Do nothing: no row is weighed by others."""
+
 
 class PooledVectors:
     """Pooled from tokens, by how rare those are among the rows that are searched."""
@@ -79,6 +94,8 @@ class PooledVectors:
         self._all = Pooled(self._tokens)
         self._every: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._sets: OrderedDict[Hashable, Pooled] = OrderedDict()
+        self._of_sets: NDArray[np.float32] | None = None
+        """The weights of sets that have a name, if they are not each set's own."""
 
     def add(self, vector: bytes) -> None:
         """Enter the next row."""
@@ -89,7 +106,7 @@ class PooledVectors:
         if slots is None:
             pooled, matrix = self._all, self._all.matrix(self._every_slot(), live)
         elif name is not None and len(slots) <= LARGEST_SET:
-            pooled = self._sets.setdefault(name, Pooled(self._tokens))
+            pooled = self._sets.setdefault(name, Pooled(self._tokens, self._of_sets))
             self._sets.move_to_end(name)
             while len(self._sets) > MOST_SETS:
                 self._sets.popitem(last=False)
@@ -109,6 +126,17 @@ class PooledVectors:
         matrix = self._all.matrix(self._every_slot())
         alike: NDArray[np.float32] = matrix @ matrix[slot]
         return alike
+
+    def made(self, vector: bytes) -> bytes:
+        """Pool the tokens by how rare they are among all rows."""
+        self._all.matrix(self._every_slot())
+        return self._all.query(vector).astype("<f4").tobytes()
+
+    def weigh_as(self, others: PooledVectors, *, named: bool) -> None:
+        """Take the weights of other rows; in sets that have a name, too, or not."""
+        others._all.matrix(others._every_slot())
+        self._all = Pooled(self._tokens, others._all.weights)
+        self._of_sets = self._all.weights if named else None
 
 
 class Tokens:
@@ -185,13 +213,14 @@ def rarity(rows: int, rows_with: NDArray[np.int64]) -> NDArray[np.float32]:
 class Pooled:
     """Some rows pooled by how rare their tokens are among them, query and rows alike."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, weights: NDArray[np.float32] | None = None) -> None:
         self._tokens = tokens
+        self._given = weights is not None
         self._slots: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._layout: Layout | None = None
         self._weighed_at = 0
         """Rows when the weights were last set."""
-        self.weights: NDArray[np.float32] = np.ones(len(tokens.table), dtype=np.float32)
+        self.weights: NDArray[np.float32] = np.ones(len(tokens.table), dtype=np.float32) if weights is None else weights
         self._matrix: NDArray[np.float32] = np.zeros((16, tokens.table.shape[1]), dtype=np.float32)
 
     def matrix(self, slots: NDArray[np.int64], counted: int | None = None) -> NDArray[np.float32]:
@@ -199,8 +228,10 @@ class Pooled:
         rows = len(slots) if counted is None else counted
         known = len(self._slots)
         same = slots is self._slots or (known <= len(slots) and np.array_equal(slots[:known], self._slots))
-        if not same or not self._weighed_at / GROWTH < rows < self._weighed_at * GROWTH:
-            self.weights = rarity(len(slots), self._tokens.rows_with(slots.tolist()))
+        stale = not self._given and not self._weighed_at / GROWTH < rows < self._weighed_at * GROWTH
+        if not same or stale:
+            if not self._given:
+                self.weights = rarity(len(slots), self._tokens.rows_with(slots.tolist()))
             self._weighed_at = rows
             known = 0
             self._layout = None

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from ctxqueue.testing import EmbeddedServer
 from ctxqueue.testing.binaries import server_version
 from ctxqueue.testing.contract import attempts, endings, eviction, histories, memories, parking, updates, watching
+from ctxqueue.testing.postgres import find_postgres
 from tests.contract.keyspace import objections
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def missing() -> list[str]:
             binary_of(name)
         except LookupError as reason:
             reasons.append(str(reason))
+    shares = (find_postgres().parent / "share", *Path("/usr/share/postgresql").glob("*"))
+    if not any(path for share in shares for path in share.glob("**/extension/vector.control")):
+        reasons.append("PostgreSQL has no extension vector; get one that has by: ./dev setup, or its package pgvector")
     return reasons
 
 

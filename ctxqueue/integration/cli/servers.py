@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from ctxqueue.errors import CtxqueueError
 from ctxqueue.integration.check import findings
 from ctxqueue.integration.cli.commands import command
 from ctxqueue.integration.cli.output import styled
@@ -40,14 +41,30 @@ def check(queue: ContextQueue, *, as_json: bool) -> None:
 
 @command("migrate", example="celery -A proj ctx migrate")
 def migrate(queue: ContextQueue) -> None:
-    """Bring the tables of an SQL store up to date. Harmless when they are, and when several processes do it at once."""
+    """Bring the tables of an SQL store up to date. Harmless when they are, and when several processes do it at once.
+
+    On PostgreSQL it also makes an index of memories by pgvector, for the app's embedder, if the extension is there or
+    may be created.
+    """
     from ctxqueue.stores.base import is_sql  # noqa: PLC0415 - only this command needs it
 
     if not is_sql(queue.url):
         raise click.UsageError("the store of this app is not an SQL database: there is nothing to migrate")
+    from ctxqueue.stores.sql import index_vectors  # noqa: PLC0415
     from ctxqueue.stores.sql import migrate as upgraded  # noqa: PLC0415
 
     click.echo(f"the tables are at revision {upgraded(queue.url)}")
+    if (
+        queue.memory.memory_terms.index_from is None
+    ):  # no PostgreSQL, or a keyring: vectors would tell what is encrypted
+        return
+    try:
+        model = queue.memory.memory_terms.library().model
+    except CtxqueueError as error:  # where no embedder is installed, nothing is searched either
+        click.echo(f"memories have no index: {error}")
+        return
+    lacking = index_vectors(queue.url, model)
+    click.echo(f"memories have no index: {lacking}" if lacking else f"memories of {model} have an index of pgvector")
 
 
 def _tell(finding: Any) -> None:

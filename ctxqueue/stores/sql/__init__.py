@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ctxqueue.stores.sql.upgrading import migrate
+from ctxqueue.stores.sql.upgrading import index_vectors, migrate
 
-__all__ = ["migrate"]
+__all__ = ["index_vectors", "migrate"]

@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
 from ctxqueue.stores.sql.store import committed, has_moved, hoped, looked
 from ctxqueue.stores.sql.writing import Statements
@@ -58,6 +58,7 @@ class AsyncSqlStore:
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
         self._url = connecting.checked_url(url)
+        self.may_index = self._url.get_backend_name() == "postgresql"
         self.where = connecting.address_of(self._url)
         self._statements = Statements(self._url.get_backend_name())
         connecting.async_engine(self._url)  # a driver that is missing is told of now

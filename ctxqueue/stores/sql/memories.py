@@ -53,6 +53,13 @@ REMOVED = (
     .order_by(memories_removed.c.number)
     .limit(_rows_wanted)
 )
+AFTER = (
+    select(*FIELDS).where(theirs(memories), memories.c.number > _after).order_by(memories.c.number).limit(_rows_wanted)
+)
+SAMPLE = (
+    select(*FIELDS).where(theirs(memories), ~memories.c.superseded).order_by(memories.c.memory_id).limit(_rows_wanted)
+)
+"""Ids are hashes: the first ones in their order are as good as chosen at random."""
 OTHERS = select(memories.c.memory_id).where(theirs(memories), memories.c.memory_id.not_in(_ids)).limit(1)
 USE = (
     update(memories)
@@ -162,6 +169,18 @@ class SqlMemories(Transaction):
         rows = self.memory_rows(owner, [memory_id for _, memory_id, size in here if size is not None])
         found = [Changed(at, memory_id, rows.get(memory_id)) for at, memory_id, _ in here]
         return found, taken < len(changes)
+
+    def rows_after(self, owner: str, number: int, limit: int) -> Sequence[fx.StoredMemory]:
+        """Return rows whose last change is after a number, in order."""
+        return [_stored(row) for row in self._rows(AFTER, in_owner=owner, after=number, rows=limit)]
+
+    def some_memories(self, owner: str, most: int) -> Sequence[fx.StoredMemory]:
+        """Return some rows that stand for all: the same ones until others come or go."""
+        return [_stored(row) for row in self._rows(SAMPLE, in_owner=owner, rows=most)]
+
+    def count_memories(self, owner: str) -> int:
+        """Return how many rows there are."""
+        return self._counted(COUNT_ALL, {"in_owner": owner})
 
     def any_memory(self, owner: str, but: Collection[str]) -> bool:
         """Whether there is a row besides some."""

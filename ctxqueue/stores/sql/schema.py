@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PREFIX = "ctxqueue_"
 VERSION_TABLE = "ctxqueue_alembic_version"
+VECTORS_PREFIX = "ctxqueue_vectors_"
+"""Of tables that stand beside the schema's: one for each embedder's model, where pgvector is used."""
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Of the schema, in order; the last one is what this version works with."""

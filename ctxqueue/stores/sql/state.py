@@ -6,7 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy import func, select
 
 from ctxqueue import effects as fx
 from ctxqueue.records import decode_header
@@ -16,7 +16,7 @@ from ctxqueue.stores.sql import looking, packing, writing
 from ctxqueue.stores.sql.audit import SqlAudit
 from ctxqueue.stores.sql.gathering import guard_of
 from ctxqueue.stores.sql.inbox import SqlInbox
-from ctxqueue.stores.sql.memories import SqlMemories
+from ctxqueue.stores.sql.nearest import SqlNearest
 from ctxqueue.stores.sql.parking import SqlParking
 from ctxqueue.stores.sql.pipelining import together
 from ctxqueue.stores.sql.schema import calls, runs
@@ -35,7 +35,7 @@ MOST = 2**31 - 2
 """What stands for everything: PostgreSQL's integers end there."""
 
 
-class SqlState(SqlParking, SqlInbox, SqlMemories, SqlAudit):
+class SqlState(SqlParking, SqlInbox, SqlNearest, SqlAudit):
     """A `State` over a connection that has no transaction yet; `commit` ends it."""
 
     def __init__(self, connection: Connection, namespace: str, statements: Statements) -> None:
@@ -45,13 +45,6 @@ class SqlState(SqlParking, SqlInbox, SqlMemories, SqlAudit):
         """How the workflows that are held stood."""
 
     # Looking -----------------------------------------------------------------------------------------------------
-
-    def now(self) -> int:
-        """Return the database's clock; SQLite's is this machine's."""
-        if self._dialect == "sqlite":
-            return time.time_ns() // 1_000
-        clock = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
-        return int(self._connection.execute(select(clock)).scalar_one())
 
     def _look(self, workflow_id: str, wanted: Wanted, *, held: bool = False) -> looking.Seen:
         look = looking.Look(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
-from ctxqueue.stores.engine.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.namespaces import checked_namespace
 from ctxqueue.stores.sql import connecting, errors, looking, upgrading
+from ctxqueue.stores.sql.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
 from ctxqueue.stores.sql.state import SqlState
 from ctxqueue.stores.sql.writing import Statements
@@ -47,6 +47,8 @@ class SqlStore:
         self._process = os.getpid()
         self._verified = False
         self._postgres = self._engine.dialect.name == "postgresql"
+        self.may_index = self._postgres
+        """Whether memories may have an index here: see `ctxqueue.stores.sql.nearest`."""
         self._contended = Contended()
         self._make_locks()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, cast, func, select
 
 from ctxqueue.stores.sql.pipelining import together
 
@@ -23,6 +26,13 @@ class Transaction:
         self._statements = statements
         self._dialect = connection.dialect.name
         self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
+
+    def now(self) -> int:
+        """Return the database's clock; SQLite's is this machine's."""
+        if self._dialect == "sqlite":
+            return time.time_ns() // 1_000
+        clock = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+        return int(self._connection.execute(select(clock)).scalar_one())
 
     def _rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
         return self._connection.execute(statement, self._here(parameters)).fetchall()

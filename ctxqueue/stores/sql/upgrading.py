@@ -12,8 +12,8 @@ from sqlalchemy import column, func, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.errors import SchemaTooNew, SchemaTooOld
-from ctxqueue.stores.sql import connecting, errors
-from ctxqueue.stores.sql.schema import PREFIX, REVISIONS, VERSION_TABLE
+from ctxqueue.stores.sql import connecting, errors, nearest
+from ctxqueue.stores.sql.schema import PREFIX, REVISIONS, VECTORS_PREFIX, VERSION_TABLE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -69,8 +69,8 @@ def upgrade(connection: Connection) -> None:
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether Alembic may look at a table: only at our own."""
-    return kind != "table" or (name or "").startswith(PREFIX)
+    """Whether Alembic may look at a table: only at our own, and not at those that depend on the embedder."""
+    return kind != "table" or ((name or "").startswith(PREFIX) and not (name or "").startswith(VECTORS_PREFIX))
 
 
 def migrate(url: str) -> str:
@@ -98,5 +98,24 @@ def migrate(url: str) -> str:
                 time.sleep(errors.pause(tries))
             else:
                 return REVISIONS[-1]
+    finally:
+        engine.dispose()
+
+
+def index_vectors(url: str, model: str) -> str:
+    """Make what pgvector needs for a model's vectors: the extension, if it may be created, a table and its indexes.
+
+    ``model`` is an embedder's name and dimension as rows have it, "name:256". Returns "", or why there is no index.
+    Raises ConfigurationError, StoreUnavailable, StoreAuthError, StoreReadOnly.
+    """
+    made = connecting.checked_url(url)
+    engine = connecting.blocking_engine(made)
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(UPGRADING)))
+            return nearest.prepare(connection, model)
+    except SQLAlchemyError as error:
+        raise errors.our_error(error, connecting.address_of(made)) from error
     finally:
         engine.dispose()
