@@ -95,8 +95,8 @@ SHOWS_NOTHING = {
     "Subscription": "__repr__ cancel",
     "Transaction": "belongs_to commit drop stage",
     "Trigger": "__repr__ cancel fire",
-    "VectorMemoryManager": "close embedder learn_from_execution reembed refresh_index remember remember_many share store_memory"
-    " store_procedural_skill store_semantic_knowledge store_workflow_experience weights working",
+    "VectorMemoryManager": "close embedder learn_from_execution reembed refresh_index remember remember_many share"
+    " store_memory store_procedural_skill store_semantic_knowledge store_workflow_experience weights working",
     "Watch": "close cursor",
     "WorkflowHandle": "__repr__ bind close delete etag on_commit open remove set_agent_state terms transaction update",
     "WorkingMemory": "add clear",
