@@ -125,8 +125,9 @@ def _broker(app: Celery) -> list[ServerSetup]:
             return [_server("broker", where, channel.client.info())]
         except OperationalError as error:
             return [ServerSetup(role="broker", where=where, error=f"it does not answer: {error}")]
-        except connection.channel_errors as error:
-            return [ServerSetup(role="broker", where=where, error=f"it does not say how it is set: {error}")]
+        except (*connection.channel_errors, *connection.connection_errors) as error:
+            refuses = "it does not say how it is set" if _scheme(where) in REDIS_SCHEMES else "it lets nobody in"
+            return [ServerSetup(role="broker", where=where, error=f"{refuses}: {error}")]
 
 
 def _backend(app: Celery) -> list[ServerSetup]:

@@ -10,6 +10,9 @@ import pytest
 from celery import chain, chord
 
 from ctxqueue import DependencyTimeout, celery_defaults
+from ctxqueue.integration.check import findings
+from ctxqueue.integration.setup import look
+from tests.integration.apps import parking
 from tests.integration.deployments import Deployment
 from tests.rabbitmq import INSTALL_HINT, EmbeddedRabbitMQ, find_rabbitmq
 from tests.waiting import SECONDS, wait_until
@@ -84,6 +87,20 @@ def test_beat_ends_waits_and_lives(site: Deployment) -> None:
     with pytest.raises(DependencyTimeout, match="here"):
         result.get(SECONDS)
     wait_until(lambda: [change.kind for change in workflow.changes()] == ["put", "expired"], "the entry is swept")
+
+
+def test_the_check_says_why_it_lets_nobody_in(site: Deployment, broker: EmbeddedRabbitMQ) -> None:
+    urls = {
+        broker.url: "",
+        broker.url.replace("guest:guest", "guest:s3cret"): "ACCESS_REFUSED",
+        f"{broker.url.rstrip('/')}/elsewhere": "vhost elsewhere not found",
+    }
+    for url, why in urls.items():
+        queue = parking.build({**site.settings, "broker_url": url})
+        told = [finding for finding in findings(look(queue)) if finding.about.startswith("broker at")]
+        queue.manager.close()
+        assert [why in finding.risk for finding in told] == [True] * bool(why)
+        assert "s3cret" not in str(told)
 
 
 def test_a_killed_process_and_a_killed_worker_leave_each_effect_once(broker: EmbeddedRabbitMQ, tmp_path: Path) -> None:
