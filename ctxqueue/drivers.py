@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 
 from ctxqueue.effects import AwaitChange, Effect, Flow, Publish, Wait, Work
 from ctxqueue.errors import SyncInAsyncError
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,7 +180,7 @@ class AsyncDriver:
                         await asyncio.sleep(effect.seconds)
                         reply = None
                     elif isinstance(effect, Publish):
-                        reply = await asyncio.to_thread(self.publisher, effect.items)
+                        reply = await in_thread(self.publisher, effect.items)
                     elif isinstance(effect, Work):
                         reply = await asyncio.to_thread(self.work, effect)
                     elif isinstance(effect, AwaitChange):

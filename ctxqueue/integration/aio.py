@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
@@ -10,6 +9,7 @@ from ctxqueue.integration import enqueuing, observed
 from ctxqueue.stores.base import open_async_store
 from ctxqueue.stores.inprocess.aio import AsyncInprocessStore
 from ctxqueue.stores.inprocess.store import InprocessStore
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
 
     async def cancel(self, task_id: str) -> bool:
         """Call off a task of an agent; see `ContextQueue.cancel`. Celery's part of it goes to a thread."""
-        return await asyncio.to_thread(self._queue.cancel, task_id)
+        return await in_thread(self._queue.cancel, task_id)
 
     @overload
     async def enqueue_update(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -22,6 +21,7 @@ from ctxqueue.handles import acting, named
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,11 +190,11 @@ async def aenqueue(
     """Do the same without blocking the event loop: Celery's own publishing goes to a thread."""
     stored_now = await driver.arun(update.store)
     if update.waits_for_task:
-        return await asyncio.to_thread(published, queue.app, update)
+        return await in_thread(published, queue.app, update)
     if "task_id" not in update.options:
         return AsyncPendingUpdate(driver, update.ref, known=not stored_now)
     if queue.app.conf.task_always_eager:
-        return await asyncio.to_thread(_ended, queue, update, known=not stored_now)
+        return await in_thread(_ended, queue, update, known=not stored_now)
     return queue.app.AsyncResult(update.options["task_id"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctxqueue.integration import memory_requests as requests
@@ -10,6 +9,7 @@ from ctxqueue.memories.aio import AsyncVectorMemoryManager
 from ctxqueue.memories.recalls import AsyncPendingRecall
 from ctxqueue.remembered import Reader
 from ctxqueue.tasks.memory_retention import NAME as RETENTION
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
 
     async def _published(self, message: Message) -> AsyncResult[dict[str, Any]]:
         arguments = await self.driver.arun(message.arguments)
-        return await asyncio.to_thread(requests.published, self._app, message.task, arguments, message.options)
+        return await in_thread(requests.published, self._app, message.task, arguments, message.options)
 
     async def enqueue_remember(
         self,

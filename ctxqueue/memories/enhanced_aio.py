@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from ctxqueue import rendering
 from ctxqueue.aio import AsyncSharedContextManager
 from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.memories import insights
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -131,7 +131,7 @@ class AsyncUnifiedContextMemorySystem:
             result: Mapping[str, Any] = publish(args=(agent_id, task, dict(input_data), dict(context))).get()
             return result
 
-        return await asyncio.to_thread(published)
+        return await in_thread(published)
 
     async def _learn(
         self, workflow_id: str, agent_id: str, task: str, result: Mapping[str, Any], execution_time: float

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue.flows import recalling
+from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
     from ctxqueue.drivers import AsyncDriver, Driver
@@ -47,9 +47,9 @@ class AsyncPendingRecall:
 
     async def ready(self) -> bool:
         """Whether a worker has answered."""
-        return bool(await asyncio.to_thread(self.result.ready))
+        return bool(await in_thread(self.result.ready))
 
     async def get(self, timeout: float | None = 30.0) -> list[Recalled]:  # noqa: ASYNC109 - as the blocking one has it
         """Wait for the answer in a thread, and read the memories; see `PendingRecall.get`."""
-        found = (await asyncio.to_thread(self.result.get, timeout))["found"]
+        found = (await in_thread(self.result.get, timeout))["found"]
         return await self._driver.arun(recalling.told(self._reader, found))

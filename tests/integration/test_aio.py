@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import ctxqueue
 from ctxqueue.testing import EmbeddedServer
 from tests.integration.apps import coroutines
+from tests.waiting import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,14 +109,19 @@ def test_the_loop_goes_on_while_the_broker_does_not_answer(paused: EmbeddedServe
     queue.workflow("w").open()
 
     async def producer() -> int:
-        sending = asyncio.ensure_future(queue.aio.enqueue_update("w", "analyst", {"rows": [1]}))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # which looks up the names of hosts
+        sending = asyncio.gather(
+            queue.aio.enqueue_update("w", "analyst", {"rows": [1]}),
+            queue.aio.enqueue_update("w", "analyst", {"rows": [2]}, coalesce=True),
+        )
         ticks = 0
         while ticks < TICKS:
             await asyncio.sleep(HEARTBEAT)  # what a loop that is blocked would not come back from
+            await asyncio.wait_for(asyncio.to_thread(int), SECONDS)  # nor its threads
             assert not sending.done()
             ticks += 1
         await asyncio.to_thread(paused.resume)
-        assert (await sending).id
+        assert all(result.id for result in await sending)
         return ticks
 
     assert asyncio.run(producer()) == TICKS

@@ -31,6 +31,7 @@ FLOORS = (
         "envelopes",
         "keyring",
         "signing",
+        "threads",
     },
     {"rules", "effects", "drivers"},
     {"flows", "stores"},
