@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -25,6 +26,8 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.retry_after, self.cut, self.piece = "0", False, 1 << 20
+        self.closing = threading.Event()
         self.answer: Callable[[int, list[str]], Answer] = lambda _number, texts: (200, vectors(texts))
         outer = self
 
@@ -38,9 +41,18 @@ class Server:
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(packed)))
                 if code == 429:
-                    self.send_header("Retry-After", "0")
+                    self.send_header("Retry-After", outer.retry_after)
+                if code == 307:
+                    self.send_header("Location", outer.url.replace("127.0.0.1", "localhost"))
                 self.end_headers()
-                self.wfile.write(packed)
+                if outer.cut:
+                    packed = packed[:-1]
+                for place in range(0, len(packed), outer.piece):
+                    if outer.closing.wait(0.02 if outer.piece < len(packed) else 0):
+                        break
+                    with contextlib.suppress(OSError):  # the client has gone
+                        self.wfile.write(packed[place : place + outer.piece])
+                self.close_connection = True
 
             def log_message(self, *_arguments: object) -> None:
                 """Say nothing."""
@@ -51,6 +63,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -94,6 +107,38 @@ def test_what_passes_is_tried_again(server: Server, code: int) -> None:
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("retry_after", ["0.01", "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "nan"])
+def test_a_pause_may_be_asked_for_in_any_form(server: Server, retry_after: str) -> None:
+    server.retry_after = retry_after
+    server.answer = lambda number, texts: (200, vectors(texts)) if number == 2 else (429, {"error": "busy"})
+    assert len(embedder(server).embed(["a"])) == 1
+
+
+def test_the_key_does_not_follow_to_another_place(server: Server) -> None:
+    server.answer = lambda _number, _texts: (307, {})
+    with pytest.raises(EmbedderError, match="answered 307"):
+        embedder(server).embed(["a"])
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(server: Server) -> None:
+    server.cut = True
+
+    def mended(number: int, texts: list[str]) -> Answer:
+        server.cut = number < 2
+        return 200, vectors(texts)
+
+    server.answer = mended
+    assert len(embedder(server).embed(["a"])) == 1
+    assert len(server.requests) == 2
+
+
+def test_an_answer_that_only_trickles_takes_no_longer_than_one_that_does_not_come(server: Server) -> None:
+    server.piece = 1
+    with pytest.raises(EmbedderError, match="TimeoutError"):
+        embedder(server, timeout=0.1, retries=0).embed(["a"] * 200)
+
+
 def test_what_does_not_pass_is_an_error_that_says_what_was_answered(server: Server) -> None:
     server.answer = lambda _number, _texts: (401, {"error": "a wrong key"})
     with pytest.raises(EmbedderError, match=r"answered 401.*a wrong key"):
@@ -112,6 +157,8 @@ def test_what_does_not_pass_is_an_error_that_says_what_was_answered(server: Serv
         {"nothing": 1},
         {"data": [{"index": 0}]},
         {"data": [{"index": 0, "embedding": ["a"]}]},
+        {"data": [{"index": 1, "embedding": [1, 2, 3]}]},
+        {"data": 1},
         [1],
         b"no JSON",
     ],
@@ -137,6 +184,10 @@ def test_without_a_key_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         OpenAIEmbedder()
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     assert "secret-key" not in repr(OpenAIEmbedder())
+    for key in ("secret\nkey", "sécret"):
+        with pytest.raises(ConfigurationError, match="no header may hold") as refused:
+            OpenAIEmbedder(api_key=key)
+        assert key not in str(refused.value)
     for wrong in ({"base_url": "file:///etc/passwd"}, {"dimension": 0}, {"batch": 0}):
         with pytest.raises(ConfigurationError):
             OpenAIEmbedder(**wrong)
