@@ -153,12 +153,11 @@ class AsyncSharedContextManager(Manager):
         report = await self.driver.arun(self._sweep(limit))
         return replace(report, seconds=time.monotonic() - begun)
 
-    async def erase(self, *, agent_id: str | None = None, user_id: str | None = None) -> EraseReport:
-        """Remove what an agent wrote or kept for itself, or entries with ``metadata["user_id"]``, earlier values too.
-
-        It goes through all workflows of the namespace; one that was cut off can be called again.
-        """
-        return await self.driver.arun(self._erase(agent_id, user_id))
+    async def erase(
+        self, *, agent_id: str | None = None, user_id: str | None = None, namespace: str | None = None
+    ) -> EraseReport:
+        """Remove what is of an agent, about a user, or all; see `SharedContextManager.erase`."""
+        return await self.driver.arun(self._erase(agent_id, user_id, namespace))
 
     async def summary(self, workflow_id: str) -> WorkflowSummary:
         """Return how much a workflow holds, as the operator sees it; raises WorkflowNotFound."""

@@ -159,12 +159,15 @@ class SharedContextManager(Manager):
         report = self.driver.run(self._sweep(limit))
         return replace(report, seconds=time.monotonic() - begun)
 
-    def erase(self, *, agent_id: str | None = None, user_id: str | None = None) -> EraseReport:
+    def erase(
+        self, *, agent_id: str | None = None, user_id: str | None = None, namespace: str | None = None
+    ) -> EraseReport:
         """Remove what an agent wrote or kept for itself, or entries with ``metadata["user_id"]``, earlier values too.
 
-        It goes through all workflows of the namespace; one that was cut off can be called again.
+        Its stored updates, dead letters, triggers and subscriptions go, and memories. ``namespace``, which must be the
+        manager's own: all of it, with all workflows. One that was cut off is called again. Raises InvalidInput.
         """
-        return self.driver.run(self._erase(agent_id, user_id))
+        return self.driver.run(self._erase(agent_id, user_id, namespace))
 
     def summary(self, workflow_id: str) -> WorkflowSummary:
         """Return how much a workflow holds, as the operator sees it; raises WorkflowNotFound."""

@@ -275,8 +275,10 @@ class Manager:
     def _policy_noted(self) -> Flow[None]:
         return auditing.note_policy(self.terms)
 
-    def _erase(self, agent_id: str | None, user_id: str | None) -> Flow[EraseReport]:
-        return erasing.erase(self.terms, erasing.Subject(agent_id, user_id))
+    def _erase(self, agent_id: str | None, user_id: str | None, namespace: str | None) -> Flow[EraseReport]:
+        if namespace not in (None, self.terms.namespace):
+            raise InvalidInput(f"this manager is that of namespace {self.terms.namespace!r}, not of {namespace!r:.60}")
+        return erasing.erase(self.terms, erasing.Subject(agent_id, user_id, everything=namespace is not None))
 
 
 def agent_of(agent_id: str | None, agent_type: str | None, agent_role: str | None, groups: Sequence[str]) -> Agent:

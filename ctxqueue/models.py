@@ -475,6 +475,10 @@ class EraseReport:
     entries: int
     values: int
     memories: int = 0
+    updates: int = 0
+    """Stored ones that had yet to be done, and dead letters."""
+    triggers: int = 0
+    """Subscriptions among them, and what was kept of those that have ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,17 @@ class LoadDead(Effect[tuple[bool, list[tuple[str, bytes]]]], frozen=True):
     limit: int
 
 
+class LoadUpdates(Effect[tuple[list[StoredUpdate], str]], frozen=True):
+    """Read stored updates, dead letters among them, in no order, from a cursor on ('' at first).
+
+    About ``limit``; the reply: they, and the next cursor, '' at the end. One may come twice.
+    """
+
+    workflow_id: str
+    cursor: str
+    limit: int
+
+
 class Revive(Effect[bool], frozen=True):
     """Put a dead letter back to be tried, due at once; or ``drop`` it. False: there is none of this id."""
 

@@ -86,7 +86,7 @@ class LoadTriggers(Effect[tuple[list[KeptTrigger], str]], frozen=True):
 class EndTrigger(Effect[bool], frozen=True):
     """Write down how it ended; one that waits waits no more. With ``armed`` only if it does. False: nothing was done.
 
-    The last hundred that ended are kept.
+    The last hundred that ended are kept, but for one that is to be forgotten.
     """
 
     workflow_id: str
@@ -94,3 +94,5 @@ class EndTrigger(Effect[bool], frozen=True):
     state: TriggerState
     reason: str = ""
     armed: bool = False
+    forget: bool = False
+    """Keep nothing of it."""

@@ -140,7 +140,7 @@ def carry_out(terms: Terms, ref: UpdateRef, allowed_attempts: int = ATTEMPTS) ->
     found = yield from _found(ref, attempt=True)
     if found.outcome is not None:
         if found.stored is not None and not found.outcome.failure:
-            yield from _settle(terms, ref, Settled(ref.update_id, ref.owner, "kept"))
+            yield from settle(terms, ref, Settled(ref.update_id, ref.owner, "kept"))
         return _result(found.outcome)
     if found.stored is None:
         raise _forgotten(ref)
@@ -162,10 +162,10 @@ def _tried(terms: Terms, ref: UpdateRef, payload: bytes) -> Flow[CommitResult]:
     except CtxqueueError as error:
         yield from auditing.refused(terms, ref.home, Agent(ref.agent_id), error)
         failed = Settled(ref.update_id, ref.owner, "failed", failure=stored.packed_failure(error))
-        yield from _settle(terms, ref, failed)
+        yield from settle(terms, ref, failed)
         raise
     if result.replayed:
-        yield from _settle(terms, ref, kept.settled[0])
+        yield from settle(terms, ref, kept.settled[0])
     return result
 
 
@@ -180,7 +180,8 @@ def _found(ref: UpdateRef, *, attempt: bool) -> Flow[Found]:
     return found
 
 
-def _settle(terms: Terms, ref: UpdateRef, settled: Settled) -> Flow[None]:
+def settle(terms: Terms, ref: UpdateRef, settled: Settled) -> Flow[None]:
+    """Take an update out with what came of it; raises SettledAlready."""
     with Identified("settle", ref.home, ref.agent_id, [ref.update_id], None) as call:
         yield from commit(terms, ref.home, Agent(ref.agent_id), call, b"", (), settling=Settling((settled,)))
 

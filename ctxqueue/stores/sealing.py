@@ -59,6 +59,7 @@ class Sealing:
             fx.Enqueue: (self._enqueue_in, None),
             fx.FindUpdate: (None, self._found_out),
             fx.Draw: (None, self._drawn_out),
+            fx.LoadUpdates: (None, self._updates_out),
             fx.Bury: (self._bury_in, None),
             fx.Claim: (self._claim_in, self._claim_out),
             fx.Arm: (self._arm_in, None),
@@ -364,6 +365,11 @@ class Sealing:
 
     def _drawn_out(self, effect: fx.Draw, reply: fx.Drawn) -> fx.Drawn:
         return replace(reply, updates=tuple(self._update(effect.workflow_id, each) for each in reply.updates))
+
+    def _updates_out(
+        self, effect: fx.LoadUpdates, reply: tuple[list[fx.StoredUpdate], str]
+    ) -> tuple[list[fx.StoredUpdate], str]:
+        return [self._update(effect.workflow_id, each) for each in reply[0]], reply[1]
 
     def _bury_in(self, effect: fx.Bury) -> fx.Bury:
         failure = self._sealed(("failure", effect.workflow_id, effect.update_id), effect.failure)

@@ -275,6 +275,28 @@ def test_an_erasure(worker: Worker) -> None:
     assert at_each_point(worker, begin, check) >= 8
 
 
+def test_an_erasure_of_all(worker: Worker) -> None:
+    """Cut off anywhere, it is called again, and nothing is left."""
+    names = ("e1", "e2")
+
+    def begin() -> fx.Flow[Any]:
+        for name in names:
+            handle = worker.manager.workflow(name, agent_id="ann_1")
+            handle.open()
+            handle.update({"a": 1})
+            handle.put("everybodys", 1, scope="global")
+        return erasing.erase(worker.manager.terms, erasing.Subject(None, None, everything=True))
+
+    def check(_effects: int) -> None:
+        worker.manager.erase(namespace=worker.manager.terms.namespace)
+        assert worker.manager.workflows().items == ()
+        handle = worker.manager.workflow("e1")
+        handle.open()
+        assert dict(handle.view()) == {}
+
+    assert at_each_point(worker, begin, check) >= 8
+
+
 @pytest.fixture
 def clerk(place: Place) -> Iterator[Clerk]:
     clerk = Clerk(place.url, lease=LEASE)

@@ -342,6 +342,11 @@ def dead(worker: Worker) -> fx.Effect[Any]:
     return fx.LoadDead(WORKFLOW, "", 10)
 
 
+def updates(worker: Worker) -> fx.Effect[Any]:
+    stored(worker, "o", queued=True)
+    return fx.LoadUpdates(WORKFLOW, "", 10)
+
+
 def revive(worker: Worker) -> fx.Effect[Any]:
     buried = bury(worker)
     worker.manager.store.perform(buried)
@@ -402,6 +407,10 @@ def end_trigger(worker: Worker) -> fx.Effect[Any]:
     return fx.EndTrigger(WORKFLOW, each_time(worker), "CANCELLED", armed=True)
 
 
+def forget_trigger(worker: Worker) -> fx.Effect[Any]:
+    return msgspec.structs.replace(end_trigger(worker), forget=True)
+
+
 def watch_afar(worker: Worker) -> fx.Effect[Any]:
     worker.manager.workflow(WORKFLOW).put("old", 1)
     return fx.WatchAfar(WORKFLOW, watcher("home", "r"), ("w\0\0x",), LEASE, first=True)
@@ -452,6 +461,8 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "let go": (let_go, 2, set()),
     "bury": (bury, 10, set()),
     "dead letters": (dead, 2, set()),
+    "stored updates": (updates, 2, set()),
+    "forget a trigger": (forget_trigger, 6, set()),
     "revive": (revive, 8, set()),
     "remind of a drain": (lambda worker: remind(worker, "inbox"), 8, set()),
     "remind of updates": (lambda worker: remind(worker, "updates"), 8, set()),
@@ -473,6 +484,7 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
 READS = {
     "load the audit log",
     "dead letters",
+    "stored updates",
     "load",
     "page",
     "peek",

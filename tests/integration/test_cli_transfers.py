@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 import ctxqueue
-from ctxqueue import Put, StoreUnavailable, all_of
+from ctxqueue import Put, StoreUnavailable, WorkflowNotFound, all_of
 from ctxqueue.integration import transferring
 from tests.integration.commands import told, told_as_typed
 
@@ -205,6 +205,11 @@ def test_what_is_of_an_agent_or_a_user_is_erased_when_that_is_confirmed(queue: C
     assert set(queue.workflow("q3").view()) == {"by_hand"}
     assert told(queue.app, "erase").status == 2
     assert told(queue.app, "erase", "--agent", "a", "--user", "b").status == 2
+    assert told(queue.app, "erase", "--namespace", "another", "--yes").status != 0
+    assert set(queue.workflow("q3").view()) == {"by_hand"}
+    assert told(queue.app, "erase", "--namespace", "default", "--yes").status == 0
+    with pytest.raises(WorkflowNotFound):
+        queue.workflow("q3").view()
 
 
 def test_what_is_left_is_said_before_one_leaves(queue: ContextQueue, there: ContextQueue) -> None:

@@ -23,23 +23,35 @@ if TYPE_CHECKING:
 @command("erase", example="celery -A proj ctx erase --user 4711 --yes")
 @click.option("--agent", "agent_id", help="What this agent wrote or kept for itself.")
 @click.option("--user", "user_id", help="What is about this user: entries with metadata user_id, memories.")
+@click.option("--namespace", help="All of it, by the name of the app's own: workflows, memories, all that waits.")
 @yes_option
 @json_option
-def erase(queue: ContextQueue, *, agent_id: str | None, user_id: str | None, yes: bool, as_json: bool) -> None:
+def erase(
+    queue: ContextQueue,
+    *,
+    agent_id: str | None,
+    user_id: str | None,
+    namespace: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Remove what an agent wrote, or what is about a user, everywhere: earlier values and memories too.
 
-    It goes through all workflows; one that was cut off is called again. Archives of memories are files, and yours.
+    The agent's stored updates, dead letters, triggers and subscriptions go, and stored updates about the user. It goes
+    through all workflows; one that was cut off is called again. Archives of memories are files, and yours.
     """
-    if (agent_id is None) == (user_id is None):
-        raise click.UsageError("give --agent or --user")
+    if (agent_id is not None) + (user_id is not None) + (namespace is not None) != 1:
+        raise click.UsageError("give --agent, --user or --namespace")
     whose = f"agent {agent_id!r}" if agent_id is not None else f"user {user_id!r}"
+    whose = "everybody" if namespace is not None else whose
     confirmed(f"erase all of {whose} in namespace {queue.manager.terms.namespace!r}, for good?", yes=yes)
-    report = queue.manager.erase(agent_id=agent_id, user_id=user_id)
+    report = queue.manager.erase(agent_id=agent_id, user_id=user_id, namespace=namespace)
     if as_json:
         one_out(plain(report), as_json=True)
     else:
         kept = f"{report.entries} entries, {report.values} earlier values and {report.memories} memories"
-        say(f"{kept} were removed; {report.workflows} workflows were looked through")
+        waiting = f"with {report.updates} stored updates and {report.triggers} triggers"
+        say(f"{kept} were removed, {waiting}; {report.workflows} workflows were looked through")
 
 
 @command("uninstall-check", example="celery -A proj ctx uninstall-check && pip uninstall ctxqueue")

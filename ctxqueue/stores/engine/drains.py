@@ -96,6 +96,16 @@ def load_dead(state: State, effect: fx.LoadDead) -> tuple[bool, list[tuple[str, 
     return True, list(state.dead(effect.workflow_id, effect.after, effect.limit))
 
 
+def load_updates(state: State, effect: fx.LoadUpdates) -> tuple[list[fx.StoredUpdate], str]:
+    """Read stored updates in the order of their ids."""
+    workflow = state.see(effect.workflow_id, ()).workflow
+    if workflow is None or workflow.removing:
+        return [], ""
+    found = state.some_updates(effect.workflow_id, effect.cursor, effect.limit)
+    updates = [fx.StoredUpdate(each.update_id, each.payload, boxes.outgoing_of(each)) for each in found]
+    return updates, updates[-1].update_id if len(updates) == effect.limit else ""
+
+
 def revive(state: State, effect: fx.Revive) -> bool:
     """Put a dead letter back to be tried, or drop it."""
     held = state.hold(effect.workflow_id)

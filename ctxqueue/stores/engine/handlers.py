@@ -75,6 +75,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.LetGo: drains.let_go,
     fx.Bury: drains.bury,
     fx.LoadDead: drains.load_dead,
+    fx.LoadUpdates: drains.load_updates,
     fx.Revive: drains.revive,
     fx.Remind: drains.remind,
     fx.PeekDue: outbox.peek,
@@ -101,7 +102,16 @@ SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.Load
 """Effects that look once and write nothing: they need no transaction."""
 SEVERAL_READS = frozenset(
     {
-        *(fx.LoadSince, fx.LoadLog, fx.LoadHistory, fx.LoadGraph, fx.LoadDead, fx.Measure, fx.LoadBacklog),
+        *(
+            fx.LoadSince,
+            fx.LoadLog,
+            fx.LoadHistory,
+            fx.LoadGraph,
+            fx.LoadDead,
+            fx.LoadUpdates,
+            fx.Measure,
+            fx.LoadBacklog,
+        ),
         *(fx.LoadMemories, fx.GetMemories, fx.LoadRetirable, fx.LoadOwners),
     }
 )

@@ -187,6 +187,10 @@ class State(Protocol):
         """Write a trigger's record."""
         ...
 
+    def drop_trigger(self, workflow_id: str, trigger_id: str) -> None:
+        """Remove a trigger's record."""
+        ...
+
     def trim_triggers(self, workflow_id: str, most: int) -> None:
         """Remove the records of triggers that have ended, but for the last ones."""
         ...
@@ -235,6 +239,10 @@ class State(Protocol):
 
     def updates(self, workflow_id: str, update_ids: Collection[str]) -> Mapping[str, StoredUpdate]:
         """Return those of the updates that are stored."""
+        ...
+
+    def some_updates(self, workflow_id: str, after: str, limit: int) -> Sequence[StoredUpdate]:
+        """Return stored updates in the order of their ids, those behind one."""
         ...
 
     def first_queued(self, workflow_id: str, limit: int, max_bytes: int) -> Sequence[StoredUpdate]:

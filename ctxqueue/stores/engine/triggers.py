@@ -128,7 +128,9 @@ def end_trigger(state: State, effect: fx.EndTrigger) -> bool:
     if parked:
         waiters.stop_waiting(state, workflow, parked)
         state.save(workflow)
-    if kept is not None:  # a caller that waits has no record
+    if kept is not None and effect.forget:
+        state.drop_trigger(workflow_id, trigger_id)
+    elif kept is not None:  # a caller that waits has no record
         state.save_trigger(workflow_id, trigger_id, recurring.ended(kept, effect.state, effect.reason, held.now_us))
         state.trim_triggers(workflow_id, KEPT_ENDED)
     return True

@@ -37,6 +37,10 @@ class StoredUpdates:
             taken.append(copy(update))
         return taken
 
+    def some(self, after: str, limit: int) -> list[StoredUpdate]:
+        """Return updates in the order of their ids."""
+        return [copy(self._updates[each]) for each in sorted(each for each in self._updates if each > after)[:limit]]
+
     def first_reminders(self, limit: int) -> list[StoredUpdate]:
         """Return the updates of which the message is due again soonest."""
         return [copy(self._updates[update_id]) for _, update_id in self._reminders[:limit]]

@@ -97,6 +97,10 @@ class ParkedRuns:
         """Write a trigger's record."""
         self._workflows[workflow_id].triggers[trigger_id] = trigger
 
+    def drop_trigger(self, workflow_id: str, trigger_id: str) -> None:
+        """Remove a trigger's record."""
+        self._workflows[workflow_id].triggers.pop(trigger_id, None)
+
     def trim_triggers(self, workflow_id: str, most: int) -> None:
         """Remove the records of triggers that have ended, but for the last ones."""
         triggers = self._workflows[workflow_id].triggers

@@ -264,6 +264,10 @@ class MemoryState(ParkedRuns, Memories, AuditLog):
         contents = self._workflows.get(workflow_id)
         return contents.updates.found(update_ids) if contents else {}
 
+    def some_updates(self, workflow_id: str, after: str, limit: int) -> Sequence[StoredUpdate]:
+        """Return stored updates in the order of their ids, those behind one."""
+        return self._workflows[workflow_id].updates.some(after, limit)
+
     def first_queued(self, workflow_id: str, limit: int, max_bytes: int) -> Sequence[StoredUpdate]:
         """Return the updates at the first places, at least one if there is one."""
         return self._workflows[workflow_id].updates.first_queued(limit, max_bytes)

@@ -44,6 +44,12 @@ SIZES = (
     .limit(_rows_wanted)
 )
 QUEUED = _first("place")
+SOME = (
+    select(*COLUMNS)
+    .where(here(updates), updates.c.update_id > bindparam("after", type_=Name))
+    .order_by(updates.c.update_id)
+    .limit(_rows_wanted)
+)
 REMINDERS = _first("remind_us")
 DEAD = (
     select(updates.c.update_id, updates.c.about)
@@ -73,6 +79,10 @@ class SqlInbox(Transaction):
             return {}
         rows = self._rows(STORED, workflow_id=workflow_id, update_ids=list(update_ids))
         return {row.update_id: StoredUpdate(*row) for row in rows}
+
+    def some_updates(self, workflow_id: str, after: str, limit: int) -> Sequence[StoredUpdate]:
+        """Return stored updates in the order of their ids, those behind one."""
+        return [StoredUpdate(*row) for row in self._rows(SOME, workflow_id=workflow_id, after=after, rows=limit)]
 
     def first_queued(self, workflow_id: str, limit: int, max_bytes: int) -> Sequence[StoredUpdate]:
         """Return the updates at the first places, at least one if there is one."""

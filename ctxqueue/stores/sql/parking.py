@@ -77,6 +77,10 @@ class SqlParking(Transaction):
         row = {"workflow_id": workflow_id, "trigger_id": trigger_id, "ended_us": trigger.ended_us or None}
         self._put(self._statements.trigger, [{**row, "trigger": packing.pack(trigger)}])
 
+    def drop_trigger(self, workflow_id: str, trigger_id: str) -> None:
+        """Remove a trigger's record."""
+        self._change(writing.DROP_TRIGGER, {"workflow_id": workflow_id, "of_trigger": trigger_id})
+
     def trim_triggers(self, workflow_id: str, most: int) -> None:
         """Remove the records of triggers that have ended, but for the last ones."""
         self._change(writing.TRIM_TRIGGERS, {"workflow_id": workflow_id, "most": most})

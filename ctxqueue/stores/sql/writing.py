@@ -234,6 +234,7 @@ COUNT_PARKED = (
     )
 )
 COUNT_TRIGGERS = select(func.count()).select_from(triggers).where(here(triggers))
+DROP_TRIGGER = delete(triggers).where(here(triggers), triggers.c.trigger_id == bindparam("of_trigger", type_=Name))
 TRIM_TRIGGERS = delete(triggers).where(
     here(triggers),
     triggers.c.trigger_id.in_(

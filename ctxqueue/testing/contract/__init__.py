@@ -29,6 +29,7 @@ PARTS = (
         "draining",
         "encrypting",
         "entries",
+        "erasing",
         "expiry",
     ),
     *(
@@ -73,6 +74,7 @@ from ctxqueue.testing.contract.draining import Draining  # noqa: E402
 from ctxqueue.testing.contract.encrypting import Encrypting  # noqa: E402
 from ctxqueue.testing.contract.endings import Endings  # noqa: E402
 from ctxqueue.testing.contract.entries import Entries  # noqa: E402
+from ctxqueue.testing.contract.erasing import Erasing  # noqa: E402
 from ctxqueue.testing.contract.eviction import Eviction  # noqa: E402
 from ctxqueue.testing.contract.expiry import Expiry  # noqa: E402
 from ctxqueue.testing.contract.graph import Graph  # noqa: E402
@@ -144,6 +146,7 @@ class StoreContract(
     Overtaken,
     Released,
     Endings,
+    Erasing,
     Eviction,
     Graph,
     Histories,

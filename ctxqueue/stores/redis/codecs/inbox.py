@@ -65,11 +65,25 @@ def _decode_draw(_effect: fx.Draw, replies: list[Any]) -> fx.Drawn:
     if not rest:
         return fx.Drawn(answer.decode())
     crashes, *flat = rest
-    updates = tuple(
+    return fx.Drawn(answer.decode(), crashes, tuple(_updates(flat)))
+
+
+def _updates(flat: list[Any]) -> list[fx.StoredUpdate]:
+    return [
         fx.StoredUpdate(flat[i].decode(), flat[i + 1], fx.Outgoing(flat[i + 2].decode(), flat[i + 3]))
         for i in range(0, len(flat), 4)
-    )
-    return fx.Drawn(answer.decode(), crashes, updates)
+    ]
+
+
+def _encode_load_updates(namespace: str, effect: fx.LoadUpdates) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.UPDATES, (keys.m, keys.u), (effect.cursor or "0", effect.limit))]
+
+
+def _decode_load_updates(_effect: fx.LoadUpdates, replies: list[Any]) -> tuple[list[fx.StoredUpdate], str]:
+    cursor, *flat = replies[0]
+    following = cursor.decode()
+    return _updates(flat), "" if following == "0" else following
 
 
 def _encode_let_go(namespace: str, effect: fx.LetGo) -> list[Request]:
@@ -123,6 +137,7 @@ INBOX_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.LetGo: Codec(_encode_let_go, nothing),
     fx.Bury: Codec(_encode_bury, truth),
     fx.LoadDead: Codec(_encode_dead, _decode_dead),
+    fx.LoadUpdates: Codec(_encode_load_updates, _decode_load_updates),
     fx.Revive: Codec(_encode_revive, truth),
     fx.Remind: Codec(_encode_remind, number),
 }

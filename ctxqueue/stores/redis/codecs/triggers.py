@@ -60,7 +60,8 @@ def _decode_load_some(_effect: fx.LoadTriggers, replies: list[Any]) -> tuple[lis
 
 def _encode_end(namespace: str, effect: fx.EndTrigger) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    args = (effect.workflow_id, effect.trigger_id, effect.state, effect.reason, 1 if effect.armed else 0)
+    flags = 1 if effect.armed else 0, 1 if effect.forget else 0
+    args = (effect.workflow_id, effect.trigger_id, effect.state, effect.reason, *flags)
     return [Request(scripts.END_TRIGGER, (keys.j, keys.o, keys.t, keys.w, keys.due, keys.m), args)]
 
 

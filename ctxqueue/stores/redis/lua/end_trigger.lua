@@ -1,6 +1,6 @@
 -- Writes down how a trigger ended; one that waits waits no more.
 -- KEYS  1 j  2 o  3 t  4 w  5 due  6 m
--- ARGV  1 workflow  2 trigger  3 state  4 reason  5 1 only if it is armed
+-- ARGV  1 workflow  2 trigger  3 state  4 reason  5 1 only if it is armed  6 1 to keep nothing of it
 -- Returns 1, or 0 if nothing was done.
 -- Cost  O(witness * log waiters)
 -- j, o: see triggers.lua.  w, t, due: see waiters.lua.  m: see recurring.lua.
@@ -23,5 +23,10 @@ if waiting then
   stop_waiting(w, t, due, ARGV[1], trigger, parked)
   if parked[8] then count_of_family(KEYS[6], trigger, -1) end
 end
-if packed then write_ended(j, o, trigger, packed, ARGV[3], ARGV[4]) end
+if packed and ARGV[6] == '1' then
+  redis.call('HDEL', j, trigger)
+  redis.call('LREM', o, 1, trigger)
+elseif packed then
+  write_ended(j, o, trigger, packed, ARGV[3], ARGV[4])
+end
 return 1
