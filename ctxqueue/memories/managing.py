@@ -215,7 +215,11 @@ class MemoryBase:
         return nearing.refresh(self.memory_terms, limit)
 
     def _archive(self, folder: str | PathLike[str] | None, *, dry_run: bool) -> AbstractContextManager[Archive | None]:
-        return nullcontext() if folder is None or dry_run else Archive(str(folder), self.namespace)
+        if folder is None or dry_run:
+            return nullcontext()
+        store: Any = getattr(self, "store", None)
+        sealing = getattr(store, "sealing", None)
+        return Archive(str(folder), self.namespace, getattr(sealing, "keyring", None))
 
     def _consolidate(
         self, working: _Working, summariser: Callable[[list[str]], Any] | None, memory_type: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ from celery import Celery
 import ctxqueue
 from ctxqueue import effects as fx
 from ctxqueue.errors import ConfigurationError, DecryptionError
+from ctxqueue.keyring import Keyring
+from ctxqueue.memories.archives import read_archive
 from tests.integration.commands import told
 
 if TYPE_CHECKING:
@@ -77,6 +80,21 @@ def test_keys_are_rotated_by_the_command_line(url: str, queue: ContextQueue) -> 
     assert installed(url, {"keys": {"new": b"n" * 32}, "encrypt": "all"}).workflow("q3", agent_id="a")["k"] == CANARY
     with pytest.raises(DecryptionError):
         queue.workflow("q3", agent_id="a")["k"]
+
+
+def test_the_command_line_rotates_and_erases_archives_too(url: str, queue: ContextQueue, tmp_path: Path) -> None:
+    queue.memory.remember(CANARY, user_id="eve")
+    queue.memory.retention["semantic"] = ctxqueue.Retention(1e-6, 1)
+    archive = Path(str(queue.memory.apply_retention(archive=tmp_path).archive))
+    newer = installed(url, {"keys": NEW, "encrypt": "all"})
+    newer.app.conf.ctxqueue_memory_archive = str(tmp_path)
+    assert "1 lines in 1 archives" in told(newer.app, "rotate-keys").stdout
+    (line,) = read_archive(archive, newer.manager.terms.namespace, Keyring({"new": b"n" * 32}))
+    assert line["content"] == CANARY
+    assert "1 lines were removed" in told(newer.app, "erase", "--user", "eve", "--yes").stdout
+    assert list(tmp_path.iterdir()) == []
+    archive.write_text("torn", encoding="utf-8")
+    assert told(newer.app, "rotate-keys", "--json").status == 1
 
 
 def test_rotating_says_what_was_refused(url: str, queue: ContextQueue) -> None:

@@ -11,6 +11,7 @@ import click
 from ctxqueue.integration.cli.arguments import all_workflows, confirmed, every, json_option, of_workflows, yes_option
 from ctxqueue.integration.cli.commands import command
 from ctxqueue.integration.cli.output import one_out, plain, say
+from ctxqueue.memories.archives import erase_archives
 from ctxqueue.stores.base import is_sql
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def erase(
     """Remove what an agent wrote, or what is about a user, everywhere: earlier values and memories too.
 
     The agent's stored updates, dead letters, triggers and subscriptions go, and stored updates about the user. It goes
-    through all workflows; one that was cut off is called again. Archives of memories are files, and yours.
+    through all workflows, and archives of memories if ``ctxqueue_memory_archive`` names a folder; one that was cut off
+    is called again.
     """
     if (agent_id is not None) + (user_id is not None) + (namespace is not None) != 1:
         raise click.UsageError("give --agent, --user or --namespace")
@@ -52,6 +54,18 @@ def erase(
         kept = f"{report.entries} entries, {report.values} earlier values and {report.memories} memories"
         waiting = f"with {report.updates} stored updates and {report.triggers} triggers"
         say(f"{kept} were removed, {waiting}; {report.workflows} workflows were looked through")
+    folder = queue.app.conf.get("ctxqueue_memory_archive")
+    if folder:
+        keyring = getattr(getattr(queue.manager.store, "sealing", None), "keyring", None)
+        archives = erase_archives(
+            *(folder, queue.manager.terms.namespace, keyring),
+            agent_id=agent_id,
+            user_id=user_id,
+            everybody=namespace is not None,
+        )
+        told = f"{archives.removed} lines were removed from {archives.files} archives"
+        told += f"; {archives.busy} of these are being written, {archives.refused} lines do not open"
+        click.echo(told, err=as_json)
 
 
 @command("uninstall-check", example="celery -A proj ctx uninstall-check && pip uninstall ctxqueue")
