@@ -104,7 +104,7 @@ def erase_archives(
     user_id: str | None = None,
     everybody: bool = False,
 ) -> ArchiveReport:
-    """Remove the lines that are an agent's or about a user, or all, as `erase` does in the store; raises InvalidInput."""
+    """Remove the lines that are an agent's, about a user, or all, as `erase` does in a store; raises InvalidInput."""
     if (agent_id is not None) + (user_id is not None) + bool(everybody) != 1:
         raise InvalidInput("erase takes an agent_id, a user_id, or everybody")
 
