@@ -205,6 +205,14 @@ def end(terms: Terms, workflow_id: str, run_id: str, position: Position, outcome
     return (yield from do(Finish(workflow_id, run_id, 0, "failed", outcome, terms.bounds.horizon_us, position)))
 
 
+def give_up(terms: Terms, workflow_id: str, run_id: str, position: Position) -> Flow[bool]:
+    """Let whoever comes next begin the attempt at a position anew, and not wait for its lease: nothing came of it.
+
+    False if none runs there.
+    """
+    return (yield from do(Finish(workflow_id, run_id, 0, "done", b"", terms.bounds.horizon_us, position)))
+
+
 def missing(terms: Terms, workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from holding, without claiming anything; raises as `resolve` does."""
     resolve(terms.policy, condition, agent)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from celery import Task
 
-    from ctxqueue.effects import Claimed
+    from ctxqueue.effects import Claimed, Flow
     from ctxqueue.identity import Attempt
     from ctxqueue.integration.headers import Carried
     from ctxqueue.integration.install import ContextQueue
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_SECONDS = 1.0
+ASK_AGAIN_SECONDS = 30.0
+_store_away_until = 0.0
 IGNORED = b"\xc1"
 """The outcome of a body that ended with Ignore, as `self.replace()` does too. No value is packed so."""
 
@@ -152,13 +154,28 @@ def ended_from_outside(queue: ContextQueue, task: Task[..., Any], carried: Carri
     Called where messages are received. A store that is away leaves the run to its lease.
     """
     outcome = _kept(task.backend.prepare_exception(error, serializer="json"))
-    flow = attempts.end(
-        queue.manager.terms, carried.workflow_id, carried.run_id, Position(retries, carried.leg), outcome
-    )
+    position = Position(retries, carried.leg)
+    _recorded(queue, task, attempts.end(queue.manager.terms, carried.workflow_id, carried.run_id, position, outcome))
+
+
+def given_back(queue: ContextQueue, task: Task[..., Any], carried: Carried, retries: int) -> None:
+    """Let the run go whose process is ended as its worker is: its message comes again at once, and is to be done then.
+
+    Called where messages are received. A store that is away leaves the run to its lease.
+    """
+    position = Position(retries, carried.leg)
+    _recorded(queue, task, attempts.give_up(queue.manager.terms, carried.workflow_id, carried.run_id, position))
+
+
+def _recorded(queue: ContextQueue, task: Task[..., Any], flow: Flow[bool]) -> None:
+    global _store_away_until  # noqa: PLW0603 - one worker a process
+    if time.monotonic() < _store_away_until:  # else a worker with many processes would end late
+        return
     try:
         queue.manager.driver.run(flow)
     except CtxqueueError as problem:
-        logger.warning("the end of run %s of %s is not recorded: %s", carried.run_id, task.name, problem)
+        _store_away_until = time.monotonic() + ASK_AGAIN_SECONDS
+        logger.warning("the end of an attempt at %s is not recorded: %s", task.name, problem)
 
 
 def _kept(outcome: Any) -> bytes:

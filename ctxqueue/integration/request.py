@@ -13,7 +13,7 @@ from billiard.exceptions import TimeLimitExceeded
 from celery.app.task import Context
 from celery.worker.request import Request
 
-from ctxqueue.integration.deliveries import ended_from_outside
+from ctxqueue.integration.deliveries import ended_from_outside, given_back
 from ctxqueue.integration.headers import CONTENT_TYPE, HIDDEN_ARGS, HIDDEN_KWARGS, LEG, SHOWN, carried_by
 
 if TYPE_CHECKING:
@@ -84,6 +84,14 @@ class Discreet(RequestBase):
         if self.task.acks_late and self.task.reject_on_worker_lost:
             return False
         return super()._success_was_stored()  # type: ignore[misc]  # celery-types knows 5.6, which has none
+
+    def cancel(self, *args: Any, **options: Any) -> None:
+        """End the task's process, as a worker that is to stop at once does: its message goes back, to find no lease."""
+        super().cancel(*args, **options)
+        queue = getattr(self.task, "context_queue", None)
+        if queue is not None and self.time_start and self.task.acks_late and not self.acknowledged:
+            request = Context(self._request_dict)
+            given_back(queue, self.task, carried_by(request), request.retries or 0)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - as Celery calls it
         """Have the run end with its task, whose process ends: else a second message of it would begin it again."""

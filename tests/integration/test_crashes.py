@@ -136,6 +136,22 @@ def test_a_pool_process_killed_in_the_body_is_replaced(site: Deployment, scenes:
     wait_until(lambda: attempts(site, result) == 2, "the second attempt ran")
 
 
+def test_a_worker_that_is_to_stop_at_once_leaves_no_lease_to_wait_for(site: Deployment) -> None:
+    leases = {"ctxqueue_lease": 10 * SECONDS, "worker_soft_shutdown_timeout": 0.1}
+    workflow = site.workflow()
+    name = workflow.workflow_id
+    worker = site.worker("-Q", "stopping", slots=1, **leases)
+    with workflow:
+        result = site.task("halfway").apply_async((name,), queue="stopping")
+    site.until_held(name)
+    site.stop(worker, signal.SIGQUIT)
+    site.worker("-Q", "stopping", slots=1, **leases)
+    site.until_held(name, times=2)
+    site.let_go(name, PLENTY)
+    answer = result.get(SECONDS)
+    assert len(workflow["log"]) == len(answer)
+
+
 def test_a_pool_process_killed_before_it_sends_the_body_of_its_chord_leaves_it_to_a_second_delivery(
     site: Deployment, scenes: dict[str, Scene]
 ) -> None:

@@ -101,6 +101,17 @@ class Attempts(Contract):
         assert run(attempts.end(terms, WORKFLOW, "unknown", Position(0, 0), b"e")) is False
         assert worker.finish(answer) is True, "its epoch is the newest"
 
+    def test_an_attempt_that_is_given_up_is_begun_anew_at_once(self, worker: Worker) -> None:
+        terms, run = worker.manager.terms, worker.manager.driver.run
+        first = worker.claim("r")
+        assert run(attempts.give_up(terms, WORKFLOW, "r", Position(0, 1))) is False
+        assert run(attempts.give_up(terms, WORKFLOW, "r", Position(0, 0))) is True
+        second = worker.claim("r")
+        assert (second.word, second.claimed.lost) == ("run", 0)
+        assert worker.finish(first) is False, "it was taken over"
+        worker.finish(second)
+        assert run(attempts.give_up(terms, WORKFLOW, "r", Position(0, 0))) is False, "it has ended"
+
     def test_attempts_that_are_taken_over_are_counted_where_they_are_lost(self, hasty: Worker) -> None:
         def next_begun() -> int | None:
             answer = hasty.claim("r")
