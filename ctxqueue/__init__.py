@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ctxqueue.aio import AsyncSharedContextManager as AsyncSharedContextManager
     from ctxqueue.aio import AsyncWorkflowHandle as AsyncWorkflowHandle
     from ctxqueue.aio import aconnect as aconnect
+    from ctxqueue.audited import AuditedEntry as AuditedEntry
+    from ctxqueue.audited import AuditRecord as AuditRecord
     from ctxqueue.context import SharedContextManager as SharedContextManager
     from ctxqueue.context import WorkflowHandle as WorkflowHandle
     from ctxqueue.context import connect as connect
@@ -127,6 +129,7 @@ _HOMES = {
     "ctxqueue.memories.working": ("AsyncWorkingMemory", "WorkingMemory"),
     "ctxqueue.rendering": ("render",),
     "ctxqueue.remembered": ("MemoryEntry", "Recalled", "RetentionReport"),
+    "ctxqueue.audited": ("AuditRecord", "AuditedEntry"),
     "ctxqueue.models": (
         *("Agent", "Backlog", "Change", "CommitResult", "ContextEntry", "ContextPriority", "ContextScope"),
         *("DeadLetter", "EraseReport", "Notification", "Page", "ParkedTask", "Progress"),

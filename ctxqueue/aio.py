@@ -16,7 +16,7 @@ from ctxqueue.handles import (
     Handle,
     Manager,
     TransactionBlock,
-    acting,
+    acting_on_record,
     named,
     namespace_and_settings,
     opened,
@@ -119,7 +119,7 @@ class AsyncSharedContextManager(Manager):
         Raises InvalidName, and inside a task IdentityMismatch for another agent than its own, unless it may act as it.
         """
         return AsyncWorkflowHandle(
-            self, workflow_id, acting(self.terms.policy, agent_id, agent_type, agent_role, groups)
+            self, workflow_id, acting_on_record(self.terms, agent_id, agent_type, agent_role, groups)
         )
 
     async def create_workflow_context(

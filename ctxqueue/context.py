@@ -20,7 +20,7 @@ from ctxqueue.handles import (
     Handle,
     Manager,
     TransactionBlock,
-    acting,
+    acting_on_record,
     named,
     namespace_and_settings,
     opened,
@@ -129,7 +129,7 @@ class SharedContextManager(Manager):
 
         Raises InvalidName, and inside a task IdentityMismatch for another agent than its own, unless it may act as it.
         """
-        return WorkflowHandle(self, workflow_id, acting(self.terms.policy, agent_id, agent_type, agent_role, groups))
+        return WorkflowHandle(self, workflow_id, acting_on_record(self.terms, agent_id, agent_type, agent_role, groups))
 
     def create_workflow_context(
         self, workflow_id: str, initial_data: Mapping[str, Any] | None = None

@@ -269,7 +269,7 @@ class Manager:
     def _audit(
         self, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
     ) -> Flow[Page[AuditRecord]]:
-        acting(self.terms.policy, None, None, None, ())  # raises in a task: it is for the operator
+        acting_on_record(self.terms, None, None, None, ())  # raises in a task: it is for the operator
         return audit_log.page(self.terms, since, until, limit, cursor)
 
     def _policy_noted(self) -> Flow[None]:
@@ -290,6 +290,17 @@ def agent_of(agent_id: str | None, agent_type: str | None, agent_role: str | Non
     if isinstance(groups, str) or not isinstance(groups, Iterable):
         raise InvalidInput(f"groups is {groups!r:.60}: give a list of groups")
     return Agent(agent_id, agent_type or "", agent_role, tuple(groups))
+
+
+def acting_on_record(
+    terms: Terms, agent_id: str | None, agent_type: str | None, agent_role: str | None, groups: Sequence[str]
+) -> Agent:
+    """Do as `acting` does, and record who tried to act as somebody else."""
+    try:
+        return acting(terms.policy, agent_id, agent_type, agent_role, groups)
+    except IdentityMismatch as error:
+        auditing.tell(terms, "", declared_agent.get() or OPERATOR, error)
+        raise
 
 
 def acting(
@@ -399,7 +410,8 @@ class Handle:
     def _get(
         self, key: str, default: Any, scope: str | ContextScope | None, group: str | None, kind: Any, *, reveal: bool
     ) -> Flow[Any]:
-        entry = yield from reading.get(self._terms, self.workflow_id, self.agent, key, scope, group, reveal=reveal)
+        place = self._terms, self.workflow_id, self.agent
+        entry = yield from self._told(lambda: reading.get(*place, key, scope, group, reveal=reveal))
         if entry is None:
             return default
         note_read(self.workflow_id, entry)
@@ -464,7 +476,8 @@ class Handle:
     def _history(
         self, key: str, limit: int, scope: str | ContextScope | None, group: str | None, *, reveal: bool
     ) -> Flow[list[ContextEntry]]:
-        return histories.history(self._terms, self.workflow_id, self.agent, key, limit, scope, group, reveal=reveal)
+        place = self._terms, self.workflow_id, self.agent
+        return (yield from self._told(lambda: histories.history(*place, key, limit, scope, group, reveal=reveal)))
 
     def _changes(self, from_revision: int, limit: int, cursor: str | None) -> Flow[Page[Change]]:
         return histories.changes(self._terms, self.workflow_id, self.agent, from_revision, limit, cursor)

@@ -49,6 +49,13 @@ class Recorder:
         else:
             self._in_the_loop(flow)
 
+    def aside(self, flow: Flow[None]) -> None:
+        """Carry out what records that something was denied; where that would stall an event loop, a line must do."""
+        try:
+            self.now(flow)
+        except SyncInAsyncError:
+            logger.warning("what was denied to a blocking call in an event loop is not in the audit log")
+
     async def soon(self, flow: Flow[None]) -> None:
         """Carry it out, awaited."""
         if self.awaiting is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.errors import InvalidInput
+from ctxqueue.errors import AccessDenied, InvalidInput
 from ctxqueue.flows import subscribing
-from ctxqueue.flows.auditing import told
+from ctxqueue.flows.auditing import tell, told
 from ctxqueue.rules.changes import checked_patterns, checked_when
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def subscribe(
 def checked_local(handle: Handle, patterns: str | Iterable[str], debounce: float, when: Any) -> tuple[str, ...]:
     """Return the patterns for a function of this process; raises InvalidInput, InvalidName, AccessDenied."""
     wanted = checked_patterns(patterns)
-    subscribing.check_access(handle.terms.policy, handle.agent, wanted)
+    try:
+        subscribing.check_access(handle.terms.policy, handle.agent, wanted)
+    except AccessDenied as error:
+        tell(handle.terms, handle.workflow_id, handle.agent, error)
+        raise
     if debounce or when is not None:
         raise InvalidInput("debounce and when go with a signature: a function can see to them itself")
     return wanted

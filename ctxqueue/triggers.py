@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue.flows import triggers
-from ctxqueue.flows.auditing import told
 from ctxqueue.rules.conditions import as_condition, leaves_of
 
 if TYPE_CHECKING:
@@ -96,14 +94,11 @@ class _When:
         self, signature: Any, timeout: float | None, on_timeout: Any, *, every: bool, pass_cause: bool
     ) -> Flow[tuple[Any, ...]]:
         handle = self._handle
-        place = handle.terms, handle.workflow_id, handle.agent
-        register = partial(
-            triggers.register,
-            *(*place, self._condition, signature, timeout, on_timeout),
+        trigger_id, state = yield from triggers.register(
+            *(handle.terms, handle.workflow_id, handle.agent, self._condition, signature, timeout, on_timeout),
             every=every,
             pass_cause=pass_cause,
         )
-        trigger_id, state = yield from told(*place, register)
         return handle, trigger_id, state, self._condition, ""
 
 

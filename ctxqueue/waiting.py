@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, cast
 from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.errors import CtxqueueError, DependencyTimeout
 from ctxqueue.flows import looking, viewing, waiting
-from ctxqueue.flows.auditing import told
 from ctxqueue.rules.conditions import as_condition, is_judged
 from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from ctxqueue.drivers import AsyncDriver, Driver
-    from ctxqueue.effects import Flow
     from ctxqueue.handles import Handle
     from ctxqueue.rules.conditions import Condition
     from ctxqueue.stores.base import AsyncStore, Store
@@ -43,11 +41,6 @@ class _Wait:
         pause, self._pause = self._pause, min(LONGEST_PAUSE, 2 * self._pause + FIRST_PAUSE)
         return min(pause, self.left)
 
-    def begun(self, channel: str, left_us: int) -> Flow[str]:
-        """Register it."""
-        terms, place = self.terms, self.place
-        return told(terms, *place, lambda: waiting.begin(terms, *place, self.condition, channel, left_us))
-
     def too_late(self, lacking: tuple[str, ...]) -> DependencyTimeout:
         """Return the error for what has not come."""
         workflow_id, agent = self.place
@@ -63,7 +56,7 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
     with cast("Store", driver.store).listening(channel) as wake:
         while True:
             left_us = int(wait.left * MICROSECONDS)
-            name = run(wait.begun(channel, left_us))
+            name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 wake.wait(wait.left)
                 lacking = run(looking.lacking(wait.terms, *wait.place, wait.condition))
@@ -92,7 +85,7 @@ async def await_for(
     async with cast("AsyncStore", driver.store).listening(channel) as wake:
         while True:
             left_us = int(wait.left * MICROSECONDS)
-            name = await run(wait.begun(channel, left_us))
+            name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
                 await wake.wait(wait.left)
                 lacking = await run(looking.lacking(wait.terms, *wait.place, wait.condition))

@@ -11,10 +11,10 @@ from ctxqueue.clock import microseconds
 from ctxqueue.effects import Arm, Armed, Batch, Bind, Cancel, Claim, Claimed, Finish, Flow, Mark, Position, do
 from ctxqueue.errors import AttemptSuperseded, WorkflowNotFound
 from ctxqueue.flows import judging, looking
+from ctxqueue.flows.auditing import resolved
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.rules.conditions import is_judged, keys_of
-from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def claim(
 ) -> Flow[Begun]:
     """Begin an attempt. The message is asked for only where it is to be kept, as that of a second delivery."""
     judged = condition is not None and is_judged(condition)
-    tree = resolve(terms.policy, condition, agent) if condition else None
+    tree = (yield from resolved(terms, ticket.workflow_id, agent, condition)) if condition else None
     effect = Claim(
         workflow_id=ticket.workflow_id,
         run_id=ticket.run_id,
@@ -146,6 +146,7 @@ def park(
     """
     judged = is_judged(condition)
     timeout_us = microseconds(timeout, "timeout" if wait else "needs_timeout")
+    tree = yield from resolved(terms, attempt.home, agent, condition)
     afar = (yield from looking.begin_afar(terms, attempt.home, agent, condition, attempt.run_id)) if message else {}
     armed = yield from do(
         Arm(
@@ -153,7 +154,7 @@ def park(
             run_id=attempt.run_id,
             epoch=attempt.epoch,
             wait=wait,
-            condition=resolve(terms.policy, condition, agent),
+            condition=tree,
             item_id=next_item,
             message=message,
             timeout_us=timeout_us,
@@ -215,7 +216,7 @@ def give_up(terms: Terms, workflow_id: str, run_id: str, position: Position) -> 
 
 def missing(terms: Terms, workflow_id: str, agent: Agent, condition: Condition) -> Flow[tuple[str, ...]]:
     """Return what keeps a condition from holding, without claiming anything; raises as `resolve` does."""
-    resolve(terms.policy, condition, agent)
+    yield from resolved(terms, workflow_id, agent, condition)
     return (yield from looking.lacking(terms, workflow_id, agent, condition))
 
 

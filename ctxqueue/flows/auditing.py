@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import msgspec
 
 from ctxqueue.effects import Audit, Audited, Flow, NotePolicy, do
-from ctxqueue.errors import AccessDenied, BadSignature, StoreError, StoreReadOnly, VersionConflict
+from ctxqueue.errors import AccessDenied, BadSignature, IdentityMismatch, StoreError, StoreReadOnly, VersionConflict
 from ctxqueue.identity import current_attempt
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope
+from ctxqueue.rules.dependencies import resolve
 from ctxqueue.rules.policies import SHIPPED, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ctxqueue.effects import AuditAction
-    from ctxqueue.errors import CtxqueueError
+    from ctxqueue.errors import AccessError, CtxqueueError
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import Agent, ContextEntry
+    from ctxqueue.rules.conditions import Condition
+    from ctxqueue.rules.dependencies import Tree
 
 T = TypeVar("T")
 
@@ -55,6 +58,15 @@ def origin_of(terms: Terms, agent: Agent | None) -> bytes:
 def place_of(workflow_id: str, address: Address, version: int = 0) -> Place:
     """Return what a record names of an entry."""
     return (GLOBAL_WORKFLOW if address.scope is ContextScope.GLOBAL else workflow_id, address.encode(), version)
+
+
+def resolved(terms: Terms, workflow_id: str, agent: Agent, condition: Condition) -> Flow[Tree]:
+    """Return a condition's tree of addresses, as `resolve` does, and record what it denies."""
+    try:
+        return resolve(terms.policy, condition, agent)
+    except AccessDenied as error:
+        yield from refused(terms, workflow_id, agent, error)
+        raise
 
 
 def record(
@@ -161,6 +173,16 @@ def refused(terms: Terms, workflow_id: str, agent: Agent, error: CtxqueueError) 
     elif isinstance(error, AccessDenied) and error.denied is not None:
         action, address, rule = error.denied
         yield from denied(terms, workflow_id, agent, action, place_of(workflow_id, address), rule)
+
+
+def tell(terms: Terms, workflow_id: str, agent: Agent, error: AccessError) -> None:
+    """Record what was denied before there was a flow: as somebody else to act, or what is checked without I/O."""
+    if terms.recorder is None:
+        return
+    if isinstance(error, IdentityMismatch):
+        terms.recorder.aside(record(terms, workflow_id, agent, "denied", (), f"act as: {error}", needed=False))
+    else:
+        terms.recorder.aside(refused(terms, workflow_id, agent, error))
 
 
 def forged(terms: Terms, error: BadSignature, task: str) -> Flow[NoReturn]:

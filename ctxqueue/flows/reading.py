@@ -149,6 +149,9 @@ def denied(
         yield from auditing.denied(terms, workflow_id, agent, how, auditing.place_of(workflow_id, named), "by its name")
 
 
+NOT_IN_GROUP = "it is not in the group"
+
+
 def where(
     agent: Agent, key: str, scope: str | ContextScope | None, group: str | None
 ) -> tuple[list[Address], list[Address]]:
@@ -163,7 +166,9 @@ def where(
     owner = {ContextScope.PRIVATE: agent.agent_id, ContextScope.AGENT_GROUP: group or ""}.get(wanted, "")
     address = Address(wanted, owner, key)
     if not owns_scope(agent, address):
-        raise AccessDenied(f"{agent.agent_id} is not in group {group!r}")
+        error = AccessDenied(f"{agent.agent_id} is not in group {group!r}")
+        error.denied = "read", address, NOT_IN_GROUP
+        raise error
     return [address], []
 
 

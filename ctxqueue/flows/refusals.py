@@ -15,6 +15,7 @@ from ctxqueue.errors import (
     WorkflowClosed,
     WorkflowNotFound,
 )
+from ctxqueue.models import Address, ContextScope
 from ctxqueue.settings import MAX_RUN_CALLS
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ def closed_workflow(workflow_id: str) -> WorkflowClosed:
 
 def untold(agent: Agent, key: str) -> AccessDenied:
     """Return the error for a merge that fails over what its writer may not read: of size or type it says nothing."""
-    return AccessDenied(
+    error = AccessDenied(
         f"{key!r} cannot be merged with: {agent.agent_id} may not read what stands there,"
         " so why is not said; put it whole"
     )
+    error.denied = "merge", Address(ContextScope.WORKFLOW, "", key), "it may not read what stands there"
+    return error
 
 
 def unknown_workflow(workflow_id: str) -> WorkflowNotFound:

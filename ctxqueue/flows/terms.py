@@ -101,6 +101,10 @@ class Recorder(Protocol):
         """Carry it out before returning, where that would stall no event loop."""
         ...
 
+    def aside(self, flow: Flow[None]) -> None:
+        """Carry it out as far as that stalls no event loop."""
+        ...
+
     async def soon(self, flow: Flow[None]) -> None:
         """Carry it out, awaited."""
         ...

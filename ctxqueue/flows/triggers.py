@@ -21,13 +21,14 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import CapacityError, WorkflowNotFound
 from ctxqueue.flows import judging, looking, recurring
+from ctxqueue.flows.auditing import resolved
 from ctxqueue.flows.looking import Judge
 from ctxqueue.flows.publishing import item_id, publish
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.flows.signatures import OVER, TRIGGERS_A_PAGE, Kept, Launch, canvases_of, kept_trigger
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
 from ctxqueue.rules.conditions import is_judged
-from ctxqueue.rules.dependencies import JUDGED, resolve, watched
+from ctxqueue.rules.dependencies import JUDGED, watched
 from ctxqueue.settings import MAX_RECURRING, MAX_RUN_CALLS, MAX_TRIGGER_DEPTH, MAX_TRIGGERS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def register(
             f"this would be trigger {depth} in a row, each armed by what the one before it sent: a loop? At most"
             f" {MAX_TRIGGER_DEPTH} are allowed"
         )
-    tree = resolve(terms.policy, condition, agent)
+    tree = yield from resolved(terms, workflow_id, agent, condition)
     judged = every or is_judged(condition)
     if every:
         tree = [JUDGED, *watched(condition, agent)[""]]

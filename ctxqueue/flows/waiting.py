@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import WAKE, EndTrigger, Position, Register, do
 from ctxqueue.flows import judging, looking
+from ctxqueue.flows.auditing import resolved
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.identity import new_run_id
 from ctxqueue.rules.conditions import is_judged
-from ctxqueue.rules.dependencies import resolve
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Flow
@@ -32,7 +32,7 @@ def begin(
     terms: Terms, workflow_id: str, agent: Agent, condition: Condition, woken_by: str, timeout_us: int
 ) -> Flow[str]:
     """Let a caller be woken when the condition holds, at once if it does. Return what it is registered as."""
-    tree = resolve(terms.policy, condition, agent)
+    tree = yield from resolved(terms, workflow_id, agent, condition)
     judged = is_judged(condition)
     if looking.afar_of(condition, agent):
         yield from looking.lacking(terms, workflow_id, agent, condition)  # each of the workflows must be there

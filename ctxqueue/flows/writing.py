@@ -22,7 +22,7 @@ from ctxqueue.errors import (
 )
 from ctxqueue.flows.committing import commit
 from ctxqueue.flows.guarding import looked_at
-from ctxqueue.flows.reading import checked_group, shown
+from ctxqueue.flows.reading import NOT_IN_GROUP, checked_group, shown
 from ctxqueue.identity import Call, Identified, input_digest
 from ctxqueue.models import (
     BY_RANK,
@@ -86,7 +86,9 @@ def target(agent: Agent, key: str, scope: str | ContextScope | None, group: str 
     checked_group(key, wanted, group)
     address = Address(wanted, group or (agent.agent_id if wanted is ContextScope.PRIVATE else ""), key)
     if not owns_scope(agent, address):
-        raise AccessDenied(f"{agent.agent_id} is not in group {group!r}: it may not write there")
+        error = AccessDenied(f"{agent.agent_id} is not in group {group!r}: it may not write there")
+        error.denied = "write", address, NOT_IN_GROUP
+        raise error
     return address
 
 

@@ -44,6 +44,6 @@ class NotedPolicy(bootsteps.StartStopStep):
         manager = queue.manager
         try:
             manager.driver.run(note_policy(manager.terms))
-            manager.close()  # its processes open their own
+            manager.store.close()  # its processes open their own
         except CtxqueueError as error:
             logger.error("which policy this worker goes by is not in the audit log: %s", error)  # noqa: TRY400

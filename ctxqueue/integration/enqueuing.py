@@ -15,9 +15,9 @@ from celery.utils.time import maybe_make_aware
 from kombu.exceptions import OperationalError
 
 from ctxqueue.effects import Outgoing
-from ctxqueue.errors import CtxqueueError, InvalidInput
-from ctxqueue.flows import inbox, stored
-from ctxqueue.handles import acting, named
+from ctxqueue.errors import AccessDenied, CtxqueueError, InvalidInput
+from ctxqueue.flows import auditing, inbox, stored
+from ctxqueue.handles import acting_on_record, named
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
@@ -91,8 +91,12 @@ def prepared(
         )
     _check_names(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
-    agent = acting(terms.policy, named(agent_id), None, None, ())
-    ref = inbox.checked(terms, workflow_id, agent, updates, merge_strategy, operation)
+    agent = acting_on_record(terms, named(agent_id), None, None, ())
+    try:
+        ref = inbox.checked(terms, workflow_id, agent, updates, merge_strategy, operation)
+    except AccessDenied as error:
+        auditing.tell(terms, workflow_id, agent, error)
+        raise
     payload = stored.packed(workflow_id, agent, updates, merge_strategy, ref, terms.signer)
     args: tuple[Any, ...] = (ref.home, ref.agent_id, ref.operation_id)
     outgoing, life_us = inbox.NO_MESSAGE, 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
-from ctxqueue.handles import acting, named
+from ctxqueue.handles import acting_on_record, named
 from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT, shown
 from ctxqueue.models import Agent, checked_name
 from ctxqueue.tasks.options import again, with_result
@@ -72,7 +72,7 @@ class UpdateSignatures:
         """
         checked_name(workflow_id, "workflow_id")
         terms = self._queue.manager.terms
-        inbox.checked_place(terms, acting(terms.policy, named(agent_id), None, None, ()), key, merge_strategy)
+        inbox.checked_place(terms, acting_on_record(terms, named(agent_id), None, None, ()), key, merge_strategy)
         task: Task[..., Any] = self._queue.app.tasks[WITH_RESULT]
         given = {"workflow_id": workflow_id, "agent_id": agent_id, "key": key, "merge_strategy": merge_strategy}
         signature: Signature[dict[str, Any]] = task.signature(kwargs=given)

@@ -53,6 +53,25 @@ def test_it_is_narrowed_by_time_action_and_number(queue: ContextQueue) -> None:
     assert len(exported(queue, "--until", tomorrow)) == 12
 
 
+def test_a_record_names_the_task_that_it_was_made_in() -> None:
+    app = Celery("eager", set_as_current=False, broker="memory://", backend="cache+memory://")
+    app.conf.task_always_eager = True
+    queue = ctxqueue.install(app, backend_url="memory://")
+
+    @queue.task(agent_type="financial_calculator")
+    def calculate(self: Any) -> None:
+        self.context.put("rates_api_key", CANARY)
+        assert self.context["rates_api_key"].reveal() == CANARY
+
+    with queue.workflow("w") as workflow:
+        workflow.open()
+        result = calculate.delay()
+    records = list(queue.manager.audit())
+    assert [(record.action, record.agent_type, record.task_id) for record in records] == [
+        (action, "financial_calculator", result.id) for action in ("wrote", "read", "revealed")
+    ]
+
+
 @pytest.mark.parametrize("mistake", [("--since", "yesterday"), ("--action", "looked"), ("--limit", "x")])
 def test_what_is_no_time_action_or_number_is_said(queue: ContextQueue, mistake: tuple[str, str]) -> None:
     refused = told(queue.app, "audit", "export", *mistake)

@@ -20,19 +20,26 @@ if TYPE_CHECKING:
 
 KEYS = {"older": base64.b64encode(b"o" * 32).decode(), "newest": base64.b64encode(b"n" * 32).decode()}
 SIGNATURE = "ctxqueue_signature"
+POLICY = {"rule": [{"name": "the mute write nothing", "agent_type": "mute", "deny": ["write"]}]}
 
 
 @pytest.fixture(scope="module")
 def site(deploy: Deploy) -> Deployment:
-    site = deploy("effects", ctxqueue_signing_keys=KEYS, ctxqueue_lease=1.0, ctxqueue_sweep_interval=0.25)
+    site = deploy(
+        "effects",
+        ctxqueue_signing_keys=KEYS,
+        ctxqueue_policy=POLICY,
+        ctxqueue_lease=1.0,
+        ctxqueue_sweep_interval=0.25,
+    )
     site.worker()
     site.beat()
     return site
 
 
-def refused(site: Deployment) -> list[AuditRecord]:
+def refused(site: Deployment, action: str = "refused") -> list[AuditRecord]:
     """Return what the audit log says of work that was refused."""
-    return [record for record in site.queue.manager.audit(limit=1_000) if record.action == "refused"]
+    return [record for record in site.queue.manager.audit(limit=1_000) if record.action == action]
 
 
 def changed(message: bytes, **headers: Any) -> bytes:
@@ -57,6 +64,11 @@ def test_signed_work_goes_through_parking_chains_chords_and_retries(site: Deploy
     assert update.get(SECONDS)["versions"] == {"k": 1}
     coalesced = site.queue.enqueue_update(workflow.workflow_id, "extractor", {"l": 1}, coalesce=True)
     assert coalesced.get(SECONDS).versions == {"l": 1}
+
+
+def test_a_worker_that_starts_notes_by_which_policy(site: Deployment) -> None:
+    (noted,) = refused(site, "policy")
+    assert noted.detail.endswith("a policy given in Python")
 
 
 def test_forged_work_is_refused_and_told_so(site: Deployment) -> None:

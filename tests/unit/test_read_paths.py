@@ -33,6 +33,8 @@ HANDED_OUT = (
 RESULTS = frozenset(
     [
         "Agent",
+        "AuditRecord",
+        "AuditedEntry",
         "Backlog",
         "Change",
         "CommitResult",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctxqueue.audited import AuditRecord
     from ctxqueue.integration.install import ContextQueue
 
-FIRST, AT_ONCE = 20, 500
+FIRST, AT_ONCE = 20, 1_000
 """Records of the first page, which is to come at once, and of the others."""
 
 

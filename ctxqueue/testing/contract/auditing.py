@@ -140,6 +140,10 @@ class Auditing(WithClerk, Contract):
                 lambda: intern.update({"note": 1, "result_1": Put(2)}),
                 lambda: intern.delete("result_1"),
                 lambda: intern.wait_for("result_1", timeout=0.01),
+                lambda: intern.subscribe("api_key", print),
+                lambda: intern.get("plan", scope="agent_group", group="board"),
+                lambda: intern.put("plan", 1, scope="agent_group", group="board"),
+                lambda: intern.update({"api_key": 5}, merge_strategy="increment"),
             ):
                 with pytest.raises(AccessDenied):
                     denied()
@@ -157,6 +161,10 @@ class Auditing(WithClerk, Contract):
             ("result_1", 0, "write: no results"),
             ("result_1", 0, "delete: no results"),
             ("result_1", 0, "wait: it may not read it"),
+            ("api_key", 0, "subscribe: it may not read it"),
+            ("plan", 0, "read: it is not in the group"),
+            ("plan", 0, "write: it is not in the group"),
+            ("api_key", 0, "merge: it may not read what stands there"),
         ]
 
     def test_a_commit_that_comes_again_is_recorded_once_with_its_run(
@@ -251,8 +259,15 @@ class Auditing(WithClerk, Contract):
         try:
             with pytest.raises(IdentityMismatch):
                 manager.audit()
+            with pytest.raises(IdentityMismatch):
+                manager.workflow(WORKFLOW, agent_id="boss")
         finally:
             declared_agent.reset(token)
+        records = self.audited(manager)
+        assert [told(record)[:2] for record in records] == [("denied", "analyst_001")] * 2
+        assert [record.detail.partition(" may not act as ")[2].split(maxsplit=1)[0] for record in records] == [
+            *("the", "'boss',"),
+        ]
 
     def test_the_oldest_records_go_by_count_and_by_age(self, manager: SharedContextManager) -> None:
         bounds, shard = fx.AuditBounds(20, 3_600 * 1_000_000), manager.store.shard_of(WORKFLOW)
