@@ -81,6 +81,7 @@ def exchange(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> list[A
     what is done here, and redis-py's packing looks at each word once more.
     """
     wire = pool.get_connection()
+    are_read = False
     try:
         packed = [b"".join(map(pack_command, commands))]  # type: ignore[arg-type]  # typed as one word
 
@@ -89,8 +90,11 @@ def exchange(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> list[A
             return [_reply(wire) for _ in commands]
 
         replies: list[Any] = wire.retry.call_with_retry(attempt, lambda _error: wire.disconnect())
+        are_read = True
         return replies
     finally:
+        if not are_read:  # a soft time limit is raised between any two steps: what comes yet is not the next call's
+            wire.disconnect()
         pool.release(wire)
 
 

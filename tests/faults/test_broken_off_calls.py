@@ -1,0 +1,42 @@
+"""A call that is broken off between two steps of it, as by a soft time limit, leaves nothing to the next one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ctxqueue.stores.redis import connection
+from ctxqueue.testing import EmbeddedServer
+
+MEANWHILE = 0.2
+"""Seconds in which the server does not answer, and the next call is under way."""
+
+
+class Limit(Exception):
+    """As Celery's soft time limit: a signal's handler raises it, wherever the process is."""
+
+
+def reached(_wire: object) -> None:
+    raise Limit
+
+
+def test_a_call_that_is_broken_off_leaves_its_reply_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedServer() as server:
+        pool = connection.pool(ConnectionPool.from_url, server.url(), Retry(NoBackoff(), 0))
+        assert connection.exchange(pool, [("ECHO", "before")]) == [b"before"]
+        server.pause()
+        with monkeypatch.context() as limited:
+            limited.setattr(connection, "_reply", reached)
+            with pytest.raises(Limit):
+                connection.exchange(pool, [("ECHO", "broken off")])
+        later = threading.Timer(MEANWHILE, server.resume)
+        later.start()
+        try:
+            assert connection.exchange(pool, [("ECHO", "next")]) == [b"next"]
+        finally:
+            later.join()
+            pool.disconnect()
