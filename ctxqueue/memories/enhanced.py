@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue import rendering
 from ctxqueue.context import SharedContextManager
-from ctxqueue.errors import WorkflowNotFound
+from ctxqueue.errors import CtxqueueError, WorkflowNotFound
 from ctxqueue.memories import insights
 
 if TYPE_CHECKING:
@@ -113,10 +113,15 @@ class UnifiedContextMemorySystem:
             insights.lesson_of(result)
         except Exception as error:
             failed = {"status": "error", "error": f"{type(error).__name__}: {error}"}
-            self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+            try:
+                self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+            except CtxqueueError as unlearned:  # the task's own error is what its caller goes by
+                error.add_note(f"and it was not learned of: {unlearned}")
             raise
-        self._learn(workflow_id, agent_id, task, result, insights.seconds_of(result, time.monotonic() - begun))
-        manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
+        try:
+            self._learn(workflow_id, agent_id, task, result, insights.seconds_of(result, time.monotonic() - begun))
+        finally:  # what was worked out is kept, also where it cannot be learned of
+            manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
         return result
 
     def _executed(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue import rendering
 from ctxqueue.aio import AsyncSharedContextManager
-from ctxqueue.errors import WorkflowNotFound
+from ctxqueue.errors import CtxqueueError, WorkflowNotFound
 from ctxqueue.memories import insights
 from ctxqueue.threads import in_thread
 
@@ -114,10 +114,16 @@ class AsyncUnifiedContextMemorySystem:
             insights.lesson_of(result)
         except Exception as error:
             failed = {"status": "error", "error": f"{type(error).__name__}: {error}"}
-            await self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+            try:
+                await self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+            except CtxqueueError as unlearned:  # the task's own error is what its caller goes by
+                error.add_note(f"and it was not learned of: {unlearned}")
             raise
-        await self._learn(workflow_id, agent_id, task, result, insights.seconds_of(result, time.monotonic() - begun))
-        await manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
+        seconds = insights.seconds_of(result, time.monotonic() - begun)
+        try:
+            await self._learn(workflow_id, agent_id, task, result, seconds)
+        finally:  # what was worked out is kept, also where it cannot be learned of
+            await manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
         return result
 
     async def _executed(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ctxqueue.remembered import Recalled
 
 SUCCESS = "success"
+MOST_OF_AN_ERROR = 4_000
+"""Characters: some errors quote all that they were given."""
 
 
 class Lesson(NamedTuple):
@@ -39,7 +41,7 @@ def lesson_of(result: Mapping[str, Any]) -> Lesson:
         if (confidence := _number(result, "confidence")) is not None:
             told.append(f"Result confidence: {confidence:.2%}")
     else:
-        told.append(f"Execution failed: {result.get('error', 'Unknown error')}")
+        told.append(f"Execution failed: {_shortened(str(result.get('error', 'Unknown error')))}")
     pattern = result.get("learned_pattern")
     if pattern is None:
         return Lesson(success, "; ".join(told), None, ())
@@ -47,6 +49,10 @@ def lesson_of(result: Mapping[str, Any]) -> Lesson:
         raise InvalidInput(f"learned_pattern is a {type(pattern).__name__}: give skill_name and steps")
     steps = tuple(names(pattern.get("steps", []), "steps"))
     return Lesson(success, "; ".join(told), str(pattern.get("skill_name", "task_execution")), steps)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_OF_AN_ERROR else f"{text[:MOST_OF_AN_ERROR]} ..."
 
 
 def _number(result: Mapping[str, Any], name: str) -> float | None:

@@ -19,7 +19,7 @@ from ctxqueue import (
     VectorMemoryManager,
     render,
 )
-from ctxqueue.errors import InvalidInput
+from ctxqueue.errors import EmbedderError, InvalidInput
 from ctxqueue.rules.skills import Skill
 
 
@@ -104,5 +104,22 @@ def test_the_same_awaited() -> None:
         second = await system.process_with_memory_learning("w", "agent_1", "count the beans again", {})
         assert (first["knew"], second["knew"]) == (False, True)
         assert (await manager.workflow("w")["latest_result"])["knew"] is True
+
+        def refuse(*_arguments: object) -> bool:
+            raise EmbedderError("nothing is kept today")
+
+        async def fail(*_arguments: object) -> dict[str, Any]:
+            raise OSError("the ledger is away")
+
+        memory.memory_terms.worth_keeping = refuse
+        with pytest.raises(EmbedderError):
+            await system.process_with_memory_learning("w", "agent_1", "count the peas", {})
+        kept = await manager.workflow("w").get("latest_result")
+        assert kept is not None
+        assert (kept.version, kept.value["status"]) == (3, "success")
+        failing = AsyncUnifiedContextMemorySystem(manager, memory, execute=fail)
+        with pytest.raises(OSError, match="ledger") as raised:
+            await failing.process_with_memory_learning("w", "agent_1", "count the peas", {})
+        assert raised.value.__notes__ == ["and it was not learned of: nothing is kept today"]
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ctxqueue.errors import InvalidInput, WorkflowNotFound
+from ctxqueue.errors import EmbedderError, InvalidInput, WorkflowNotFound
 from ctxqueue.memories.enhanced import MemoryEnhancedContextManager, UnifiedContextMemorySystem
 from ctxqueue.testing.contract.base import WORKFLOW, Contract
 from ctxqueue.testing.contract.memories import memories_of
@@ -157,7 +157,38 @@ class Learning(Contract):
         (episode,) = memory.list()
         assert "the ledger is away" in episode.content
         assert wf.get("latest_result") is None
+
+        def quoting(*_arguments: object) -> dict[str, Any]:
+            raise OSError("quoted: " + "x" * 100_000)
+
+        system = UnifiedContextMemorySystem(manager, memory, execute=quoting)
+        with pytest.raises(OSError, match="quoted") as raised:
+            system.process_with_memory_learning(WORKFLOW, AGENT, TASK, {})
+        assert not hasattr(raised.value, "__notes__")
+        assert len(memory.list()) == 2
+        memory.forget(list(memory.list())[-1].id)
         quiet = UnifiedContextMemorySystem(manager, memory, execute=lambda *_: RESULT, learning_enabled=False)
         quiet.process_with_memory_learning(WORKFLOW, AGENT, TASK, {})
         assert len(memory.list()) == 1
         assert wf["latest_result"] == RESULT
+
+    def test_where_nothing_can_be_learned_result_and_error_are_the_tasks_own(
+        self, manager: SharedContextManager, wf: WorkflowHandle
+    ) -> None:
+        def refuse(*_arguments: object) -> bool:
+            raise EmbedderError("nothing is kept today")
+
+        def fail(*_arguments: object) -> dict[str, Any]:
+            raise OSError("the ledger is away")
+
+        memory = memories_of(manager, worth_keeping=refuse)
+        with pytest.raises(EmbedderError, match="nothing is kept"):
+            UnifiedContextMemorySystem(manager, memory, execute=lambda *_: RESULT).process_with_memory_learning(
+                *(WORKFLOW, AGENT, TASK, {})
+            )
+        assert wf["latest_result"] == RESULT
+        with pytest.raises(OSError, match="ledger") as raised:
+            UnifiedContextMemorySystem(manager, memory, execute=fail).process_with_memory_learning(
+                *(WORKFLOW, AGENT, TASK, {})
+            )
+        assert raised.value.__notes__ == ["and it was not learned of: nothing is kept today"]
