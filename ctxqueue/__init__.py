@@ -185,7 +185,7 @@ _HOMES = {
             "EntryNotFound",
             "EntryExists",
         ),
-        *("VersionConflict", "CapacityError", "CircularDependencyError"),
+        *("VersionConflict", "CapacityError", "QuotaExceeded", "CircularDependencyError"),
         *("InboxFull", "UpdateAbandoned", "UpdatePending", "RunAbandoned"),
         *("DependencyTimeout", "DependencyNotReady"),
         *(

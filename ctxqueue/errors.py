@@ -9,7 +9,7 @@
     ├── StateError                       the store's state does not allow it
     │   ├── WorkflowNotFound  WorkflowExists  WorkflowClosed
     │   ├── EntryNotFound (KeyError)  EntryExists  VersionConflict
-    │   ├── CapacityError  CircularDependencyError
+    │   ├── CapacityError  QuotaExceeded  CircularDependencyError
     │   ├── InboxFull  UpdateAbandoned  UpdatePending (TimeoutError)  RunAbandoned
     │   └── DependencyTimeout (TimeoutError)  DependencyNotReady
     ├── CallError                        the call's identity does not allow it
@@ -136,6 +136,10 @@ class VersionConflict(StateError):
 
 class CapacityError(StateError):
     """A bound of the workflow or of a run's journal is reached."""
+
+
+class QuotaExceeded(StateError):
+    """The agent would hold more entries or bytes in the workflow than it may; nothing was written."""
 
 
 class CircularDependencyError(StateError):

@@ -33,6 +33,9 @@ MAX_CONDITION_LEAVES = 1_000
 MAX_PAGE = 1_000
 
 
+MAY_BE_NONE = frozenset({"audit_limit", "history", "wait_replicas", "quota_entries", "quota_bytes"})
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment may choose. Durations are seconds, sizes bytes of a packed value."""
 
@@ -52,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of one workflow."""
     max_bytes: int = 64 * 1024 * 1024
     """Bytes of the values of one workflow."""
+    quota_entries: int = 0
+    """Entries of one workflow that one agent may hold, as it wrote them last; 0: as many as there is room for."""
+    quota_bytes: int = 0
+    """Bytes of the values of these; 0: likewise."""
     history: int = 20
     """Values kept of one address, the standing one included; 0 and 1 keep no other."""
     log_limit: int = 1_000
@@ -79,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("audit_limit", "history", "wait_replicas") else 1
+            least = 0 if field.name in MAY_BE_NONE else 1
             if field.type is int and not (type(value) is int and value >= least):
                 raise ConfigurationError(
                     f"ctxqueue_{field.name} is {value!r}: it must be a whole number, at least {least}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import (
@@ -14,16 +15,20 @@ from ctxqueue.effects import (
     Load,
     LoadGraph,
     Open,
+    Wait,
     Write,
     do,
 )
 from ctxqueue.errors import (
     CircularDependencyError,
     CommitTooLarge,
+    VersionConflict,
 )
+from ctxqueue.flows import quotas
 from ctxqueue.flows.auditing import origin_of, unrecorded
 from ctxqueue.flows.judging import judge
 from ctxqueue.flows.publishing import publish
+from ctxqueue.flows.quotas import UNCOUNTED
 from ctxqueue.flows.refusals import refusal
 from ctxqueue.identity import new_run_id
 from ctxqueue.models import GLOBAL_WORKFLOW, Address
@@ -42,6 +47,8 @@ if TYPE_CHECKING:
     from ctxqueue.rules.graph import Edges
     from ctxqueue.rules.policy import Policy
 
+MAX_ROUNDS = 1_000
+LONGEST_PAUSE = 0.05
 FAN_OUT_PAGE = 100
 FAN_OUT_PAGES = 50
 """How many pages the committing process goes through itself; the sweep does the rest."""
@@ -76,7 +83,9 @@ def commit(
     """
     check_size(writes)
     commit_id = os.urandom(8)
-    while True:
+    limited = quotas.are_set(terms, agent, writes)
+    for rounds in range(MAX_ROUNDS):
+        counted = (yield from quotas.counted(terms, workflow_id, agent, writes)) if limited else UNCOUNTED
         graph, circular = (yield from _checked_graph(workflow_id, edges)) if edges else (None, [])
         effect = Commit(
             workflow_id=workflow_id,
@@ -91,7 +100,7 @@ def commit(
             lease_us=terms.lease_us,
             graph=graph,
             settling=settling,
-            expected_head=expected_head,
+            expected_head=counted.head if counted.excess else expected_head or counted.head,
             even_closed=even_closed,
             origin=origin_of(terms, agent),
         )
@@ -109,8 +118,11 @@ def commit(
             )
         if reply.reason == "no_workflow" and workflow_id == GLOBAL_WORKFLOW:
             yield from do(Open(GLOBAL_WORKFLOW, new_run_id(), b"", terms.idle_us))
+        elif reply.reason == "moved" and limited and not expected_head and not counted.excess:
+            yield from do(Wait(random.uniform(0, min(LONGEST_PAUSE, 0.001 * 2 ** min(rounds, 10)))))  # noqa: S311
         elif reply.reason != "graph_moved":
-            raise refusal(reply, workflow_id, call)
+            raise (reply.reason == "moved" and counted.excess) or refusal(reply, workflow_id, call)
+    raise VersionConflict(f"a commit in workflow {workflow_id!r} lost the race {MAX_ROUNDS} times: nothing was written")
 
 
 NO_GRAPH = -1

@@ -27,7 +27,7 @@ from ctxqueue.effects import (
     do,
 )
 from ctxqueue.errors import CircularDependencyError, CtxqueueError, GuardFailed, RecordTooNew, VersionConflict
-from ctxqueue.flows import auditing, stored, updating
+from ctxqueue.flows import auditing, quotas, stored, updating
 from ctxqueue.flows.committing import NO_GRAPH, follow_up, named_circle
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
@@ -38,6 +38,7 @@ from ctxqueue.rules.graph import circle
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Head, Refused, StoredUpdate
+    from ctxqueue.flows.quotas import Held
     from ctxqueue.flows.terms import Terms
 
 BATCH = 100
@@ -111,13 +112,14 @@ class _Batch:
             if update.update_id not in self._outcomes:
                 self._outcomes[update.update_id] = yield from self._looked_at(update)
         for rounds in range(ROUNDS):
+            held = (yield from quotas.held(self._terms, self._workflow_id)) if quotas.any_set(self._terms) else None
             head, records = yield from do(Load(self._workflow_id, self._addresses()))
             if head is None:
                 return False
             if head.closed_us:
                 self._fail_all(closed_workflow(self._workflow_id))
             try:
-                fold, settled = self._folded(head, records)
+                fold, settled = self._folded(head, records, held)
             except _ReducerBroken as broken:
                 yield from _abandon(
                     self._terms,
@@ -129,7 +131,7 @@ class _Batch:
                 )
                 self.abandoned += 1
                 return True
-            reply = yield from self._committed(fold, settled)
+            reply = yield from self._committed(fold, settled, held.at if held else b"")
             if isinstance(reply, Committed):
                 yield from follow_up(self._terms, self._workflow_id, reply)
                 self.applied += sum(each.kind == "applied" for each in settled)
@@ -166,9 +168,9 @@ class _Batch:
             dict.fromkeys(change.encoded for made in wanted if isinstance(made, Made) for change in made.changes)
         )
 
-    def _folded(self, head: Head, records: dict[str, bytes]) -> tuple[Fold, list[Settled]]:
+    def _folded(self, head: Head, records: dict[str, bytes], held: Held | None) -> tuple[Fold, list[Settled]]:
         """Lay the updates over each other, as many as one commit takes; return what comes of each."""
-        fold = Fold(self._terms, self._workflow_id, head, records)
+        fold = Fold(self._terms, self._workflow_id, head, records, held)
         settled: dict[str, Settled] = {}
         for update in self._updates:
             made = self._outcomes[update.update_id]
@@ -195,7 +197,9 @@ class _Batch:
             settled[each.update_id] = each
         return fold, list(settled.values())
 
-    def _committed(self, fold: Fold, settled: list[Settled]) -> Flow[Committed | Conflict | Refused]:
+    def _committed(
+        self, fold: Fold, settled: list[Settled], expected_head: bytes
+    ) -> Flow[Committed | Conflict | Refused]:
         writes = fold.writes()
         graph = None
         if fold.edges:
@@ -226,6 +230,7 @@ class _Batch:
                     lease_us=self._terms.lease_us,
                     graph=graph,
                     settling=settling,
+                    expected_head=expected_head,
                     origin=auditing.origin_of(self._terms, OPERATOR),
                 )
             )
@@ -237,7 +242,7 @@ class _Batch:
         """Change what the next round tries."""
         if reply.reason == "closed":
             return  # seen when the head is read again
-        if reply.reason == "graph_moved":
+        if reply.reason in ("graph_moved", "moved"):
             return
         if reply.reason == "answered":
             settled = list(self._outcomes)

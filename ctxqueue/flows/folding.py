@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue.effects import Settled, Step, Write
-from ctxqueue.flows import updating
+from ctxqueue.flows import quotas, updating
 from ctxqueue.flows.committing import check_size
 from ctxqueue.flows.writing import digest_of, new_edges
 from ctxqueue.identity import Call
@@ -21,6 +21,7 @@ from ctxqueue.settings import MAX_COMMIT_BYTES, MAX_COMMIT_KEYS
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Head, Outgoing
+    from ctxqueue.flows.quotas import Held
     from ctxqueue.flows.stored import UpdateRef
     from ctxqueue.flows.terms import Terms
     from ctxqueue.flows.writing import Change
@@ -65,8 +66,11 @@ class _Folded:
 class Fold:
     """One commit in the making, over what was read at ``head``."""
 
-    def __init__(self, terms: Terms, home: str, head: Head, records: dict[str, bytes]) -> None:
+    def __init__(
+        self, terms: Terms, home: str, head: Head, records: dict[str, bytes], held: Held | None = None
+    ) -> None:
         self._terms = terms
+        self._held = held
         self._home = home
         self._head = head
         self._standing: dict[str, bytes | None] = dict(records)
@@ -83,6 +87,7 @@ class Fold:
             self._terms, self._home, made.agent, made.merge_strategy, made.changes, self._standing
         )
         self._check_size(writes)
+        self._count(made, writes)
         self._places.append((made, [self._lay(made, write) for write in writes]))
         self.edges.update(new_edges(made.changes))
 
@@ -96,6 +101,14 @@ class Fold:
         new = {change.encoded for change in made.changes} - self._folded.keys()
         if self.edges or len(self._folded) + len(new) > MAX_COMMIT_KEYS or self._steps + len(made.changes) > MOST_STEPS:
             raise NotInThisRound
+
+    def _count(self, made: Made, writes: tuple[Write, ...]) -> None:
+        if self._held is not None and quotas.are_set(self._terms, made.agent, writes):
+            excess = quotas.exceeded(self._terms, made.agent, self._held, writes)
+            if excess is not None:
+                raise excess
+        if self._held is not None:
+            self._held = self._held.after(made.agent.agent_id, writes)
 
     def _check_size(self, writes: tuple[Write, ...]) -> None:
         if not self._places:

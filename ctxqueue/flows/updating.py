@@ -239,8 +239,9 @@ class _Merge:
         if self._strategy == "keep":
             return True
         out_of_reach = self._strategy in IN_STORE and not self._terms.merges_in_store
-        if out_of_reach or self._terms.guards.of(self._agent, change.address):
-            return False  # a guard is asked about what would stand there
+        counted = self._terms.settings.quota_bytes and self._strategy in IN_STORE
+        if out_of_reach or counted or self._terms.guards.of(self._agent, change.address):
+            return False  # a guard is asked about what would stand there, and a quota counts its bytes
         if self._strategy == "append":
             return True
         if self._strategy in ("increment", "maximum", "minimum"):

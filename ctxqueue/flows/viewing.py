@@ -306,6 +306,16 @@ def snapshots(terms: Terms, workflow_id: str) -> Flow[tuple[Snapshot, Snapshot |
     return inner, outer
 
 
+def snapshot(terms: Terms, workflow_id: str) -> Flow[Snapshot | None]:
+    """Return one workflow's snapshot, the global context's too by its name; None: there is no such workflow."""
+    kept = terms.views.snapshot(workflow_id)
+    (answer,) = yield from do(Batch((_question(workflow_id, kept),)))
+    now = yield from _answered(workflow_id, kept, answer)
+    if now is not kept:
+        terms.views.keep(workflow_id, now)
+    return now
+
+
 def _question(workflow_id: str, kept: Snapshot | None) -> LoadSince | LoadPage:
     if kept is None:
         return LoadPage(workflow_id, "", "", MAX_PAGE)

@@ -57,7 +57,7 @@ PARTS = (
         "scopes",
         "steps",
     ),
-    "policies",
+    *("policies", "quotas"),
     *("subscriptions", "surveys", "tracking", "transactions", "triggers", "updates", "values", "waiters", "waking"),
     *("watching", "workflows", "working"),
 )
@@ -90,6 +90,7 @@ from ctxqueue.testing.contract.mistakes import Mistakes  # noqa: E402
 from ctxqueue.testing.contract.overtaken import Overtaken  # noqa: E402
 from ctxqueue.testing.contract.parking import Parking  # noqa: E402
 from ctxqueue.testing.contract.policies import Policies  # noqa: E402
+from ctxqueue.testing.contract.quotas import Quotas  # noqa: E402
 from ctxqueue.testing.contract.readers import Readers  # noqa: E402
 from ctxqueue.testing.contract.recurring import Recurring  # noqa: E402
 from ctxqueue.testing.contract.released import Released  # noqa: E402
@@ -127,6 +128,7 @@ class StoreContract(
     Access,
     Policies,
     Guarding,
+    Quotas,
     Auditing,
     Calls,
     Cancelling,
