@@ -102,7 +102,7 @@ SHOWS_NOTHING = {
     "Watch": "close cursor",
     "WorkflowHandle": "__repr__ bind close delete etag on_commit open remove set_agent_state terms transaction update",
     "WorkingMemory": "add clear",
-    "task": "Request __call__ acontext backend apply_async condition context looked_at named_agent once retry"
+    "task": "Request __call__ acontext apply apply_async backend condition context looked_at named_agent once retry"
     " signature_from_request waited",
     "ctx": "check completion dead-drop dead-replay delete erase import memory-forget memory-pin memory-reembed migrate"
     " parked-cancel parked-release policy-explain put retention rotate-keys sweep triggers-cancel triggers-fire"

@@ -24,6 +24,8 @@ DOCUMENTED = {
     "max_value": 1_048_576,
     "max_entries": 10_000,
     "max_bytes": 67_108_864,
+    "quota_entries": 0,
+    "quota_bytes": 0,
     "history": 20,
     "log_limit": 1_000,
     "idle_life": 86_400.0,
@@ -52,7 +54,11 @@ def test_what_the_configuration_says_is_honoured() -> None:
 @pytest.mark.parametrize("value", [0, -1, "10", None, math.nan, math.inf, True, [1]], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_a_number_above_zero(name: str, value: Any) -> None:
-    if name in ("audit_limit", "history", "wait_replicas") and value == 0 and value is not False:
+    if (
+        name in ("audit_limit", "history", "quota_bytes", "quota_entries", "wait_replicas")
+        and value == 0
+        and value is not False
+    ):
         assert getattr(Settings.read({f"ctxqueue_{name}": 0}.get), name) == 0  # it turns history off, or the wait
         return
     with pytest.raises(ConfigurationError, match=rf"ctxqueue_{name} is .*: it must be a (whole )?number"):
