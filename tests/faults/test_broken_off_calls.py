@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
+from hiredis import pack_command
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ctxqueue import connect
 from ctxqueue.stores.redis import connection
 from ctxqueue.testing import EmbeddedServer
 
@@ -22,6 +25,24 @@ class Limit(Exception):
 
 def reached(_wire: object) -> None:
     raise Limit
+
+
+def test_no_number_is_written_where_a_limit_would_crash_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def packed(command: Any) -> bytes:
+        given.extend(map(type, command))
+        words: bytes = pack_command(command)
+        return words
+
+    monkeypatch.setattr(connection, "pack_command", packed)
+    with EmbeddedServer() as server, connect(server.url()) as manager:
+        wf = manager.workflow("w", agent_id="a_1")
+        wf.open()
+        wf.put("k", 1)
+        wf.update({"k": 2}, merge_strategy="increment")
+        assert wf["k"] == 3
+    assert set(given) == {bytes, str}
 
 
 def test_a_call_that_is_broken_off_leaves_its_reply_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def exchange(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> list[A
     wire = pool.get_connection()
     are_read = False
     try:
-        packed = [b"".join(map(pack_command, commands))]  # type: ignore[arg-type]  # typed as one word
+        packed = [_packed(commands)]
 
         def attempt() -> list[Any]:
             wire.send_packed_command(packed)
@@ -111,12 +111,21 @@ def ahead(pool: Any, commands: list[tuple[str | bytes | int, ...]]) -> Iterator[
         return found
 
     try:
-        wire.send_packed_command([b"".join(map(pack_command, commands))])  # type: ignore[arg-type]  # typed as one word
+        wire.send_packed_command([_packed(commands)])
         yield replies
     finally:
         if not are_read:  # they would be taken for the next call's
             wire.disconnect()
         pool.release(wire)
+
+
+def _packed(commands: list[tuple[str | bytes | int, ...]]) -> bytes:
+    """Return commands as they are sent.
+
+    Numbers are written out here: where a signal's handler raises while hiredis does it, the process crashes.
+    """
+    words = ([str(word) if type(word) is int else word for word in command] for command in commands)
+    return b"".join([pack_command(tuple(each)) for each in words])  # type: ignore[arg-type]  # typed as one word
 
 
 def _reply(wire: Any) -> Any:
