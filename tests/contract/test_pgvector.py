@@ -15,7 +15,7 @@ from ctxqueue.errors import ConfigurationError, InvalidInput
 from ctxqueue.flows import nearing, remembering
 from ctxqueue.keyring import Keyring, new_key
 from ctxqueue.memories.managing import MemoryBase
-from ctxqueue.stores.sql import index_vectors, migrate
+from ctxqueue.stores.sql import index_vectors, migrate, nearest
 from ctxqueue.stores.sql.nearest import table_of
 from ctxqueue.testing.contract.memories import Memories, letters
 from tests.tables import emptied, objections
@@ -279,6 +279,14 @@ def test_with_a_keyring_no_vector_is_written(url: str) -> None:
         assert len(memory.recall("capital")) == 1
         assert memory.refresh_index() == 0
     assert rows_of(url) == 0
+
+
+def test_an_extension_that_is_too_old_is_not_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "LEAST_VERSION", (99, 0))
+    assert "ALTER EXTENSION" in index_vectors(url, "another:3")
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT to_regclass(%s)", [table_of("another:3")]).fetchone()
+        assert row == (None,)
 
 
 def test_where_it_may_not_be_made_memories_are_searched_in_the_process(postgres_server: EmbeddedPostgres) -> None:

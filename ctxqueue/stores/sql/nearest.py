@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_IN_A_VECTOR, MOST_IN_A_HALF = 2_000, 4_000
 """Numbers that pgvector's HNSW indexes of a vector, and of one of half precision."""
+LEAST_VERSION = (0, 8)
+"""Of the extension: from then on an index is scanned on until enough has passed the filters."""
 MOST_TERMS = 32
 MOST_LOOKED_AT = 5_000
 """Rows that are weighed by their words: those with the query's rarest terms, and all of the very rarest."""
@@ -74,6 +76,9 @@ def prepare(connection: Connection, model: str) -> str:
                 connection.execute(text("CREATE EXTENSION vector"))
         except DBAPIError as error:
             return f"the extension vector cannot be created ({str(error.orig).splitlines()[0]})"
+    version = str(connection.execute(text("SELECT extversion FROM pg_extension WHERE extname='vector'")).scalar())
+    if tuple(int(part) for part in version.split(".")[:2]) < LEAST_VERSION:
+        return f"pgvector {version} stops before enough has passed filters, 0.8 does not: ALTER EXTENSION vector UPDATE"
     name, column = table_of(model), _column_of(dimension)
     for statement in TABLE:
         named = statement.format(name=name, column=column, kind=column.partition("(")[0])
