@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow, Write
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.flows.viewing import Snapshot
     from ctxqueue.models import Agent
     from ctxqueue.records import Stamp
 
@@ -33,6 +34,14 @@ class One(NamedTuple):
     writer: str
     size: int
     stamp: Stamp | None
+    expires_us: int = 0
+
+    @classmethod
+    def of(cls, record: bytes) -> One:
+        """Return what a record says."""
+        header = decode_header(record)
+        writer = record[HEADER.size : header.agent_end].decode()
+        return cls(writer, len(record) - header.meta_end, header.stamp, header.expires_us)
 
 
 class Counted(NamedTuple):
@@ -50,12 +59,17 @@ class Held(NamedTuple):
 
     workflow_id: str
     at: bytes
+    now_us: int
     entries: Mapping[str, One]
+    """Expired ones too."""
 
     def of(self, agent_id: str) -> tuple[int, int]:
         """Return entries and bytes of one agent."""
-        own = [each.size for each in self.entries.values() if each.writer == agent_id]
+        own = [each.size for each in self.entries.values() if each.writer == agent_id and self._is_fresh(each)]
         return len(own), sum(own)
+
+    def _is_fresh(self, one: One) -> bool:
+        return not one.expires_us or one.expires_us > self.now_us
 
     def meets(self, writes: Iterable[Write]) -> bool:
         """Whether the writes expect what stands there; if not, they were made of something else, and will be again."""
@@ -63,7 +77,7 @@ class Held(NamedTuple):
 
     def _meets(self, write: Write) -> bool:
         there = self.entries.get(write.address)
-        if there is None or there.stamp is None:
+        if there is None or there.stamp is None or not self._is_fresh(there):
             return write.expected_version == 0
         version, commit_id = there.stamp
         return write.expected_version == version and write.expected_commit in (b"", commit_id)
@@ -74,7 +88,7 @@ class Held(NamedTuple):
         for write in writes:
             if write.operation in REMOVING:
                 entries.pop(write.address, None)
-            elif write.operation != "keep" or write.address not in entries:
+            elif write.operation != "keep" or (one := entries.get(write.address)) is None or not self._is_fresh(one):
                 entries[write.address] = One(agent_id, len(write.value), None)
         return self._replace(entries=entries)
 
@@ -93,14 +107,25 @@ def held(terms: Terms, workflow_id: str) -> Flow[Held]:
     """Count what agents hold; where there is no such workflow, nothing: the commit says so."""
     snapshot = yield from viewing.snapshot(terms, workflow_id)
     if snapshot is None:
-        return Held(workflow_id, b"", {})
-    entries = {}
-    for address, record in snapshot.records.items():
-        header = decode_header(record)
-        if not header.expires_us or header.expires_us > snapshot.head.now_us:
-            writer = record[HEADER.size : header.agent_end].decode()
-            entries[address] = One(writer, len(record) - header.meta_end, header.stamp)
-    return Held(workflow_id, snapshot.head.commit_id, entries)
+        return Held(workflow_id, b"", 0, {})
+    if snapshot.held is None:
+        snapshot.held = _entries(snapshot)
+    return Held(workflow_id, snapshot.head.commit_id, snapshot.head.now_us, snapshot.held)
+
+
+def _entries(snapshot: Snapshot) -> dict[str, One]:
+    """Count a snapshot: by what has changed, where the one before was counted."""
+    before = snapshot.before
+    if before is None or before.held is None:
+        return {address: One.of(record) for address, record in snapshot.records.items()}
+    entries = dict(before.held)
+    for address in snapshot.changed:
+        record = snapshot.records.get(address)
+        if record is None:
+            entries.pop(address, None)
+        else:
+            entries[address] = One.of(record)
+    return entries
 
 
 def exceeded(terms: Terms, agent: Agent, before: Held, writes: Sequence[Write]) -> QuotaExceeded | None:

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctxqueue.clock import since_epoch
 from ctxqueue.effects import Batch, Flow, Head, LoadPage, LoadSince, Since, do
@@ -57,6 +57,8 @@ class Snapshot:
     """The addresses in which it differs from ``before``."""
     before: Snapshot | None
     """The one that it was made from, as long as some sight may be made from a sight of that."""
+    held: dict[str, Any] | None = None
+    """What `quotas` has counted in it, where there are some."""
 
 
 @dataclass(slots=True)
