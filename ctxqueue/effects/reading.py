@@ -147,12 +147,22 @@ class LoadHistoryAddresses(Effect[list[str]], frozen=True):
     limit: int
 
 
+class LoadGone(Effect[list[str]], frozen=True):
+    """Read addresses at which nothing stands any more since a revision at the latest, and of which values are kept."""
+
+    workflow_id: str
+    gone_by: int
+    limit: int
+
+
 class Forget(Effect[int], frozen=True):
     """Remove kept values of these versions of one address. Reply: how many there were."""
 
     workflow_id: str
     address: str
-    versions: tuple[int, ...]
+    versions: tuple[int, ...] = ()
+    gone_by: int = 0
+    """In the place of versions: all of them, unless something has stood there since this revision."""
 
 
 class Swap(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from ctxqueue.errors import (
 )
 from ctxqueue.flows import quotas
 from ctxqueue.flows.auditing import origin_of, unrecorded
+from ctxqueue.flows.forgetting import forget_gone
 from ctxqueue.flows.judging import judge
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.quotas import UNCOUNTED
@@ -157,6 +158,8 @@ def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]
     """
     fired = committed.fired
     yield from publish(terms, workflow_id, committed.outgoing)
+    if not committed.replayed:
+        yield from forget_gone(terms, workflow_id, committed.revision)
     # All at the end: one that is judged is registered anew, and would be met again under each address that is left.
     judged = dict.fromkeys(committed.judged)
     for address in committed.pending:

@@ -3,8 +3,8 @@
 Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
-- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p f``, ``:h:<address>``: parts of a workflow, as long as
-  its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
+- ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p f z``, ``:h:<address>``: parts of a workflow, as long
+  as its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
   expires;
 - ``{ns:sNNNN}:policy``: the digest of the policy that the namespace is held to;
 - ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
@@ -38,7 +38,7 @@ KEY = re.compile(
     r"\{(?P<namespace>[^:{}]+)\}:(metadata|memory)"
     r"|\{[^:{}]+:s\d{4}\}:mem:(?P<owner>[0-9a-f]{16}):([menldx]|[au][123])"
     r"|\{[^:{}]+:s\d{4}\}:((?P<index>due|out|msg|all)|policy|(?P<audit>audit)"
-    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjopf])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
+    r"|[^:]*:((?P<part>[mevxkwtlasgyuqindjopfz])|(?P<history>h:.*)|(?P<record>[rc]:[^:]+|b)))",
     re.DOTALL,
 )
 """A namespace's metadata; a shard's index; part of a workflow; kept values; a run, a named operation or a lane."""
@@ -132,7 +132,7 @@ def _of_workflow(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]
 def _of_remains(client: Client, prefix: str, kept: set[bytes]) -> Iterator[str]:
     """Of a workflow that is not there."""
     fields: Any = client.hkeys(f"{prefix}:t")
-    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjopf"):
+    if kept or any(client.exists(f"{prefix}:{part}") for part in "mevxkwlasgyuqindjopfz"):
         yield "parts without a head"
     elif client.pttl(f"{prefix}:t") < 0 or not all(field.startswith(b"n:") for field in fields):
         yield "messages without a workflow never expire, or there is something else"
@@ -147,6 +147,9 @@ def _of_indexes(client: Client, prefix: str, kept: set[bytes], revision: int) ->
         yield "dependencies of an entry that is not there"
     if kept != {member for member, _ in _zset(client, f"{prefix}:a")}:
         yield "the addresses of kept values are not those that have some"
+    gone = dict(_zset(client, f"{prefix}:z"))
+    if gone.keys() != kept - set(stamps) or any(went > revision for went in gone.values()):
+        yield "the addresses that are gone are not those of kept values at which nothing stands"
     log: Any = client.xrange(f"{prefix}:l")
     if [item for item, _ in log] != [b"%d-1" % each for each in range(revision - len(log) + 1, revision + 1)]:
         yield "the log has not one record a revision, up to the newest"

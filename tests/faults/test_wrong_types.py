@@ -241,6 +241,12 @@ def forget(worker: Worker) -> fx.Effect[Any]:
     return fx.Forget(WORKFLOW, "w\0\0old", (1,))
 
 
+def forget_gone(worker: Worker) -> fx.Effect[Any]:
+    worker.manager.workflow(WORKFLOW).put("old", 2)
+    worker.manager.workflow(WORKFLOW).delete("old")
+    return fx.Forget(WORKFLOW, "w\0\0old", gone_by=1_000)
+
+
 def catalogue(worker: Worker) -> fx.Effect[Any]:
     return fx.LoadCatalogue(worker.manager.store.shard_of(WORKFLOW), "", 10)
 
@@ -426,15 +432,17 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "log": (lambda _worker: fx.LoadLog(WORKFLOW, 1, 10), 2, set()),
     "history": (lambda _worker: fx.LoadHistory(WORKFLOW, "w\0\0old"), 3, set()),
     "addresses of history": (lambda _worker: fx.LoadHistoryAddresses(WORKFLOW, "", 10), 1, set()),
-    "forget": (forget, 2, set()),
+    "addresses that are gone": (lambda _worker: fx.LoadGone(WORKFLOW, 1_000, 10), 1, set()),
+    "forget": (forget, 4, {3}),
+    "forget what is gone": (forget_gone, 4, set()),
     "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
     "catalogue": (catalogue, 1, set()),
-    "commit": (commit, 26, INBOX | {22, 25}),
-    "commit in a lane": (commit_in_a_lane, 23, INBOX | {4, 5, 7, 8, 9, 10, 16, 17, 22}),
-    "commit of a secret": (commit_of_a_secret, 23, INBOX | {4, 7, 8, 9, 10, 14, 16, 17, 23}),
-    "commit that evicts": (evicting, 23, INBOX | {7, 8, 9, 10, 14, 16, 22, 23}),
-    "purge": (purge, 23, INBOX | {7, 8, 9, 10, 17, 22}),
-    "commit of a drain": (drain_commit, 25, {4, 5, 7, 16, 17, 22}),
+    "commit": (commit, 27, INBOX | {22, 26}),
+    "commit in a lane": (commit_in_a_lane, 24, INBOX | {4, 5, 7, 8, 9, 10, 16, 17, 22, 23}),
+    "commit of a secret": (commit_of_a_secret, 24, INBOX | {4, 7, 8, 9, 10, 14, 16, 17, 24}),
+    "commit that evicts": (evicting, 24, INBOX | {7, 8, 9, 10, 16, 22, 24}),
+    "purge": (purge, 24, INBOX | {7, 8, 9, 10, 17, 22}),
+    "commit of a drain": (drain_commit, 26, {4, 5, 7, 16, 17, 22, 23}),
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),
@@ -445,15 +453,15 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "promise": (promise, 4, set()),
     "renew": (renew, 1, set()),
     "finish": (finish, 1, set()),
-    "expire": (expire, 10, set()),
+    "expire": (expire, 12, set()),
     "release at the deadline": (release_deadline, 7, {7}),
     "release of a standby": (release_standby, 7, set()),
     "release once more": (release_again, 7, {7}),
     "fan out": (fan_out, 8, set()),
     "close": (lambda _worker: fx.Close(WORKFLOW, remove=True, idle_us=None, horizon_us=HORIZON), 4, set()),
-    "end that releases": (end_of_parked, 25, {2, 3, 4, 5, 8, 10, 11, *range(17, 26)}),
-    "end that forgets": (end_of_history, 27, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 28)}),
-    "end that removes": (end_of_all, 25, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 26)}),
+    "end that releases": (end_of_parked, 26, {2, 3, 4, 5, 8, 10, 11, *range(17, 27)}),
+    "end that forgets": (end_of_history, 28, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 29)}),
+    "end that removes": (end_of_all, 26, {2, 3, 4, 5, 7, 8, 10, 11, *range(17, 27)}),
     "enqueue": (lambda worker: enqueue(worker, queued=False), 6, set()),
     "enqueue for a drain": (lambda worker: enqueue(worker, queued=True), 6, set()),
     "find an update": (find, 5, set()),
@@ -493,6 +501,7 @@ READS = {
     "log",
     "history",
     "addresses of history",
+    "addresses that are gone",
     "graph",
     "catalogue",
     "notices",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_sentinels_with_a_login_of_their_own() -> None:
     assert address.min_other_sentinels == 1
 
 
+def test_sentinels_and_their_master_over_tls() -> None:
+    of_master = {"ssl_ca_certs": "/etc/ca.pem", "ssl_check_hostname": False}
+    both = sentinel_address(
+        "sentinel://h:1?master_name=m&ssl=true&sentinel_ssl=true&ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=no"
+    )
+    assert (both.tls, both.options, both.sentinel_options) == (True, of_master, {**of_master, "ssl": True})
+    own = sentinel_address("sentinel://h:1?master_name=m&ssl=true&sentinel_ssl=true&sentinel_ssl_check_hostname=no")
+    assert (own.tls, own.options, own.sentinel_options) == (True, {}, {"ssl_check_hostname": False, "ssl": True})
+    alone = sentinel_address("sentinel://h:1?master_name=m&sentinel_ssl=true&sentinel_password=s")
+    assert (alone.tls, alone.options, alone.sentinel_options) == (False, {}, {"password": "s", "ssl": True})
+
+
 REFUSED = {
     "redis+cluster://node-1/3": "only database 0",
     "redis+cluster://node-1/x": "a database is a number",
@@ -54,7 +67,10 @@ REFUSED = {
     "redis+cluster://node-1:70000": "names no host and port",
     "redis+cluster://node-1?decode_responses=true": "no option 'decode_responses'",
     "redis+cluster://node-1?ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
-    "sentinel://h:1?master_name=m&ssl_ca_certs=/etc/ca.pem": "no option 'ssl_ca_certs'",
+    "sentinel://h:1?master_name=m&ssl_ca_certs=/etc/ca.pem": "ssl_ca_certs is for TLS: add ssl=true",
+    "sentinel://h:1?master_name=m&ssl=true&sentinel_ssl_ca_certs=/etc/ca.pem": "add .* sentinel_ssl=true",
+    "sentinel://h:1?master_name=m&sentinel_ssl=yes": "ssl is 'yes'",
+    "sentinel://h:1?master_name=m&sentinel_db=1": "no option 'sentinel_db'",
     "redis+cluster://node-1?socket_timeout=soon": "not usable",
     "sentinel://h:1": "name of the master is missing",
     "sentinel://h:1?master_name=": "name of the master is missing",
@@ -78,7 +94,8 @@ def test_what_a_url_cannot_mean_is_refused(opened: Any, url: str, says: str) -> 
 
 def conf(**settings: Any) -> Any:
     names = ("result_backend", "broker_url", "result_backend_transport_options", "broker_transport_options")
-    return SimpleNamespace(**(dict.fromkeys(names) | settings))
+    tls = ("redis_backend_use_ssl", "broker_use_ssl")
+    return SimpleNamespace(**(dict.fromkeys((*names, *tls)) | settings))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +115,28 @@ def conf(**settings: Any) -> Any:
         (
             {"result_backend": "sentinel://h:1", "result_backend_transport_options": {"master_name": "main"}},
             "sentinel://h:1?master_name=main",
+        ),
+        (
+            {
+                "result_backend": "sentinel://h:1",
+                "result_backend_transport_options": {
+                    "master_name": "main",
+                    "sentinel_kwargs": {"ssl": True, "ssl_ca_certs": "/ca.pem"},
+                },
+                "redis_backend_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": False},
+            },
+            (
+                "sentinel://h:1?master_name=main&ssl=true&ssl_check_hostname=False&ssl_cert_reqs=required"
+                "&sentinel_ssl=true&sentinel_ssl_ca_certs=%2Fca.pem"
+            ),
+        ),
+        (
+            {"broker_url": "redis://h/0", "broker_use_ssl": {"ssl_ca_certs": "/ca.pem"}},
+            "rediss://h/0?ssl_ca_certs=%2Fca.pem",
+        ),
+        (
+            {"broker_url": "rediss://h/0?ssl_cert_reqs=required", "broker_use_ssl": True},
+            "rediss://h/0?ssl_cert_reqs=required",
         ),
     ],
 )

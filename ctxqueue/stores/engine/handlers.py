@@ -35,6 +35,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.LoadLog: histories.load_log,
     fx.LoadHistory: histories.load_history,
     fx.LoadHistoryAddresses: histories.load_history_addresses,
+    fx.LoadGone: histories.load_gone,
     fx.Forget: histories.forget,
     fx.Reseal: histories.reseal,
     fx.LoadGraph: entries.load_graph,
@@ -98,7 +99,7 @@ HANDLERS: Mapping[type[fx.Effect[Any]], Callable[[Any, Any], Any]] = {
     fx.NotePolicy: audit.note_policy,
 }
 
-SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadCatalogue, fx.LoadAudit})
+SINGLE_READS = frozenset({fx.Load, fx.LoadPage, fx.LoadHistoryAddresses, fx.LoadGone, fx.LoadCatalogue, fx.LoadAudit})
 """Effects that look once and write nothing: they need no transaction."""
 SEVERAL_READS = frozenset(
     {

@@ -43,11 +43,22 @@ def load_history_addresses(state: State, effect: fx.LoadHistoryAddresses) -> lis
     return list(state.history_addresses(effect.workflow_id, effect.after, effect.limit))
 
 
+def load_gone(state: State, effect: fx.LoadGone) -> list[str]:
+    """Read addresses at which nothing stands any more, and of which values are kept."""
+    return list(state.gone(effect.workflow_id, effect.gone_by, effect.limit))
+
+
 def forget(state: State, effect: fx.Forget) -> int:
-    """Remove kept values of these versions of one address."""
-    if state.hold(effect.workflow_id).workflow is None:
+    """Remove kept values of one address: those of these versions, or all."""
+    held = state.hold(effect.workflow_id, Wanted([effect.address]))
+    if held.workflow is None:
         return 0
     kept, _ = state.history(effect.workflow_id, effect.address, 0, EVERYTHING)
+    if effect.gone_by:
+        if not kept or kept[0].until > effect.gone_by or effect.address in held.records:
+            return 0
+        state.forget_values(effect.workflow_id, effect.address)
+        return len(kept)
     there = [decode_header(value.record).stamp.version for value in kept]
     unwanted = [version for version in there if version in effect.versions]
     if unwanted:

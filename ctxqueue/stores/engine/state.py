@@ -83,6 +83,10 @@ class State(Protocol):
         """Return the addresses of which values are kept, in order."""
         ...
 
+    def gone(self, workflow_id: str, gone_by: int, limit: int) -> Sequence[str]:
+        """Return addresses without an entry of which values are kept, none from after a revision."""
+        ...
+
     def catalogue(self, after: str, limit: int) -> Sequence[str]:
         """Return the ids of workflows, in order."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right
 from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -177,6 +178,16 @@ class MemoryState(ParkedRuns, Memories, AuditLog):
         """Return the addresses of which values are kept, in order."""
         contents = self._workflows.get(workflow_id)
         return sorted(address for address in contents.history if address > after)[:limit] if contents else []
+
+    def gone(self, workflow_id: str, gone_by: int, limit: int) -> Sequence[str]:
+        """Return addresses without an entry of which values are kept, none from after a revision."""
+        contents = self._workflows.get(workflow_id)
+        if contents is None:
+            return []
+        gone = (
+            (address, kept[0].until) for address, kept in contents.history.items() if address not in contents.records
+        )
+        return list(islice((address for address, until in gone if until <= gone_by), limit))
 
     def catalogue(self, after: str, limit: int) -> Sequence[str]:
         """Return the ids of workflows, in order."""

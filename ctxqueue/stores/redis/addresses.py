@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.connection import parse_url
 
 from ctxqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REDIS_PORT: Final = 6_379
 SENTINEL_PORT: Final = 26_379
@@ -23,7 +26,10 @@ OPTIONS: Final = frozenset(
 """Of a connection, as redis-py names them: what a query may set. Others could change what a reply looks like."""
 OF_TLS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 """Those that both of redis-py's cluster clients take."""
-OF_SENTINELS: Final = frozenset({"master_name", "min_other_sentinels", "sentinel_username", "sentinel_password"})
+OF_SENTINELS: Final = frozenset({"master_name", "min_other_sentinels", "ssl"})
+THEIR_OWN: Final = "sentinel_"
+"""In front of an option of the connections to the Sentinels themselves."""
+OWN_OPTIONS: Final = OF_TLS | {"username", "password", "ssl"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class SentinelAddress:
     sentinel_options: dict[str, Any]
     db: int
     options: dict[str, Any]
+    tls: bool
+    """To the master."""
 
     def __str__(self) -> str:
         """Return master and Sentinels without user and password."""
@@ -82,8 +90,11 @@ def sentinel_address(url: str) -> SentinelAddress:
     paths = [part.path.strip("/") for part in parts]
     if any(login not in ("", logins[0]) for login in logins) or any(path not in ("", paths[0]) for path in paths):
         raise ConfigurationError("the Sentinels' URLs name different users, passwords or databases of one master")
-    options = _options(logins[0], f"/{paths[0]}", "&".join(part.query for part in parts if part.query), SENTINELS)
-    _refuse_others(options, OPTIONS | OF_SENTINELS | {"db"}, SENTINELS)
+    query = "&".join(part.query for part in parts if part.query)
+    options = _options(logins[0], f"/{paths[0]}", query, SENTINELS)
+    _refuse_others(
+        options, OPTIONS | OF_TLS | OF_SENTINELS | {f"{THEIR_OWN}{name}" for name in OWN_OPTIONS} | {"db"}, SENTINELS
+    )
     name = options.pop("master_name", None)
     if not name:
         raise ConfigurationError(f"the name of the master is missing; Celery has it in its options: {SENTINELS}")
@@ -91,10 +102,28 @@ def sentinel_address(url: str) -> SentinelAddress:
         others = int(options.pop("min_other_sentinels", 0))
     except ValueError as error:
         raise ConfigurationError("min_other_sentinels is a number") from error
-    keys = ("username", "password")
-    own = {key: options.pop(f"sentinel_{key}") for key in keys if f"sentinel_{key}" in options}
+    named = [(name, options.pop(name)) for name in list(options) if name.startswith(THEIR_OWN)]
+    own = _options("", "", urlencode([(name.removeprefix(THEIR_OWN), given) for name, given in named]), SENTINELS)
+    trusted = {name: given for name, given in options.items() if name in OF_TLS}
+    _settle_tls(options)
+    _settle_tls(own, trusted)
     hosts = tuple(_host(part.netloc.rpartition("@")[2], SENTINEL_PORT, SENTINELS) for part in parts)
-    return SentinelAddress(hosts, name, others, own, options.pop("db", 0), options)
+    tls, db = options.pop("ssl", False), options.pop("db", 0)
+    return SentinelAddress(hosts, name, others, own, db, options, tls)
+
+
+def _settle_tls(options: dict[str, Any], otherwise: Mapping[str, Any] | None = None) -> None:
+    """Make ``ssl`` a truth, and leave it out where it is none; ``otherwise``: what TLS goes by that names nothing."""
+    wanted = options.pop("ssl", "false")
+    if wanted not in ("true", "false"):
+        raise ConfigurationError(
+            f"ssl is {wanted!r}: write ssl=true for TLS, sentinel_ssl=true for TLS to the Sentinels"
+        )
+    named = sorted(options.keys() & OF_TLS)
+    if wanted == "true":
+        options.update({} if named else otherwise or {}, ssl=True)
+    elif named:
+        raise ConfigurationError(f"{named[0]} is for TLS: add ssl=true, or sentinel_ssl=true for the Sentinels")
 
 
 def _options(login: str, path: str, query: str, form: str) -> dict[str, Any]:

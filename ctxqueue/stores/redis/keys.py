@@ -16,7 +16,7 @@ SHARDS = 1_024
 KIND_NUMBERS = {"semantic": 1, "episodic": 2, "procedural": 3}
 """Of memories, as scripts and keys know them."""
 
-PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d", "j", "o", "p", "f")
+PARTS = ("m", "e", "v", "x", "k", "w", "t", "l", "a", "s", "g", "y", "u", "q", "i", "n", "d", "j", "o", "p", "f", "z")
 
 
 def metadata_key(namespace: str) -> str:
@@ -67,7 +67,7 @@ class WorkflowKeys(ShardKeys):
         self.m, self.e, self.v, self.x, self.k, self.w, self.t = (f"{self.prefix}:{part}" for part in PARTS[:7])
         self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:12])
         self.u, self.q, self.i, self.n, self.d = (f"{self.prefix}:{part}" for part in PARTS[12:17])
-        self.j, self.o, self.p, self.f = (f"{self.prefix}:{part}" for part in PARTS[17:])
+        self.j, self.o, self.p, self.f, self.z = (f"{self.prefix}:{part}" for part in PARTS[17:])
 
     def history(self, address: str) -> str:
         """Return the key of the values kept of an address."""

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from ctxqueue.stores.redis import connection
 from ctxqueue.stores.redis.addresses import SentinelAddress, sentinel_address
@@ -46,6 +52,10 @@ class MasterConnection(SentinelManagedConnection):
         return address != (self.host, self.port)
 
 
+class TlsMasterConnection(MasterConnection, SentinelManagedSSLConnection):
+    """The same, by TLS."""
+
+
 class Sentinels(Sentinel):
     """Knows who the master is."""
 
@@ -81,7 +91,7 @@ class SentinelStore(RedisStore):
         return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             manager,
-            connection_class=MasterConnection,
+            connection_class=TlsMasterConnection if address.tls else MasterConnection,
             max_connections=most,
             **master_options(address, policy),
         )

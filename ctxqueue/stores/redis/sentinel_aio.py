@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from redis import exceptions as rx
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 
 from ctxqueue.stores.redis.addresses import sentinel_address
@@ -42,6 +48,10 @@ class MasterConnection(SentinelManagedConnection):
         except rx.ConnectionError:  # the master may be well, although no Sentinel answers
             return False
         return address != (self.host, self.port)
+
+
+class TlsMasterConnection(MasterConnection, SentinelManagedSSLConnection):
+    """The same, by TLS."""
 
 
 class Sentinels(Sentinel):
@@ -80,7 +90,7 @@ class AsyncSentinelStore(AsyncRedisStore):
         return MasterPool(  # type: ignore[no-untyped-call]
             address.master_name,
             Sentinels(list(address.sentinels), address.min_other_sentinels, options),  # type: ignore[no-untyped-call]
-            connection_class=MasterConnection,
+            connection_class=TlsMasterConnection if address.tls else MasterConnection,
             max_connections=most,
             timeout=None,
             **master_options(address, policy),

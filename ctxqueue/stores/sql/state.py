@@ -165,6 +165,11 @@ class SqlState(SqlParking, SqlInbox, SqlNearest, SqlAudit):
         rows = self._rows(writing.HISTORY_ADDRESSES, workflow_id=workflow_id, after=after, rows=limit)
         return [address for (address,) in rows]
 
+    def gone(self, workflow_id: str, gone_by: int, limit: int) -> Sequence[str]:
+        """Return addresses without an entry of which values are kept, none from after a revision."""
+        rows = self._rows(writing.GONE, workflow_id=workflow_id, gone_by=gone_by, rows=limit)
+        return [address for (address,) in rows]
+
     def catalogue(self, after: str, limit: int) -> Sequence[str]:
         """Return the ids of workflows, in order."""
         return [workflow_id for (workflow_id,) in self._rows(writing.CATALOGUE, after=after, rows=limit)]

@@ -162,6 +162,16 @@ HISTORY_ADDRESSES = (
     .order_by(history.c.address)
     .limit(bindparam("rows", type_=Integer))
 )
+GONE = (
+    select(history.c.address)
+    .where(
+        here(history),
+        ~select(entries.c.address).where(here(entries), entries.c.address == history.c.address).exists(),
+    )
+    .group_by(history.c.address)
+    .having(func.max(history.c.until) <= bindparam("gone_by", type_=BigInteger))
+    .limit(bindparam("rows", type_=Integer))
+)
 TRIM_HISTORY = delete(history).where(
     here(history),
     _address,

@@ -64,6 +64,29 @@ class Histories(Limiting, Contract):
         wf.put("k", 3)
         assert values(wf, "k") == [(3, 3), (2, 2), (1, 1)]
 
+    def test_what_is_gone_is_forgotten_once_the_log_tells_of_it_no_more(
+        self, limited: Limited, wf: WorkflowHandle, manager: SharedContextManager
+    ) -> None:
+        short = limited(log_limit=10)
+        short.update({"gone": 1, "back": 1, "stays": 1, "expires": 1})
+        short.update({"gone": 2, "back": 2, "stays": 2, "expires": Put(2, ttl=0.001)})
+        for key in ("gone", "back"):
+            short.delete(key)
+        until(lambda: short.get("expires") is None, "it has expired")
+        manager.cleanup_expired_contexts()  # revision 5
+        short.put("back", 3)
+        for number in range(7):
+            short.put("late", number)
+            short.delete("late")
+            assert values(wf, "gone") == ([(2, 2), (1, 1)] if number < 3 else [])  # it went with revision 3
+        assert values(wf, "expires") == []
+        assert values(wf, "back") == [(3, 3), (2, 2), (1, 1)]
+        assert values(wf, "stays") == [(2, 2), (1, 1)]
+        assert len(values(wf, "late")) == 7
+        for revision in range(11, 21):  # all that the log promises
+            late = {"late": (revision - 7) // 2} if revision % 2 else {}
+            assert dict(wf.at(revision)) == {"back": 3, "stays": 2, **late}
+
     def test_large_values_come_page_by_page(self, wf: WorkflowHandle) -> None:
         for number in range(12):
             wf.put("k", [number, "x" * 100_000])

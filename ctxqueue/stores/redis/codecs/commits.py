@@ -87,7 +87,7 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
         *(journal, record_of_run, keys.l, keys.a, keys.s, keys.g, keys.y),
-        *(keys.u, keys.q, keys.i, keys.n, keys.audit),
+        *(keys.u, keys.q, keys.i, keys.n, keys.audit, keys.z),
         *(keys.history(write.address) for write in effect.writes),
         *(keys.run(settled.owner) for settled in settling.settled),
     )

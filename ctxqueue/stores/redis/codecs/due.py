@@ -40,7 +40,10 @@ def _decode_backlog(_effect: fx.LoadBacklog, replies: list[Any]) -> fx.Backlog:
 
 def _encode_expire(namespace: str, effect: fx.Expire) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g, keys.w)
+    all_keys = (
+        *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.due, keys.l, keys.s, keys.g, keys.w),
+        *(keys.a, keys.z),
+    )
     args = (effect.workflow_id, effect.commit_id, effect.limit, effect.log_limit)
     return [Request(scripts.EXPIRE, all_keys, args)]
 
@@ -83,7 +86,7 @@ def _encode_end(namespace: str, effect: fx.End) -> list[Request]:
     all_keys = (
         *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.l, keys.a, keys.s, keys.g, keys.y),
         *(keys.due, keys.out, keys.msg, keys.all, keys.u, keys.q, keys.i, keys.n, keys.d),
-        *(keys.j, keys.o, keys.p, keys.f),
+        *(keys.j, keys.o, keys.p, keys.f, keys.z),
         *(keys.history(address) for address in effect.drop),
     )
     bounds = (effect.limit, effect.app, effect.lease_us, effect.horizon_us)

@@ -165,8 +165,13 @@ def _names(_effect: fx.Effect[list[str]], replies: list[Any]) -> list[str]:
 
 def _encode_forget(namespace: str, effect: fx.Forget) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    all_keys = (keys.history(effect.address), keys.a)
-    return [Request(scripts.FORGET, all_keys, (effect.address, *effect.versions))]
+    all_keys = (keys.history(effect.address), keys.a, keys.v, keys.z)
+    return [Request(scripts.FORGET, all_keys, (effect.address, effect.gone_by, *effect.versions))]
+
+
+def _encode_gone(namespace: str, effect: fx.LoadGone) -> list[Request]:
+    keys = workflow_keys(namespace, effect.workflow_id)
+    return [Request(scripts.GONE, (keys.z,), (effect.gone_by, effect.limit))]
 
 
 def _encode_reseal(namespace: str, effect: fx.Reseal) -> list[Request]:
@@ -217,6 +222,7 @@ READING_CODECS: Mapping[type[fx.Effect[Any]], Codec] = {
     fx.LoadLog: Codec(_encode_log, _decode_log),
     fx.LoadHistory: Codec(_encode_history, _decode_history),
     fx.LoadHistoryAddresses: Codec(_encode_history_addresses, _names),
+    fx.LoadGone: Codec(_encode_gone, _names),
     fx.Forget: Codec(_encode_forget, number),
     fx.Reseal: Codec(_encode_reseal, number),
     fx.LoadGraph: Codec(_encode_graph, _decode_graph),

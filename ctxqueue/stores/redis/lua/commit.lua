@@ -1,6 +1,7 @@
 -- Writes some addresses as one revision, together with journal, log, history, waiters and outbox: all of it or nothing.
 -- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 due  9 out  10 msg  11 journal  12 run's record  13 l  14 a  15 s  16 g
---       17 y  18 u  19 q  20 i  21 n  22 audit, then h:<address> for each write, then the journal of each settled update
+--       17 y  18 u  19 q  20 i  21 n  22 audit  23 z, then h:<address> for each write, then the journal of each settled
+--       update
 -- ARGV  1 workflow  2 agent  3 commit id  4 journal mode (lane|run|operation)  5 call id  6 digest
 --       7 on divergence (first|apply|error)  8 journal expiry ms  9 epoch ('' outside tasks)
 --       10 app whose fired items come back leased  11 lease us  12 max entries  13 max bytes
@@ -28,20 +29,22 @@
 --   all low ones
 -- journal  lane: string, number of the newest call (>d) and its outcome; else hash, c:<call> -> outcome; it expires
 -- run's record  hash  see claim.lua; here only e, the newest epoch seen
--- audit: see recording.lua.  u, q, i, n: see inbox.lua.  l: see log.lua.  a, h: see history.lua.  g: see graph.lua.  w, t, y: see waiters.lua.
+-- audit: see recording.lua.  u, q, i, n: see inbox.lua.  l: see log.lua.  a, h: see history.lua.  z: see gone.lua.
+-- g: see graph.lua.  w, t, y: see waiters.lua.
 --@include clock
 --@include condition
 --@include waiters
 --@include log
+--@include note_gone
 --@include inbox
 --@include recording
 local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each time
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local journal, record_of_run, l, a, s, g, y = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
-local u, q, i_, n_, audit = KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+local u, q, i_, n_, audit, z = KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22], KEYS[23]
 local drain, trim = ARGV[22], tonumber(ARGV[23])
 local mode, call, digest, epoch, history = ARGV[4], ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[16])
-local FIRST, STEP, HISTORY_KEYS, SETTLED = 31, 11, 22, 7
+local FIRST, STEP, HISTORY_KEYS, SETTLED = 31, 11, 23, 7
 local INLINE_WAITERS, CONFLICT_BYTES, KEPT_BYTES, MOST_VICTIMS, MOST_GUARDS = 50, 262144, 1048576, 100, 200
 local UNMEASURED_BYTES = 2097152
 local WAS_SENSITIVE = 8 -- a flag in the log only
@@ -413,7 +416,8 @@ if changes > 0 then
   redis.call('ZCARD', s)
   redis.call('XLEN', l)
 end
-if begins_history or #purged > 0 then redis.call('ZCARD', a) end
+if begins_history or removed > 0 or #purged > 0 then redis.call('ZCARD', a) end
+local have_gone = (added + removed > 0 or #purged > 0) and redis.call('ZCARD', z) > 0
 if expiries_change or removed > 0 then redis.call('ZCARD', x) end
 if earliest or drain ~= '' then redis.call('ZCARD', due) end
 if #settled > 0 then
@@ -436,15 +440,16 @@ end
 for _, i in ipairs(purged) do
   redis.call('UNLINK', KEYS[HISTORY_KEYS + i])
   redis.call('ZREM', a, addresses[i])
+  if have_gone then redis.call('ZREM', z, addresses[i]) end
 end
 if changes > 0 then
   local for_e, for_v, for_k, for_s = {}, {}, {}, {}
   -- What takes room away first: a server that is out of memory refuses a script whose first write may need some.
-  if removed > 0 then
-    local gone = victims
-    for i = 1, count do
-      if deleted[i] then gone[#gone + 1] = addresses[i] end
-    end
+  local gone = victims
+  for i = 1, count do
+    if deleted[i] then gone[#gone + 1] = addresses[i] end
+  end
+  if #gone > 0 then
     redis.call('HDEL', e, unpack(gone))
     redis.call('HDEL', v, unpack(gone))
     redis.call('ZREM', k, unpack(gone))
@@ -469,6 +474,7 @@ if changes > 0 then
       if not stamps[i] then
         for_k[#for_k + 1] = 0
         for_k[#for_k + 1] = address
+        if have_gone then redis.call('ZREM', z, address) end
       end
       local evictable = flags[i] % 4
       if evictable > 0 then
@@ -495,6 +501,7 @@ if changes > 0 then
       end
     end
   end
+  note_gone(a, z, revision, gone)
   if #for_e > 0 then
     redis.call('HSET', e, unpack(for_e))
     redis.call('HSET', v, unpack(for_v))

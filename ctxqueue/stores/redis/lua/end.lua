@@ -2,7 +2,7 @@
 -- First parked runs are released; then, if it is to go, kept values are forgotten, whose addresses the step before
 -- named; then all that is left is removed.
 -- KEYS  1 m  2 e  3 v  4 x  5 k  6 w  7 t  8 l  9 a  10 s  11 g  12 y  13 due  14 out  15 msg  16 all
---       17 u  18 q  19 i  20 n  21 d  22 j  23 o  24 p  25 f, then h:<address> for each address to drop
+--       17 u  18 q  19 i  20 n  21 d  22 j  23 o  24 p  25 f  26 z, then h:<address> for each address to drop
 -- ARGV  1 workflow  2 limit  3 app whose released items come back leased  4 lease us  5 horizon us
 --       then the addresses to drop
 -- Returns {'more', n, address to drop next..., item, message, ...}, {'waiting'} or {'done'}.
@@ -14,7 +14,7 @@
 local m, e, v, x, k, w, t = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local l, a, s, g, y, due, out, msg, all = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local workflow, limit = ARGV[1], tonumber(ARGV[2])
-local HEAD_KEYS, HEAD_ARGS = 25, 5
+local HEAD_KEYS, HEAD_ARGS = 26, 5
 local member = 'end\0\0' .. workflow .. '\0\0'
 local found = redis.call('HMGET', m, 'i', 'k', 'z', 'y', 'ended to')
 local now = clock_now(found[2])
@@ -83,7 +83,7 @@ for i = HEAD_ARGS + 1, #ARGV do redis.call('ZREM', a, ARGV[i]) end
 local kept = redis.call('ZRANGE', a, 0, limit - 1)
 if #kept > 0 then return { 'more', #kept, unpack(kept) } end
 
-redis.call('UNLINK', m, e, v, x, k, w, l, a, s, g, y, KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22], KEYS[23], KEYS[24], KEYS[25])
+redis.call('UNLINK', m, e, v, x, k, w, l, a, s, g, y, KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22], KEYS[23], KEYS[24], KEYS[25], KEYS[26])
 -- Messages of released runs outlive it: they are still to be claimed.
 redis.call('PEXPIRE', t, digits(tonumber(ARGV[5]) / 1000))
 for _, kind in ipairs({ 'end', 'expiry', 'idle', 'inbox', 'updates' }) do

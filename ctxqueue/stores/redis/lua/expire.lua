@@ -1,5 +1,5 @@
 -- Removes expired entries of one workflow. Whoever wrote an address again meanwhile has moved its expiry.
--- KEYS  1 m  2 e  3 v  4 x  5 k  6 due  7 l  8 s  9 g  10 w
+-- KEYS  1 m  2 e  3 v  4 x  5 k  6 due  7 l  8 s  9 g  10 w  11 a  12 z
 -- ARGV  1 workflow  2 commit id  3 limit  4 records kept in the log
 -- Returns {expired, kept, 1 if more is due, address to be fanned out...}; kept: nothing was due any more.
 -- Cost  O(limit * log N)
@@ -7,6 +7,7 @@
 --@include condition
 --@include waiters
 --@include log
+--@include note_gone
 local m, e, v, x, k, due, l, s, g = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local member = 'expiry\0\0' .. ARGV[1] .. '\0\0'
 local head = redis.call('HMGET', m, 'r', 'k', 'f', 'b')
@@ -30,6 +31,8 @@ redis.call('XLEN', l)
 redis.call('ZCARD', s)
 redis.call('HLEN', g)
 redis.call('ZCARD', due)
+redis.call('ZCARD', KEYS[11])
+redis.call('ZCARD', KEYS[12])
 -- What goes may bring to light what stands further out, or is what somebody wants to know of: who judges is told.
 local w, gone, pending = KEYS[10], {}, {}
 if redis.call('ZCARD', w) > 0 then
@@ -47,6 +50,7 @@ if #expired > 0 then
   redis.call('ZREM', x, unpack(expired))
   redis.call('ZREM', s, unpack(expired))
   redis.call('HDEL', g, unpack(expired))
+  note_gone(KEYS[11], KEYS[12], tonumber(head[1]) + 1, expired)
   write_log(l, ARGV[4], tonumber(head[1]) + 1, ARGV[2], logged)
   redis.call('HSET', m, 'r', digits(tonumber(head[1]) + 1), 'c', ARGV[2], 'k', digits(now),
     'f', digits(floor), 'b', digits(bytes))
