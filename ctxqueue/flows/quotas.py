@@ -138,9 +138,10 @@ def exceeded(terms: Terms, agent: Agent, before: Held, writes: Sequence[Write]) 
         ("bytes", settings.quota_bytes, had[1], would[1]),
     ):
         if limit and then > limit and then > now:
+            # How much it holds is not said: what it merged with may be hidden from it.
             return QuotaExceeded(
-                f"{agent.agent_id} holds {now} {what} in workflow {before.workflow_id!r} and would hold {then}: at most"
-                f" {limit} (ctxqueue_quota_{what}); nothing was written. Delete some of its own first"
+                f"{agent.agent_id} would hold more {what} in workflow {before.workflow_id!r} than its quota, {limit}"
+                f" (ctxqueue_quota_{what}): nothing was written. Delete some of its own first"
             )
     return None
 
