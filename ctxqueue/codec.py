@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -119,6 +120,8 @@ class _At(Exception):
         self.path: list[str] = []
 
 
+FIELD: Final = re.compile(r"[A-Za-z_]{1,40}|[0-9]{1,3}", re.ASCII)
+
 _ATOMS = frozenset({str, bool, type(None), bytes})
 
 
@@ -155,7 +158,7 @@ def _plain(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise _At(f"is nested deeper than {MAX_DEPTH} levels, or holds itself")
     if kind is dict:
-        plain = {_key(key): _child(item, f"[{key!r}]", depth) for key, item in value.items()}
+        plain = {_key(key): _child(item, f"[{_shown(key)}]", depth) for key, item in value.items()}
         if len(plain) < len(value):
             raise _At("has keys that are stored alike, as an enum's member and its value are")
         return plain
@@ -179,7 +182,12 @@ def _key(key: object) -> str | int:
         return str(key)
     if isinstance(key, int) and not isinstance(key, bool) and key in INT64:
         return int(key)
-    raise _At(f"has a key of type {type(key).__name__} ({key!r:.40}): keys are strings or integers")
+    raise _At(f"has a key of type {type(key).__name__}: keys are strings or integers")
+
+
+def _shown(key: object) -> str:
+    """Return a key as an error names it: what does not look like the name of a field may be part of a secret."""
+    return repr(key) if FIELD.fullmatch(str(key)) else "..."
 
 
 def _special(value: Any, kind: type, depth: int) -> Any:

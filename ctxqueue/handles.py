@@ -55,6 +55,7 @@ from ctxqueue.identity import (
 from ctxqueue.keyring import keyring_of
 from ctxqueue.models import OPERATOR, Agent, CommitResult, Page, Put, checked_name
 from ctxqueue.records import Stamp, decode_entry, encode_record
+from ctxqueue.remembered import Reader
 from ctxqueue.rules.graph import stale
 from ctxqueue.rules.guards import Guards
 from ctxqueue.rules.policies import policy_of
@@ -236,22 +237,31 @@ class Manager:
         yield from audit_log.trim_some(self.terms)
         return (yield from sweeping.sweep(self.terms, limit))
 
+    def check_operator(self) -> None:
+        """Raise IdentityMismatch inside an agent's task: what follows shows, or does, more than an agent may."""
+        acting_on_record(self.terms, None, None, None, ())
+
     def _dead_letters(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[DeadLetter]]:
+        self.check_operator()
         return inbox.dead_letters(workflow_id, limit, cursor)
 
     def _revive(self, letter_id: str, *, drop: bool) -> Flow[bool]:
+        self.check_operator()
         return inbox.revive(letter_id, drop=drop)
 
     def _summary(self, workflow_id: str) -> Flow[WorkflowSummary]:
+        self.check_operator()
         return surveying.summary(workflow_id)
 
     def _backlog(self) -> Flow[Backlog]:
         return surveying.backlog(self.terms)
 
     def _workflows(self, prefix: str, limit: int, cursor: str | None) -> Flow[Page[WorkflowSummary]]:
+        self.check_operator()
         return surveying.workflows(self.terms, prefix, limit, cursor)
 
     def _parked(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ParkedTask]]:
+        self.check_operator()
         page = yield from parked.parked(workflow_id, limit, cursor)
         return Page(tuple(task for task, _ in page), page.next_cursor)
 
@@ -264,18 +274,20 @@ class Manager:
         return Rotation(store.sealing, store.shards).run()
 
     def _unread(self, workflow_id: str, limit: int, cursor: str | None) -> Flow[Page[ContextEntry]]:
+        self.check_operator()
         return noting.unread(self.terms, workflow_id, limit, cursor)
 
     def _audit(
         self, since: datetime | None, until: datetime | None, limit: int, cursor: str | None
     ) -> Flow[Page[AuditRecord]]:
-        acting_on_record(self.terms, None, None, None, ())  # raises in a task: it is for the operator
+        self.check_operator()
         return audit_log.page(self.terms, since, until, limit, cursor)
 
     def _policy_noted(self) -> Flow[None]:
         return auditing.note_policy(self.terms)
 
     def _erase(self, agent_id: str | None, user_id: str | None, namespace: str | None) -> Flow[EraseReport]:
+        self.check_operator()
         if namespace not in (None, self.terms.namespace):
             raise InvalidInput(f"this manager is that of namespace {self.terms.namespace!r}, not of {namespace!r:.60}")
         return erasing.erase(self.terms, erasing.Subject(agent_id, user_id, everything=namespace is not None))
@@ -327,6 +339,18 @@ def acting(
     raise IdentityMismatch(
         f"a task of agent {declared.agent_id!r} may not act as {who}, or let the policy grant it by [[act_as]]"
     )
+
+
+def remembering_as(policy: Policy, agent_id: str | None, user_id: str | None) -> Reader:
+    """Return who remembers or recalls. Inside a task it is the agent that this was declared for, if none is named.
+
+    Raises InvalidName, and inside a task IdentityMismatch as `acting` does.
+    """
+    declared = declared_agent.get()
+    if declared is not None and agent_id is None and user_id is None and not policy.may_act_as(declared, OPERATOR):
+        return Reader(declared.agent_id, None, declared)
+    reader = Reader.checked(agent_id, user_id)
+    return reader._replace(agent=declared if agent_id is None else acting(policy, agent_id, None, None, ()))
 
 
 def named(agent_id: str) -> str:

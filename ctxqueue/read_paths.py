@@ -86,7 +86,6 @@ READ_PATHS: Final[Mapping[str, Sight]] = {
     "VectorMemoryManager.retrieve_relevant_memories": "agent",
     "VectorMemoryManager.supersede": "agent",
     "VectorMemoryManager.practise_skill": "agent",
-    "VectorMemoryManager.consolidate": "agent",
     "QueuedMemoryManager.enqueue_recall": "agent",
     "PendingRecall.get": "agent",
     "WorkingMemory.items": "agent",

@@ -22,6 +22,7 @@ KINDS: Final = ("semantic", "episodic", "procedural")
 """Of long-term memories; working memory belongs to a workflow."""
 
 ROW_VERSION: Final = 1
+REDACTED: Final = "<redacted>"
 NO_MODEL: Final = ""
 """Of a row that waits for its vector."""
 DIGEST_SIZE: Final = 8
@@ -63,6 +64,8 @@ class Reader(NamedTuple):
 
     agent_id: str | None
     user_id: str | None
+    agent: Agent | None = None
+    """Whom the policy is asked about; None: by the id alone."""
 
     @classmethod
     def checked(cls, agent_id: str | None, user_id: str | None) -> Reader:
@@ -160,6 +163,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     """The marks of the changes that wrote it, the last first; see `marked`."""
     previous: tuple[str, bytes] = ("", b"")
     """Model and vector before it was embedded anew: processes that still embed with that one go on finding it."""
+    why: str = ""
+    """By what it is sensitive; empty: it is not."""
 
     @property
     def vectors(self) -> tuple[tuple[str, bytes], ...]:
@@ -241,7 +246,14 @@ class MemoryEntry:
     model: str = ""
     """The embedder whose vector it has."""
     superseded_by: str = ""
+    why_sensitive: str = ""
+    """The ``name`` of something in its metadata, or ``detector: ...``; empty: it is not sensitive."""
     embedding: tuple[float, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        """Show its words, unless they are sensitive."""
+        words = REDACTED if self.why_sensitive else self.content
+        return f"<MemoryEntry {self.id} {self.memory_type} of {self.owner or self.scope.value}: {words!r}>"
 
 
 @dataclass(frozen=True)
@@ -284,9 +296,12 @@ def entry_of(
     accesses: int = 0,
     accessed_us: int = 0,
     relevance: float = 0.0,
+    conceals: bool = False,
 ) -> MemoryEntry:
-    """Return the memory that a row holds."""
+    """Return the memory that a row holds; ``conceals``: without its words if they are sensitive."""
     said, owner = body.said, Owner.parse(body.owner)
+    if conceals and body.why:
+        said = msgspec.structs.replace(said, content=REDACTED, metadata=b"")
     return MemoryEntry(
         id=memory_id,
         content=said.content,
@@ -309,4 +324,5 @@ def entry_of(
         speaker=said.speaker,
         model=body.model,
         superseded_by=body.superseded_by,
+        why_sensitive=body.why,
     )

@@ -104,10 +104,12 @@ class ContextDependencyTracker:
 
     def dependency_graph(self, workflow_id: str) -> Graph:
         """Return, by key, the keys of the entries that depend on it."""
+        self._manager.check_operator()
         return self._manager.driver.run(_forward(workflow_id))
 
     def reverse_dependencies(self, workflow_id: str) -> Graph:
         """Return, by key, the keys that its entry depends on."""
+        self._manager.check_operator()
         return self._manager.driver.run(_reverse(workflow_id))
 
     def is_resolved(self, workflow_id: str, entry_key: str) -> bool:
@@ -143,10 +145,12 @@ class AsyncContextDependencyTracker:
 
     async def dependency_graph(self, workflow_id: str) -> Graph:
         """Return, by key, the keys of the entries that depend on it."""
+        self._manager.check_operator()
         return await self._manager.driver.arun(_forward(workflow_id))
 
     async def reverse_dependencies(self, workflow_id: str) -> Graph:
         """Return, by key, the keys that its entry depends on."""
+        self._manager.check_operator()
         return await self._manager.driver.arun(_reverse(workflow_id))
 
     async def is_resolved(self, workflow_id: str, entry_key: str) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.effects import Flow, do, work
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows import remembering, working
+from ctxqueue.remembered import Reader
+from ctxqueue.rules.remembering import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +32,9 @@ def consolidate(
 
     Items leave once that is stored: whoever is cut off between finds them again, and remembers the same again.
     """
-    items = yield from working.items(workflow_id, agent)
+    reader = Reader(agent.agent_id, None, agent)
+    hold(memory_terms.policy, reader, reader.owner(None), memory_type, "write")
+    items = yield from working.items(terms.policy, workflow_id, agent)
     if not items:
         return []
     texts = [str(item["content"]) for item in items]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import StoredMemory
     from ctxqueue.flows.memory_terms import MemoryTerms
+    from ctxqueue.rules.remembering import Part
 
 MOST_AT_ONCE = 256
 """Rows that wait for their vectors, of which a recall makes so many before it answers."""
@@ -50,14 +51,14 @@ def embed(terms: MemoryTerms, memory_ids: Sequence[str]) -> Flow[int]:
     return count
 
 
-def complete(terms: MemoryTerms, owner: Owner) -> Flow[int]:
-    """Bring what is known of an owner's memories up to date, and embed what waits; return the store's clock."""
-    now_us = yield from refreshed(terms, owner)
-    waiting = terms.library().waiting(owner, now_us, MOST_AT_ONCE)
+def complete(terms: MemoryTerms, part: Part) -> Flow[int]:
+    """Bring what is known of a part up to date, and embed what waits of it; return the store's clock."""
+    now_us = yield from refreshed(terms, part)
+    waiting = terms.library().waiting(part, now_us, MOST_AT_ONCE)
     # Under another model they wait for a process that has it, or for `reembed`.
-    if waiting and not (yield from _others_model(terms, owner)):
-        yield from made(terms, owner, waiting)
-        now_us = yield from refreshed(terms, owner)
+    if waiting and not (yield from _others_model(terms, part.owner)):
+        yield from made(terms, part.owner, waiting)
+        now_us = yield from refreshed(terms, part)
     return now_us
 
 

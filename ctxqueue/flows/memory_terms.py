@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import Flow, LoadOwners, RegisterOwner, do
 from ctxqueue.remembered import KINDS, Owner, Reader, scoped
+from ctxqueue.rules.policies import SHIPPED
+from ctxqueue.rules.remembering import Part, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Candidates, IndexedMemory, MemoryPage, Sample, StoredMemory
     from ctxqueue.models import ContextScope
     from ctxqueue.remembered import Body, Said
+    from ctxqueue.rules.policy import Policy
 
 REGISTERED_SECONDS = 60.0
 """How long a process takes an owner that it has registered to be on the list."""
@@ -38,7 +41,7 @@ class Wanted(NamedTuple):
 class Found(NamedTuple):
     """One memory that a search found."""
 
-    owner: Owner
+    part: Part
     row: StoredMemory
     body: Body
     score: float
@@ -73,25 +76,25 @@ class Library(Protocol):
         """Return what rows keep of vectors; raises EmbedderError, DimensionMismatch."""
         ...
 
-    def standing(self, owner: Owner) -> tuple[str, int]:
-        """Return up to where an owner's memories are known: incarnation and number."""
+    def standing(self, part: Part) -> tuple[str, int]:
+        """Return up to where a part of an owner's memories is known: incarnation and number."""
         ...
 
-    def apply(self, owner: Owner, page: MemoryPage, after: int) -> None:
+    def apply(self, part: Part, page: MemoryPage, after: int) -> None:
         """Take in what has changed."""
         ...
 
     def search(
-        self, owners: Sequence[Owner], wanted: Wanted, now_us: int, near: Mapping[Owner, Candidates], /
+        self, parts: Sequence[Part], wanted: Wanted, now_us: int, near: Mapping[Part, Candidates], /
     ) -> list[Found]:
-        """Return the best, best first, of some owners only among candidates.
+        """Return the best, best first, of some parts only among candidates.
 
         Raises EmbedderError, DimensionMismatch, ModelMismatch.
         """
         ...
 
-    def held(self, owner: Owner) -> int | None:
-        """Return how many of an owner's memories are kept here; None if they have not been read."""
+    def held(self, part: Part) -> int | None:
+        """Return how many of its memories are kept here; None if they have not been read."""
         ...
 
     def narrows(self, where: Mapping[str, Any]) -> bool:
@@ -114,12 +117,12 @@ class Library(Protocol):
         """Return what the index holds of rows."""
         ...
 
-    def waiting(self, owner: Owner, now_us: int, most: int) -> list[StoredMemory]:
-        """Return some of an owner's rows that have no vector yet, but not expired ones."""
+    def waiting(self, part: Part, now_us: int, most: int) -> list[StoredMemory]:
+        """Return some of its rows that have no vector yet, but not expired ones."""
         ...
 
-    def near(self, owner: Owner, memory_id: str, above: float) -> list[StoredMemory]:
-        """Return an owner's other memories whose vectors are alike."""
+    def near(self, part: Part, memory_id: str, above: float) -> list[StoredMemory]:
+        """Return its other memories whose vectors are alike."""
         ...
 
     def used(self, owner: Owner, memory_id: str, accesses: int) -> None:
@@ -135,6 +138,7 @@ class MemoryTerms:
     """Makes or returns it: what only reads by id, or publishes tasks, never loads it."""
     supersede_above: float | None = None
     worth_keeping: Callable[[str, str, Mapping[str, Any]], bool] | None = None
+    policy: Policy = SHIPPED
     index_from: int | None = None
     """Memories of an owner above which the store's index is used; None: it can have none."""
     _registered: dict[str, float] = field(default_factory=dict)
@@ -162,6 +166,12 @@ class MemoryTerms:
         # Those of the last minute are asked for again: whoever registers one says when, before others can see it.
         self._owners_since_us = max(0, page.now_us - microseconds(REGISTERED_SECONDS))
         return scoped(sorted(self._owners.values(), key=lambda owner: owner.name), scope)
+
+    def parts(self, reader: Reader, scope: str | ContextScope | None) -> Flow[list[Part]]:
+        """Return what a reader may see of whose memories."""
+        owners = yield from self.owners(reader, scope)
+        parts = [part_of(self.policy, reader, owner) for owner in owners]
+        return [part for part in parts if part.plain or part.sensitive]
 
     def forget_owners(self) -> None:
         """Read the whole list next time."""

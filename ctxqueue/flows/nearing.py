@@ -22,11 +22,12 @@ from ctxqueue.effects import (
 )
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows.embedding import made
-from ctxqueue.remembered import NO_MODEL, Owner, body_of
+from ctxqueue.remembered import KINDS, NO_MODEL, Owner, body_of
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Candidates
     from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
+    from ctxqueue.rules.remembering import Part
 
 FEW = 1_000
 """Rows that pass the filters of which all are ranked."""
@@ -38,12 +39,15 @@ MOST_BEHIND = 1_000
 """Rows that a recall enters before it asks."""
 
 
-def nearest(terms: MemoryTerms, owner: Owner, wanted: Wanted) -> Flow[Candidates | None]:
-    """Return what may be among the best of one owner's; None if its memories are searched here."""
-    if terms.index_from is None:
+def nearest(terms: MemoryTerms, part: Part, wanted: Wanted) -> Flow[Candidates | None]:
+    """Return what may be among the best of one owner's; None if its memories are searched here.
+
+    An index counts words over all plain ones of an owner, so who may not see all of those is not answered by it.
+    """
+    if terms.index_from is None or part.plain != KINDS:
         return None
-    library = terms.library()
-    held = library.held(owner)
+    library, owner = terms.library(), part.owner
+    held = library.held(part)
     if (held is not None and held <= terms.index_from) or not library.narrows(wanted.where):
         return None
     total = yield from _large(terms, owner, terms.index_from)

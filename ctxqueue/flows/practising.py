@@ -16,17 +16,20 @@ from ctxqueue.flows import remembering
 from ctxqueue.flows.keeping import MOST_TRIES, read
 from ctxqueue.models import checked_name
 from ctxqueue.remembered import MARK, Owner, Reader, Said, body_of, has_mark, marked, pack_body
+from ctxqueue.rules.remembering import hold, part_of, why_sensitive
 from ctxqueue.rules.skills import Skill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ctxqueue.effects import StoredMemory
     from ctxqueue.flows.memory_terms import MemoryTerms
     from ctxqueue.remembered import MemoryEntry
 
 
 def practise(
     terms: MemoryTerms,
+    reader: Reader,
     name: str,
     steps: Sequence[str],
     contexts: Sequence[str],
@@ -36,13 +39,14 @@ def practise(
     create: bool = True,
     operation_id: str | None = None,
 ) -> Flow[MemoryEntry | None]:
-    """Let a skill be known better, everybody's; None if it is not there and not to be made.
+    """Let a skill be known better, everybody's; None if it is not there and not to be made, or not to be read.
 
     Executions of many at the same time all count; one that is told again by its ``operation_id`` counts once, unless
     so many others were told since as a row keeps the marks of.
     """
     skill = Skill(checked_name(name, "skill_name"))
     owner = Reader(None, None).owner(None)
+    hold(terms.policy, reader, owner, "procedural", "write")
     mark = (
         os.urandom(MARK) if operation_id is None else hashlib.blake2b(operation_id.encode(), digest_size=MARK).digest()
     )
@@ -56,11 +60,11 @@ def practise(
             if (yield from remembering.made(terms, fresh, mark)):
                 rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))
                 row = rows.get(fresh.memory_id)
-                return read(row) if row else None
+                return _shown(terms, reader, row) if row else None
             continue
         body = body_of(row.body)
         if has_mark(body, mark):
-            return read(row)
+            return _shown(terms, reader, row)
         known = Skill.of(codec.unpack(body.said.metadata))
         known = known.practised(steps, contexts, success=success)
         if stated is not None:
@@ -73,13 +77,26 @@ def practise(
                 " reembed(embedder), or use that model"
             )
         (vector,) = yield from do(work(partial(library.encode, [said])))
-        written = replace(body, said=said, vector=vector, change=marked(body, mark), previous=("", b""))
+        why = why_sensitive(terms.policy, said)
+        written = replace(body, said=said, vector=vector, change=marked(body, mark), previous=("", b""), why=why)
         effect = AmendMemory(
             *(owner.digest, row.memory_id, row.kind, row.number, pack_body(written), row.pinned), superseded=False
         )
         if (yield from do(effect)) == "done":
-            return read(replace(row, body=effect.body))
+            return _shown(terms, reader, replace(row, body=effect.body))
     raise StoreUnavailable(f"skill {name!r} was changed by others each of {MOST_TRIES} times: try again later")
+
+
+def _shown(terms: MemoryTerms, reader: Reader, row: StoredMemory) -> MemoryEntry | None:
+    body = body_of(row.body)
+    part = part_of(terms.policy, reader, Owner.parse(body.owner))
+    return read(row, conceals=reader.sees_all) if part.holds(row.kind, body) else None
+
+
+def skill_id(name: str) -> str:
+    """Return the id of a skill's memory."""
+    owner = Reader(None, None).owner(None)
+    return _item(owner, Skill(checked_name(name, "skill_name"))).memory_id
 
 
 def _item(owner: Owner, skill: Skill) -> remembering.Item:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Flow, GetMemories, TouchMemories, do, work
 from ctxqueue.flows.embedding import complete
-from ctxqueue.flows.keeping import read
+from ctxqueue.flows.keeping import read, seen_by
 from ctxqueue.flows.nearing import nearest
-from ctxqueue.remembered import Owner, Recalled, body_of, entry_of, owner_digest_of
+from ctxqueue.remembered import Recalled, entry_of, owner_digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ctxqueue.flows.memory_terms import Found, MemoryTerms, Wanted
     from ctxqueue.models import ContextScope
     from ctxqueue.remembered import Reader
+    from ctxqueue.rules.policy import Policy
+    from ctxqueue.rules.remembering import Part
 
 
 def recall(
@@ -29,36 +31,42 @@ def recall(
     wanted: Wanted,
     *,
     explain: bool = False,
+    reveal: bool = False,
     touch_id: bytes | None = None,
 ) -> Flow[list[Recalled]]:
     """Return the memories that answer best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch.
 
     A recall that is made again under the same ``touch_id`` counts as the same use.
     """
-    owners = yield from terms.owners(reader, scope)
+    parts = yield from terms.parts(reader, scope)
     now_us = 0
-    near: dict[Owner, Candidates] = {}
-    for owner in owners:
-        among = yield from nearest(terms, owner, wanted)
+    near: dict[Part, Candidates] = {}
+    for part in parts:
+        among = yield from nearest(terms, part, wanted)
         if among is None:
-            now_us = max(now_us, (yield from complete(terms, owner)))
+            now_us = max(now_us, (yield from complete(terms, part)))
         else:
-            near[owner], now_us = among, max(now_us, among.now_us)
+            near[part], now_us = among, max(now_us, among.now_us)
     library = terms.library()
-    found = yield from do(work(partial(library.search, owners, wanted, now_us, near)))
+    found = yield from do(work(partial(library.search, parts, wanted, now_us, near)))
     uses: dict[str, tuple[int, int]] = {}
     touch_id = touch_id or os.urandom(8)
-    for owner in {each.owner: None for each in found}:
-        ids = tuple(each.row.memory_id for each in found if each.owner == owner)
-        touched = yield from do(TouchMemories(owner.digest, ids, touch_id))
+    for part in {each.part: None for each in found}:
+        ids = tuple(each.row.memory_id for each in found if each.part == part)
+        touched = yield from do(TouchMemories(part.owner.digest, ids, touch_id))
         for memory_id, used in zip(ids, touched, strict=True):
             uses[memory_id] = used
-            library.used(owner, memory_id, used[0])
+            library.used(part.owner, memory_id, used[0])
     # One without a use is gone meanwhile.
-    return [_recalled(each, uses[each.row.memory_id], explain=explain) for each in found if uses[each.row.memory_id][0]]
+    conceals = reader.sees_all and not reveal
+    return [
+        _recalled(each, uses[each.row.memory_id], explain=explain, conceals=conceals)
+        for each in found
+        if uses[each.row.memory_id][0]
+    ]
 
 
-def _recalled(found: Found, uses: tuple[int, int], *, explain: bool) -> Recalled:
+def _recalled(found: Found, uses: tuple[int, int], *, explain: bool, conceals: bool) -> Recalled:
     row = found.row
     entry = entry_of(
         *(row.memory_id, row.kind, found.body, row.created_us),
@@ -67,11 +75,14 @@ def _recalled(found: Found, uses: tuple[int, int], *, explain: bool) -> Recalled
         accesses=uses[0],
         accessed_us=uses[1],
         relevance=found.cosine,
+        conceals=conceals,
     )
     return Recalled(entry, found.score, {**found.parts, "similarity": found.cosine} if explain else {})
 
 
-def told(reader: Reader, found: Sequence[tuple[str, float, float, Mapping[str, float]]]) -> Flow[list[Recalled]]:
+def told(
+    policy: Policy, reader: Reader, found: Sequence[tuple[str, float, float, Mapping[str, float]]]
+) -> Flow[list[Recalled]]:
     """Return the memories that a recall elsewhere has found: ids, scores, cosines and parts.
 
     Left out is what has gone meanwhile, and what the reader may not see.
@@ -84,9 +95,7 @@ def told(reader: Reader, found: Sequence[tuple[str, float, float, Mapping[str, f
         there, _now = yield from do(GetMemories(digest, tuple(ids)))
         rows |= there
     return [
-        Recalled(replace(read(row), relevance_score=cosine), score, parts)
+        Recalled(replace(read(row, conceals=reader.sees_all), relevance_score=cosine), score, parts)
         for memory_id, score, cosine, parts in found
-        if (row := rows.get(memory_id)) is not None
-        and not row.superseded
-        and reader.may_see(Owner.parse(body_of(row.body).owner))
+        if (row := rows.get(memory_id)) is not None and not row.superseded and seen_by(policy, reader, row)
     ]

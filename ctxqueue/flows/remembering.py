@@ -16,6 +16,7 @@ from ctxqueue.errors import InvalidInput, ModelMismatch, NotSerializable, ValueT
 from ctxqueue.flows.superseding import supersede_alike
 from ctxqueue.models import checked_name
 from ctxqueue.remembered import KINDS, NO_MODEL, ROW_VERSION, Body, Reader, Said, memory_id_of, pack_body
+from ctxqueue.rules.remembering import why_sensitive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -167,7 +168,7 @@ def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True
             model = library.model
         by_owner: dict[Owner, list[NewMemory]] = {}
         for item, vector in zip(kept, vectors, strict=True):
-            by_owner.setdefault(item.owner, []).append(_row(item, model, vector))
+            by_owner.setdefault(item.owner, []).append(_row(terms, item, model, vector))
         if len(by_owner) > 1 or len(kept) > ROWS_A_CALL:
             for owner in by_owner:  # nothing goes in unless all can
                 yield from _stored(owner, (), model)
@@ -183,8 +184,9 @@ def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True
     return [ids.get(id(item), "") for item in items]
 
 
-def _row(item: Item, model: str, vector: bytes, change: bytes = b"") -> NewMemory:
-    body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, model, vector, change=change)
+def _row(terms: MemoryTerms, item: Item, model: str, vector: bytes, change: bytes = b"") -> NewMemory:
+    why = why_sensitive(terms.policy, item.said)
+    body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, model, vector, change=change, why=why)
     return NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
 
 
@@ -216,7 +218,7 @@ def made(terms: MemoryTerms, item: Item, change: bytes) -> Flow[bool]:
     library = terms.library()
     (vector,) = yield from do(work(partial(library.encode, [item.said])))
     yield from terms.registered(item.owner)
-    (is_new,) = yield from _stored(item.owner, (_row(item, library.model, vector, change),), library.model)
+    (is_new,) = yield from _stored(item.owner, (_row(terms, item, library.model, vector, change),), library.model)
     return is_new
 
 

@@ -30,6 +30,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     """Sent when the time is up; empty: nothing."""
     pass_cause: bool
     depth: int
+    resolved: str = ""
+    """What its condition was by the policy of then, as a fingerprint; empty: it is judged at every look."""
 
 
 class KeptSubscription(msgspec.Struct, frozen=True, array_like=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ctxqueue.effects import Flow, do, work
 from ctxqueue.flows.keeping import superseded_by
 from ctxqueue.flows.refreshing import refreshed
+from ctxqueue.rules.remembering import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +26,10 @@ def supersede_alike(terms: MemoryTerms, owner: Owner, new: Sequence[str]) -> Flo
     if above is None or not new:
         return
     library = terms.library()
-    yield from refreshed(terms, owner)
+    part = Part(owner)  # all of it, whoever stores
+    yield from refreshed(terms, part)
     for memory_id in new:
-        alike = yield from do(work(partial(library.near, owner, memory_id, above)))
+        alike = yield from do(work(partial(library.near, part, memory_id, above)))
         newest = max(alike, key=lambda row: row.born, default=None)
         for row in alike:
             if newest is not None and row.memory_id != newest.memory_id:

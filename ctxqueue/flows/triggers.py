@@ -19,7 +19,7 @@ from ctxqueue.effects import (
     do,
     family_of,
 )
-from ctxqueue.errors import CapacityError, WorkflowNotFound
+from ctxqueue.errors import AccessDenied, CapacityError, WorkflowNotFound
 from ctxqueue.flows import judging, looking, recurring
 from ctxqueue.flows.auditing import resolved
 from ctxqueue.flows.looking import Judge
@@ -28,7 +28,7 @@ from ctxqueue.flows.refusals import closed_workflow, unknown_workflow
 from ctxqueue.flows.signatures import OVER, TRIGGERS_A_PAGE, Kept, Launch, canvases_of, kept_trigger
 from ctxqueue.identity import Identified, derived_run_id, new_run_id
 from ctxqueue.rules.conditions import is_judged
-from ctxqueue.rules.dependencies import JUDGED, watched
+from ctxqueue.rules.dependencies import JUDGED, fingerprint, resolve, watched
 from ctxqueue.settings import MAX_RECURRING, MAX_RUN_CALLS, MAX_TRIGGER_DEPTH, MAX_TRIGGERS
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def register(
         canvases.frozen(on_timeout) if on_timeout is not None else b"",
         pass_cause,
         depth,
+        "" if judged else fingerprint(tree),
     )
     with Identified("when", workflow_id, agent.agent_id, [], None) as call:
         of_run = call.mode == "run"
@@ -189,7 +190,10 @@ def fire(terms: Terms, workflow_id: str, agent: Agent, trigger_id: str) -> Flow[
 
 
 def launched(terms: Terms, workflow_id: str, trigger_id: str, *, late: bool) -> Flow[Launch | None]:
-    """Return what a trigger that has fired, or whose time is up, is to send; None: nothing."""
+    """Return what a trigger that has fired, or whose time is up, is to send; None: nothing.
+
+    Raises AccessDenied if its agent may not be told any more: a store fires by what the policy was when it was armed.
+    """
     kept = yield from do(LoadTrigger(workflow_id, trigger_id))
     if kept is None or kept.state in OVER:
         return None
@@ -203,6 +207,11 @@ def launched(terms: Terms, workflow_id: str, trigger_id: str, *, late: bool) -> 
     look = looking.Look(terms, trigger.judge.condition, trigger.judge.agent, workflow_id)
     with suppress(WorkflowNotFound):  # another one, that was removed since: what is sent does not hang on it
         yield from look.look()
+    if not late and trigger.resolved:
+        waiting = trigger.judge
+        now = fingerprint(resolve(terms.policy, waiting.condition, waiting.agent))
+        if now != trigger.resolved and look.false_leaves():
+            raise AccessDenied(f"{waiting.agent_id} may not be told by the policy of now that its condition holds")
     newest = max(look.entries, key=lambda entry: entry.timestamp, default=None)
     cause = {
         "trigger": trigger_id,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import codec
 from ctxqueue.effects import Flow, Load, do
 from ctxqueue.errors import InvalidInput, ValueTooLarge
+from ctxqueue.flows.reading import shown
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.flows.updating import merged
 from ctxqueue.flows.writing import checked_at
 from ctxqueue.models import WORKING_MEMORY, Address, Agent, ContextScope, Put
-from ctxqueue.records import decode_entry
 from ctxqueue.rules import working
 from ctxqueue.rules.access import hold
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.rules.policy import Policy
 
 
 class Bounds:
@@ -38,16 +39,14 @@ def _address(agent: Agent) -> Address:
     return Address(ContextScope.PRIVATE, agent.agent_id, WORKING_MEMORY)
 
 
-def items(workflow_id: str, agent: Agent) -> Flow[list[dict[str, Any]]]:
+def items(policy: Policy, workflow_id: str, agent: Agent) -> Flow[list[dict[str, Any]]]:
     """Return what the agent keeps in mind, oldest first; raises WorkflowNotFound."""
     address = _address(agent)
     head, records = yield from do(Load(workflow_id, (address.encode(),)))
     if head is None:
         raise unknown_workflow(workflow_id)
-    record = records.get(address.encode())
-    if record is None:
-        return []
-    kept: list[dict[str, Any]] = decode_entry(address, record, "clear").value["items"]
+    entry = shown(policy, agent, address, records.get(address.encode()), reveal=True)
+    kept: list[dict[str, Any]] = entry.value["items"] if entry is not None else []
     return kept
 
 

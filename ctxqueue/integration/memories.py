@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctxqueue.errors import ConfigurationError
+from ctxqueue.flows import remembering
 from ctxqueue.integration import memory_requests as requests
 from ctxqueue.memories.loading import Later
 from ctxqueue.memories.manager import VectorMemoryManager
 from ctxqueue.memories.managing import INDEX_FROM
 from ctxqueue.memories.recalls import PendingRecall
 from ctxqueue.memories.weights import Weights
-from ctxqueue.remembered import Reader
 from ctxqueue.tasks.memory_retention import NAME as RETENTION
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ class QueuedMemoryManager(VectorMemoryManager):
         ConfigurationError without a result backend.
         """
         requests.check_results(self._app)
-        reader = Reader.checked(agent_id, user_id)
+        reader = self._reader(agent_id, user_id)
         wanted = self._request(
             *(query, memory_types, limit, reader, scope, where, since, until, min_score), explain=explain
         )
         result = self._published(requests.to_recall(reader, wanted, apply_async_options))
-        return PendingRecall(self.driver, result, reader)
+        return PendingRecall(self.driver, result, reader, self.memory_terms.policy)
 
     def enqueue_learning(
         self,
@@ -147,6 +147,7 @@ class QueuedMemoryManager(VectorMemoryManager):
         What is to be learned waits in the store: a message that is lost is sent again by beat, and one that comes twice
         counts once.
         """
+        self._reader(agent_id, None)  # raises for another one than the task's own
         message = requests.to_learn(workflow_id, agent_id, task, result, execution_time, apply_async_options)
         return self._published(message)
 
@@ -176,7 +177,9 @@ class QueuedMemoryManager(VectorMemoryManager):
         That is a text, a mapping of `remember`'s arguments, or a list of such; ``options`` are those arguments for all
         of them. Its own result is ``{"memory_ids"}``. Raises InvalidInput.
         """
-        return requests.remembering_signature(self._app, {"memory_type": memory_type, **options})
+        given = {"memory_type": memory_type, **options}
+        self._may_store(remembering.checked_item({"content": "anything", **given}))
+        return requests.remembering_signature(self._app, given)
 
 
 def _imported(conf: Any, setting: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ctxqueue.flows import remembering
 from ctxqueue.integration import memory_requests as requests
 from ctxqueue.memories.aio import AsyncVectorMemoryManager
 from ctxqueue.memories.recalls import AsyncPendingRecall
-from ctxqueue.remembered import Reader
 from ctxqueue.tasks.memory_retention import NAME as RETENTION
 from ctxqueue.threads import in_thread
 
@@ -93,12 +93,12 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
     ) -> AsyncPendingRecall:
         """Publish without blocking the loop; see `QueuedMemoryManager.enqueue_recall`."""
         requests.check_results(self._app)
-        reader = Reader.checked(agent_id, user_id)
+        reader = self._reader(agent_id, user_id)
         wanted = self._request(
             *(query, memory_types, limit, reader, scope, where, since, until, min_score), explain=explain
         )
         result = await self._published(requests.to_recall(reader, wanted, apply_async_options))
-        return AsyncPendingRecall(self.driver, result, reader)
+        return AsyncPendingRecall(self.driver, result, reader, self.memory_terms.policy)
 
     async def enqueue_learning(
         self,
@@ -110,6 +110,7 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
         **apply_async_options: Any,
     ) -> AsyncResult[dict[str, Any]]:
         """Publish without blocking the loop; see `QueuedMemoryManager.enqueue_learning`."""
+        self._reader(agent_id, None)  # raises for another one than the task's own
         message = requests.to_learn(workflow_id, agent_id, task, result, execution_time, apply_async_options)
         return await self._published(message)
 
@@ -135,4 +136,6 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
 
     def remember_result(self, memory_type: str = "semantic", **options: Any) -> Signature[dict[str, Any]]:
         """Return a signature for chains and callbacks, without I/O; see `QueuedMemoryManager.remember_result`."""
-        return requests.remembering_signature(self._app, {"memory_type": memory_type, **options})
+        given = {"memory_type": memory_type, **options}
+        self._may_store(remembering.checked_item({"content": "anything", **given}))
+        return requests.remembering_signature(self._app, given)

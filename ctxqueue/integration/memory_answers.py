@@ -16,6 +16,7 @@ from ctxqueue.errors import InvalidInput, StaleOperation, StoreUnavailable
 from ctxqueue.flows import asking
 from ctxqueue.integration.memory_requests import LEARN, checked, published
 from ctxqueue.memories.insights import Lesson
+from ctxqueue.models import Agent
 from ctxqueue.remembered import MARK, Reader
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def forget(queue: ContextQueue, task: Task[..., Any], told: tuple[Any, ...]) -> 
 
 def recalled(memory: VectorMemoryManager, request: dict[str, Any], request_id: str) -> dict[str, Any]:
     """Answer a recall; made again it counts as the same use."""
-    reader = Reader.checked(request.pop("agent_id"), request.pop("user_id"))
+    whose = request.pop("agent", None)
+    agent = None if whose is None else Agent(whose[0], whose[1], whose[2], tuple(whose[3]))
+    # Whoever asked was held to its task's agent then; here nobody's body runs.
+    reader = Reader(request.pop("agent_id"), request.pop("user_id"), agent)
     touch_id = hashlib.blake2b(request_id.encode(), digest_size=MARK).digest()
     found = memory.driver.run(memory._recall(reader=reader, touch_id=touch_id, **request))  # noqa: SLF001 - the app's own
     return {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def parked(queue: ContextQueue, workflow_id: str, limit: int, cursor: str | None) -> Page[ParkedTask]:
     """Return tasks that wait, with their names and Celery's ids; raises WorkflowNotFound."""
+    queue.manager.check_operator()
     page = queue.manager.driver.run(flows.parked(workflow_id, limit, cursor, messages=True))
     return Page(tuple(_named(queue.app, task, sent.message) for task, sent in page), page.next_cursor)
 
@@ -38,6 +39,7 @@ def _named(app: Celery, task: ParkedTask, message: bytes) -> ParkedTask:
 
 def release(queue: ContextQueue, workflow_id: str, run_id: str) -> bool:
     """Let a task go on as if what it waits for were there; False if it waits no more."""
+    queue.manager.check_operator()
     driver, cursor = queue.manager.driver, None
     while True:
         page = driver.run(flows.parked(workflow_id, MAX_PAGE, cursor, messages=True))

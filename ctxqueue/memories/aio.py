@@ -9,7 +9,6 @@ from ctxqueue.flows import keeping
 from ctxqueue.memories import experiences, insights
 from ctxqueue.memories.managing import INDEX_FROM, MemoryBase
 from ctxqueue.memories.working import MAX_BYTES, MAX_ITEMS, AsyncWorkingMemory
-from ctxqueue.remembered import Reader
 from ctxqueue.stores.base import open_async_store
 
 if TYPE_CHECKING:
@@ -126,6 +125,7 @@ class AsyncVectorMemoryManager(MemoryBase):
         until: datetime | str | None = None,
         min_score: float | Literal["default"] | None = None,
         explain: bool = False,
+        reveal: bool = False,
     ) -> builtins.list[Recalled]:
         """Return the memories that answer a query best, best first; each counts as used.
 
@@ -133,9 +133,9 @@ class AsyncVectorMemoryManager(MemoryBase):
         and what the reader may see, narrow what is searched before it is ranked. ``min_score`` is a cosine,
         ``"default"`` the embedder's own. Raises InvalidInput, EmbedderError, DimensionMismatch, ModelMismatch.
         """
-        reader = Reader.checked(agent_id, user_id)
+        reader = self._reader(agent_id, user_id)
         flow = self._recall(
-            *(query, memory_types, limit, reader, scope, where, since, until, min_score), explain=explain
+            *(query, memory_types, limit, reader, scope, where, since, until, min_score), explain=explain, reveal=reveal
         )
         return await self.driver.arun(flow)
 
@@ -145,9 +145,10 @@ class AsyncVectorMemoryManager(MemoryBase):
         *,
         agent_id: str | None = None,
         user_id: str | None = None,
+        reveal: bool = False,
     ) -> MemoryEntry | None:
         """Return a memory by its id, None if there is none that the reader may see; it does not count as used."""
-        return await self.driver.arun(keeping.get(Reader.checked(agent_id, user_id), memory_id))
+        return await self.driver.arun(keeping.get(*self._of(agent_id, user_id), memory_id, reveal=reveal))
 
     async def list(
         self,
@@ -161,30 +162,33 @@ class AsyncVectorMemoryManager(MemoryBase):
         until: datetime | str | None = None,
         limit: int = 100,
         cursor: str | None = None,
+        reveal: bool = False,
     ) -> Page[MemoryEntry]:
         """Return live memories that the reader may see, at most 1,000 a page, those changed longest ago first."""
-        reader = Reader.checked(agent_id, user_id)
-        return await self.driver.arun(self._list(memory_types, reader, scope, where, since, until, limit, cursor))
+        reader = self._reader(agent_id, user_id)
+        return await self.driver.arun(
+            self._list(memory_types, reader, scope, where, since, until, limit, cursor, reveal=reveal)
+        )
 
     async def forget(self, memory_id: str, *, agent_id: str | None = None, user_id: str | None = None) -> bool:
         """Remove a memory; False if there is none that the reader may see."""
-        return await self.driver.arun(keeping.forget(Reader.checked(agent_id, user_id), memory_id))
+        return await self.driver.arun(keeping.forget(*self._of(agent_id, user_id), memory_id))
 
     async def reinforce(
         self, memory_id: str, amount: float = 0.1, *, agent_id: str | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Add to a memory's importance, which stays from 0 to 1; raises EntryNotFound."""
-        return await self.driver.arun(keeping.reinforce(Reader.checked(agent_id, user_id), memory_id, amount))
+        return await self.driver.arun(keeping.reinforce(*self._of(agent_id, user_id), memory_id, amount))
 
     async def pin(
         self, memory_id: str, *, pinned: bool = True, agent_id: str | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Exempt a memory from retention, or no more; raises EntryNotFound."""
-        return await self.driver.arun(keeping.pin(Reader.checked(agent_id, user_id), memory_id, pinned=pinned))
+        return await self.driver.arun(keeping.pin(*self._of(agent_id, user_id), memory_id, pinned=pinned))
 
     async def supersede(self, old: str, new: str, *, agent_id: str | None = None, user_id: str | None = None) -> None:
         """Let one memory take another's place: the old one is kept, and found no more. Raises EntryNotFound."""
-        await self.driver.arun(keeping.supersede(Reader.checked(agent_id, user_id), old, new))
+        await self.driver.arun(keeping.supersede(*self._of(agent_id, user_id), old, new))
 
     async def apply_retention(
         self, *, dry_run: bool = False, limit: int = 10_000, archive: str | PathLike[str] | None = None

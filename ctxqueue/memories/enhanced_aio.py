@@ -48,9 +48,9 @@ class AsyncMemoryEnhancedContextManager(AsyncSharedContextManager):
             context = await self.get_context_for_agent(workflow_id, agent_id, agent_role)
         except WorkflowNotFound:
             context = insights.nothing_known(workflow_id, agent_id)
-        found = await self.memory_manager.recall(
-            current_task, limit=rendering.INSIGHTS, agent_id=agent_id, min_score="default"
-        )
+        agent = self.workflow(workflow_id, agent_id=agent_id, agent_role=agent_role).agent
+        memory = self.memory_manager
+        found = await memory.driver.arun(memory._insights(agent, current_task, rendering.INSIGHTS))  # noqa: SLF001 - its own kind
         return insights.with_insights(context, found)
 
     async def learn_from_execution(
@@ -113,7 +113,8 @@ class AsyncUnifiedContextMemorySystem:
                 result = await self._executed(agent_id, task, input_data, context)
             insights.lesson_of(result)
         except Exception as error:
-            failed = {"status": "error", "error": f"{type(error).__name__}: {error}"}
+            # Its kind alone: what an error says may hold what it was about, and everybody may recall it.
+            failed = {"status": "error", "error": type(error).__name__}
             try:
                 await self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
             except CtxqueueError as unlearned:  # the task's own error is what its caller goes by

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import Candidates, IndexedMemory, MemoryPage, Sample, StoredMemory
     from ctxqueue.memories.embedders import Embedder
     from ctxqueue.remembered import Owner, Said
+    from ctxqueue.rules.remembering import Part
 
 MOST_GROUNDS = 16
 """Owners whose memories a store's index searches, of which a sample is kept."""
@@ -31,7 +32,7 @@ MOST_ROWS = 500_000
 
 
 class Library:
-    """Shelves by owner. Thread-safe: one search or change at a time."""
+    """Shelves, by what a reader may see of an owner's memories. Thread-safe: one search or change at a time."""
 
     def __init__(
         self, embedder: Embedder, weights: Weights | None = None, *, cached: int = CACHED, most_rows: int = MOST_ROWS
@@ -39,7 +40,9 @@ class Library:
         self.encoder = Encoder(embedder, cached=cached)
         self.weights = weights or Weights()
         self._most_rows = most_rows
-        self._shelves: OrderedDict[Owner, Shelf] = OrderedDict()
+        self._shelves: OrderedDict[Part, Shelf] = OrderedDict()
+        self._parts: dict[Owner, set[Part]] = {}
+        """Of each owner, those that have a shelf."""
         self._grounds: OrderedDict[Owner, nearest.Ground] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -52,34 +55,35 @@ class Library:
         """Return what rows keep of vectors; raises EmbedderError, DimensionMismatch."""
         return self.encoder.encode([indexed_text(said) for said in saids])
 
-    def _shelf(self, owner: Owner) -> Shelf:
-        shelf = self._shelves.get(owner)
+    def _shelf(self, part: Part) -> Shelf:
+        shelf = self._shelves.get(part)
         if shelf is None:
-            shelf = self._shelves[owner] = Shelf(owner, self.encoder)
-        self._shelves.move_to_end(owner)
+            shelf = self._shelves[part] = Shelf(part, self.encoder)
+            self._parts.setdefault(part.owner, set()).add(part)
+        self._shelves.move_to_end(part)
         return shelf
 
-    def standing(self, owner: Owner) -> tuple[str, int]:
-        """Return up to where an owner's memories are known."""
+    def standing(self, part: Part) -> tuple[str, int]:
+        """Return up to where a part of an owner's memories is known."""
         with self._lock:
-            shelf = self._shelves.get(owner)
+            shelf = self._shelves.get(part)
             return (shelf.incarnation, shelf.upto) if shelf else ("", 0)
 
-    def apply(self, owner: Owner, page: MemoryPage, after: int) -> None:
+    def apply(self, part: Part, page: MemoryPage, after: int) -> None:
         """Take in what has changed."""
         with self._lock:
-            self._shelf(owner).apply(page, after)
+            self._shelf(part).apply(page, after)
 
     def search(
         self,
-        owners: Sequence[Owner],
+        parts: Sequence[Part],
         wanted: Wanted,
         now_us: int,
-        near: Mapping[Owner, Candidates] = MappingProxyType({}),
+        near: Mapping[Part, Candidates] = MappingProxyType({}),
     ) -> list[Found]:
         """Return the best, best first; raises EmbedderError, DimensionMismatch, ModelMismatch.
 
-        Of the owners in ``near`` only those candidates are searched, which a store's index has found.
+        Of the parts in ``near`` only those candidates are searched, which a store's index has found.
         """
         (vector,) = self.encoder.encode([wanted.text])
         query = Query(
@@ -96,23 +100,23 @@ class Library:
         found = []
         with self._lock, one_thread():
             shelves = [
-                self._answered(owner, near[owner], wanted) if owner in near else self._shelf(owner)
-                for owner in owners
-                if owner in near or owner in self._shelves
+                self._answered(part.owner, near[part], wanted) if part in near else self._shelf(part)
+                for part in parts
+                if part in near or part in self._shelves
             ]
             for hit in search(shelves, query, self.weights):
                 row, body = hit.shelf.rows[hit.slot], hit.shelf.bodies[hit.slot]
                 if row is not None and body is not None:
-                    found.append(Found(hit.shelf.owner, row, body, hit.score, hit.cosine, hit.parts))
-            self._make_room(set(owners))
+                    found.append(Found(hit.shelf.part, row, body, hit.score, hit.cosine, hit.parts))
+            self._make_room(set(parts))
         return found
 
     # By a store's index --------------------------------------------------------------------------------------------
 
-    def held(self, owner: Owner) -> int | None:
-        """Return how many of an owner's memories are kept here; None if they have not been read."""
+    def held(self, part: Part) -> int | None:
+        """Return how many of its memories are kept here; None if they have not been read."""
         with self._lock:
-            shelf = self._shelves.get(owner)
+            shelf = self._shelves.get(part)
             return shelf.alive if shelf else None
 
     def narrows(self, where: Mapping[str, Any]) -> bool:
@@ -147,25 +151,28 @@ class Library:
     def _answered(self, owner: Owner, found: Candidates, wanted: Wanted) -> Shelf:
         return nearest.answered(self._grounds[owner], self.encoder, wanted, found)
 
-    def _make_room(self, in_use: set[Owner]) -> None:
+    def _make_room(self, in_use: set[Part]) -> None:
         rows = sum(len(shelf.rows) for shelf in self._shelves.values())
-        for owner in list(self._shelves):
+        for part in list(self._shelves):
             if rows <= self._most_rows:
                 return
-            if owner not in in_use:
-                rows -= len(self._shelves.pop(owner).rows)
+            if part not in in_use:
+                rows -= len(self._shelves.pop(part).rows)
+                self._parts[part.owner].discard(part)
+                if not self._parts[part.owner]:
+                    del self._parts[part.owner]
 
-    def waiting(self, owner: Owner, now_us: int, most: int) -> list[StoredMemory]:
-        """Return some of the owner's rows that have no vector yet, but not expired ones."""
+    def waiting(self, part: Part, now_us: int, most: int) -> list[StoredMemory]:
+        """Return some of its rows that have no vector yet, but not expired ones."""
         with self._lock:
-            shelf = self._shelves.get(owner)
+            shelf = self._shelves.get(part)
             rows = shelf.waiting.values() if shelf else ()
             return list(islice((row for row in rows if not row.expires_us or row.expires_us > now_us), most))
 
-    def near(self, owner: Owner, memory_id: str, above: float) -> list[StoredMemory]:
-        """Return the owner's memories whose vectors are alike, the one itself among them."""
+    def near(self, part: Part, memory_id: str, above: float) -> list[StoredMemory]:
+        """Return its memories whose vectors are alike, the one itself among them."""
         with self._lock, one_thread():
-            shelf = self._shelf(owner)
+            shelf = self._shelf(part)
             slot = shelf.slots.get(memory_id)
             if slot is None:
                 return []
@@ -175,8 +182,7 @@ class Library:
             return [row for place in (alike & kind).nonzero()[0] if (row := shelf.rows[place]) is not None]
 
     def used(self, owner: Owner, memory_id: str, accesses: int) -> None:
-        """Note how often a memory was used."""
+        """Note how often a memory was used, whoever saw it."""
         with self._lock:
-            shelf = self._shelves.get(owner)
-            if shelf is not None:
-                shelf.used(memory_id, accesses)
+            for part in self._parts.get(owner, ()):
+                self._shelves[part].used(memory_id, accesses)

@@ -12,12 +12,13 @@ from ctxqueue.errors import ConfigurationError, InvalidInput
 from ctxqueue.flows import consolidating, keeping, nearing, practising, recalling, reembedding, remembering, retiring
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
 from ctxqueue.flows.terms import Terms
-from ctxqueue.handles import opened
+from ctxqueue.handles import opened, remembering_as
 from ctxqueue.memories import experiences
 from ctxqueue.memories.archives import Archive
 from ctxqueue.memories.extracting import extract
 from ctxqueue.memories.loading import Loading
 from ctxqueue.remembered import KINDS, Reader, RetentionReport
+from ctxqueue.rules.remembering import hold
 from ctxqueue.rules.retention import retention_of
 from ctxqueue.settings import MAX_PAGE
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from ctxqueue.memories.insights import Lesson
     from ctxqueue.memories.weights import Weights
     from ctxqueue.memories.working import _Working
-    from ctxqueue.models import ContextScope, Page
+    from ctxqueue.models import Agent, ContextScope, Page
     from ctxqueue.remembered import MemoryEntry, Recalled
+    from ctxqueue.rules.policy import Policy
     from ctxqueue.rules.retention import Retention
 
 S = TypeVar("S")
@@ -69,15 +71,16 @@ class MemoryBase:
         self.retention: dict[str, Retention] = dict(retention_of(retention).items())
         self.namespace = namespace or theirs or "default"
         self.loading = Loading(embedder, weights, cached)
-        self.memory_terms = MemoryTerms(self.loading.library, supersede_above, worth_keeping)
         if isinstance(storage, str):
             store: Any = open_by_url(storage, self.namespace)
         else:
             store = opened(getattr(storage, "store", storage), self.namespace, open_by_url)
-        # With a keyring there is none: vectors would tell in clear what is encrypted.
-        self.memory_terms.index_from = index_from if getattr(store, "may_index", False) else None
         given = getattr(storage, "terms", None)
         self.context_terms = given if given is not None else Terms(self.namespace, store.shards, store.shard_of)
+        policy = self.context_terms.policy
+        self.memory_terms = MemoryTerms(self.loading.library, supersede_above, worth_keeping, policy)
+        # With a keyring there is none: vectors would tell in clear what is encrypted.
+        self.memory_terms.index_from = index_from if getattr(store, "may_index", False) else None
         made: S = store
         return made
 
@@ -95,10 +98,24 @@ class MemoryBase:
         """Embed and search with another manager's library, and by its rules."""
         self.loading, self.memory_terms = other.loading, other.memory_terms
 
+    def _reader(self, agent_id: str | None, user_id: str | None) -> Reader:
+        """Return who remembers or recalls; raises InvalidName, IdentityMismatch."""
+        return remembering_as(self.memory_terms.policy, agent_id, user_id)
+
+    def _of(self, agent_id: str | None, user_id: str | None) -> tuple[Policy, Reader]:
+        """Return by what policy, and as whom, one memory is looked at."""
+        return self.memory_terms.policy, self._reader(agent_id, user_id)
+
+    def _may_store(self, item: remembering.Item) -> remembering.Item:
+        """Return what may be stored by whom it names, or by the task's agent; raises AccessDenied, IdentityMismatch."""
+        reader = self._reader(item.said.agent_id or None, item.said.user_id or None)
+        hold(self.memory_terms.policy, reader, item.owner, item.kind, "write")
+        return item
+
     # Flows ---------------------------------------------------------------------------------------------------------
 
     def _remember(self, content: str, memory_type: str, options: Mapping[str, Any]) -> Flow[str]:
-        item = remembering.checked(content, memory_type, **options)
+        item = self._may_store(remembering.checked(content, memory_type, **options))
         (memory_id,) = yield from remembering.remember(self.memory_terms, [item])
         return memory_id
 
@@ -108,7 +125,7 @@ class MemoryBase:
     def _checked_items(self, items: Iterable[Any]) -> list[remembering.Item]:
         if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
             raise InvalidInput(f"items is a {type(items).__name__}: give a list of texts, or of mappings")
-        return [remembering.checked_item(item) for item in items]
+        return [self._may_store(remembering.checked_item(item)) for item in items]
 
     def _recall(
         self,
@@ -123,14 +140,14 @@ class MemoryBase:
         min_score: float | str | None,
         *,
         explain: bool,
+        reveal: bool = False,
         touch_id: bytes | None = None,
     ) -> Flow[list[Recalled]]:
         text = remembering.checked_text(query, "query")
         wanted = _wanted(text, memory_types, limit, where, since, until)
         wanted = wanted._replace(min_score=self._least(min_score))
-        return (
-            yield from recalling.recall(self.memory_terms, reader, scope, wanted, explain=explain, touch_id=touch_id)
-        )
+        how = {"explain": explain, "reveal": reveal}
+        return (yield from recalling.recall(self.memory_terms, reader, scope, wanted, **how, touch_id=touch_id))
 
     def _request(
         self,
@@ -148,6 +165,7 @@ class MemoryBase:
     ) -> dict[str, Any]:
         """Return `_recall`'s arguments, checked, for another process: no model is loaded for it."""
         wanted = _wanted(remembering.checked_text(query, "query"), memory_types, limit, where, since, until)
+        agent = reader.agent
         if scope is not None:
             reader.visible(scope)  # raises for one that is none
         return {
@@ -162,6 +180,9 @@ class MemoryBase:
             "until": until,
             "min_score": min_score if min_score == "default" else self._least(min_score),
             "explain": bool(explain),
+            "agent": None
+            if agent is None
+            else [agent.agent_id, agent.agent_type, agent.agent_role, list(agent.groups)],
         }
 
     def _least(self, min_score: float | str | None) -> float | None:
@@ -175,9 +196,14 @@ class MemoryBase:
             raise InvalidInput(f"min_score is {min_score!r:.80}: give a cosine, or 'default'")
         return float(min_score)
 
+    def _insights(self, agent: Agent, task: str, limit: int) -> Flow[list[Recalled]]:
+        """Return what an agent knows that is like a task at all."""
+        reader = Reader(agent.agent_id, None, agent)
+        return self._recall(task, None, limit, reader, None, None, None, None, "default", explain=False)
+
     def _retrieve(self, query: str, memory_types: Sequence[str] | None, max_results: int) -> Flow[list[MemoryEntry]]:
         found = yield from self._recall(
-            *(query, memory_types, max_results, Reader(None, None), None, None, None, None, None), explain=False
+            *(query, memory_types, max_results, self._reader(None, None), None, None, None, None, None), explain=False
         )
         return [each.memory for each in found]
 
@@ -191,9 +217,11 @@ class MemoryBase:
         until: datetime | str | None,
         limit: int,
         cursor: str | None,
+        *,
+        reveal: bool = False,
     ) -> Flow[Page[MemoryEntry]]:
         wanted = _wanted("", memory_types, limit, where, since, until)
-        return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor))
+        return (yield from keeping.list_memories(self.memory_terms, reader, scope, wanted, cursor, reveal=reveal))
 
     def _retire(self, limit: int, archive: Archive | None, *, dry_run: bool) -> Flow[RetentionReport]:
         begun = time.monotonic()
@@ -244,8 +272,11 @@ class MemoryBase:
     def _skill(self, skill_name: str, steps: Sequence[str], success_rate: float, contexts: Sequence[str]) -> Flow[str]:
         rate = practising.checked_rate(success_rate)
         done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
-        entry = yield from practising.practise(self.memory_terms, skill_name, done, used_in, success=None, stated=rate)
-        return entry.id if entry else ""
+        reader = self._reader(None, None)
+        entry = yield from practising.practise(
+            self.memory_terms, reader, skill_name, done, used_in, success=None, stated=rate
+        )
+        return entry.id if entry else practising.skill_id(skill_name)
 
     def _practise(
         self,
@@ -260,7 +291,7 @@ class MemoryBase:
         done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
         return (
             yield from practising.practise(
-                *(self.memory_terms, skill_name, done, used_in),
+                *(self.memory_terms, self._reader(None, None), skill_name, done, used_in),
                 success=bool(success),
                 create=create,
                 operation_id=operation_id,
@@ -276,6 +307,7 @@ class MemoryBase:
         execution_time: float,
         operation_id: str | None,
     ) -> Flow[list[str]]:
+        self._reader(agent_id, None)  # raises for another one than the task's own
         experience = experiences.workflow_experience(
             workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task
         )

@@ -15,6 +15,7 @@ from ctxqueue.memories.shelf import Shelf, facets, indexed_text, is_plain
 from ctxqueue.memories.transcripts import placed
 from ctxqueue.memories.words import stems
 from ctxqueue.remembered import body_of
+from ctxqueue.rules.remembering import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +44,11 @@ class Ground(NamedTuple):
 
 def laid(owner: Owner, encoder: Encoder, number: int, rows: Sequence[StoredMemory], total: int) -> Ground:
     """Return the ground that some rows are."""
-    return Ground(number, total, _shelf_of(owner, encoder, rows))
+    return Ground(number, total, _shelf_of(Part(owner, sensitive=()), encoder, rows))
 
 
-def _shelf_of(owner: Owner, encoder: Encoder, rows: Sequence[StoredMemory]) -> Shelf:
-    shelf = Shelf(owner, encoder)
+def _shelf_of(part: Part, encoder: Encoder, rows: Sequence[StoredMemory]) -> Shelf:
+    shelf = Shelf(part, encoder)
     shelf.apply(MemoryPage("", True, tuple(rows), (), 0, more=False, now_us=0), 0)  # noqa: FBT003 - it begins anew
     return shelf
 
@@ -73,7 +74,7 @@ def narrows(where: Mapping[str, Any]) -> bool:
 
 
 def indexed(ground: Ground, encoder: Encoder, rows: Sequence[StoredMemory]) -> tuple[IndexedMemory, ...]:
-    """Return what the index holds of rows."""
+    """Return what the index holds of rows: nothing of those that are sensitive."""
     owner = ground.shelf.owner
     found = []
     for row in rows:
@@ -81,7 +82,7 @@ def indexed(ground: Ground, encoder: Encoder, rows: Sequence[StoredMemory]) -> t
         said = body.said
         at_us = row.created_us if said.at_us is None else said.at_us
         vector = next((vector for model, vector in body.vectors if model == encoder.model), None)
-        if row.superseded or vector is None:
+        if row.superseded or vector is None or body.why:
             found.append(IndexedMemory(row.memory_id, row.number, at_us, (), (), None, None, b""))
             continue
         metadata = codec.unpack(said.metadata) if said.metadata else {}
@@ -117,7 +118,7 @@ def query_terms(text: str) -> list[str]:
 
 def answered(ground: Ground, encoder: Encoder, wanted: Wanted, found: Candidates) -> Shelf:
     """Return a shelf of the candidates, which are weighed as among all of the owner's memories."""
-    shelf = _shelf_of(ground.shelf.owner, encoder, found.rows)
+    shelf = _shelf_of(ground.shelf.part, encoder, found.rows)
     rows_with = dict(zip(query_terms(wanted.text), found.rows_with, strict=False))
     average = ground.shelf.words.total / max(1, ground.shelf.words.rows)
     shelf.words.stand_for(ground.total, round(average * ground.total), rows_with)

@@ -1,4 +1,4 @@
-"""One owner's memories in this process: rows, words, vectors, and what filters and signals look at."""
+"""A part of an owner's memories in this process: rows, words, vectors, and what filters and signals look at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctxqueue.memories.postings import Postings
 from ctxqueue.memories.transcripts import placed
 from ctxqueue.memories.vectors import PlainVectors, PooledVectors, Vectors
 from ctxqueue.memories.words import stems
-from ctxqueue.remembered import KINDS, NO_MODEL, Owner, body_of
+from ctxqueue.remembered import KINDS, NO_MODEL, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import MemoryPage, StoredMemory
     from ctxqueue.memories.encoding import Encoder
     from ctxqueue.remembered import Body, Said
+    from ctxqueue.rules.remembering import Part
 
 COLUMNS: Final[dict[str, Any]] = {
     "live": np.bool_,
@@ -54,8 +55,9 @@ def indexed_text(said: Said) -> str:
 class Shelf:
     """Rows by slot, in the order they came; a row that has changed takes a new slot. Not thread-safe."""
 
-    def __init__(self, owner: Owner, encoder: Encoder) -> None:
-        self.owner = owner
+    def __init__(self, part: Part, encoder: Encoder) -> None:
+        self.part = part
+        self.owner = part.owner
         self._encoder = encoder
         self.incarnation, self.upto = "", 0
         self.waiting: dict[str, StoredMemory] = {}
@@ -118,6 +120,8 @@ class Shelf:
 
     def _add(self, row: StoredMemory) -> None:
         body = body_of(row.body)
+        if not self.part.holds(row.kind, body):
+            return
         if body.model == NO_MODEL:
             self.waiting[row.memory_id] = row
             return

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows import remembering, working
-from ctxqueue.handles import named
-from ctxqueue.models import Agent, checked_name
+from ctxqueue.handles import acting_on_record, named
+from ctxqueue.models import checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +35,7 @@ class _Working:
     ) -> None:
         self._terms = terms
         self.workflow_id = checked_name(workflow_id, "workflow_id")
-        self.agent = Agent(named(agent_id))
+        self.agent = acting_on_record(terms, named(agent_id), None, None, ())
         self.bounds = working.Bounds(max_items, max_bytes, ttl)
 
     def _add(self, content: str, importance: float, metadata: Mapping[str, Any] | None) -> Flow[str]:
@@ -49,7 +49,7 @@ class _Working:
         )
 
     def _items(self) -> Flow[list[dict[str, Any]]]:
-        return working.items(self.workflow_id, self.agent)
+        return working.items(self._terms.policy, self.workflow_id, self.agent)
 
     def _clear(self) -> Flow[None]:
         items = yield from self._items()

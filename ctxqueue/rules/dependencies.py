@@ -12,6 +12,7 @@ that begin so.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +79,11 @@ def _resolved(policy: Policy, condition: Condition, agent: Agent) -> Tree:
     if is_judged(condition):
         return [JUDGED, *watched(condition, agent).get("", ())]
     return _resolve(policy, condition, agent)
+
+
+def fingerprint(tree: Tree) -> str:
+    """Return what tells a tree from every other one."""
+    return hashlib.blake2b(repr(tree).encode(), digest_size=16).hexdigest()
 
 
 def _resolve(policy: Policy, condition: Condition, agent: Agent) -> Tree:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
-from ctxqueue.errors import CtxqueueError
+from ctxqueue.errors import AccessDenied, CtxqueueError
 from ctxqueue.flows import recurring, signatures, subscriptions, triggers
 from ctxqueue.identity import derived_run_id
 from ctxqueue.integration.canvases import Canvases, Ending, caused_by
@@ -65,7 +65,12 @@ def register(queue: ContextQueue) -> None:
                 ending = Ending(*place, derived_run_id(trigger_id, str(number)), number, is_awaited)
                 _send(queue, self, place, launch, lambda: canvases.thawed_again(launch.canvas, ending))
             return
-        once = run(triggers.launched(queue.manager.terms, workflow_id, trigger_id, late=late))
+        try:
+            once = run(triggers.launched(queue.manager.terms, workflow_id, trigger_id, late=late))
+        except AccessDenied as error:
+            logger.warning("trigger %s in workflow %r is set aside: %s", trigger_id, workflow_id, error)
+            run(triggers.ended(*place, "FAILED", str(error)))
+            return
         if once is None or _send(queue, self, place, once, lambda: canvases.thawed(once.canvas)):
             run(triggers.ended(workflow_id, trigger_id, "EXPIRED" if late else "FIRED"))
 

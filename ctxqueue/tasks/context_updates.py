@@ -13,6 +13,8 @@ from ctxqueue.models import Agent, checked_name
 from ctxqueue.tasks.options import again, with_result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from celery import Task
     from celery.canvas import Signature
 
@@ -42,14 +44,19 @@ def register(queue: ContextQueue) -> None:
 
     @queue.app.task(name=WITH_RESULT, base=queue.PlainTask, **OPTIONS)
     def update_with_result(
-        self: Task[..., Any], value: Any, workflow_id: str, agent_id: str, key: str, merge_strategy: str
+        self: Task[..., Any],
+        value: Any,
+        workflow_id: str,
+        agent_id: str,
+        key: str,
+        merge_strategy: str,
+        agent: Sequence[Any] = ("", None, ()),
     ) -> dict[str, Any]:
-        """Update one key with what the task before has returned."""
+        """Update one key with what the task before has returned, as the agent of the type, role and groups told."""
         # One message is one operation, however often it is delivered or retried.
         operation = f"update:{self.request.get('ctxqueue_run') or self.request.id}"
-        handle = queue.handle(
-            workflow_id, Agent(agent_id)
-        )  # whoever made the signature was asked whether it may act so
+        # Whoever made the signature was asked whether it may act so.
+        handle = queue.handle(workflow_id, Agent(agent_id, agent[0], agent[1], tuple(agent[2])))
         try:
             result = handle.update({key: value}, merge_strategy=merge_strategy, operation_id=operation)
         except StoreUnavailable as error:
@@ -72,10 +79,13 @@ class UpdateSignatures:
         """
         checked_name(workflow_id, "workflow_id")
         terms = self._queue.manager.terms
-        inbox.checked_place(terms, acting_on_record(terms, named(agent_id), None, None, ()), key, merge_strategy)
+        agent = acting_on_record(terms, named(agent_id), None, None, ())
+        inbox.checked_place(terms, agent, key, merge_strategy)
         task: Task[..., Any] = self._queue.app.tasks[WITH_RESULT]
         given = {"workflow_id": workflow_id, "agent_id": agent_id, "key": key, "merge_strategy": merge_strategy}
-        signature: Signature[dict[str, Any]] = task.signature(kwargs=given)
+        # It is held to the policy again when it runs, by the role in which it was asked for.
+        whose = {"agent": [agent.agent_type, agent.agent_role, list(agent.groups)]} if agent != Agent(agent_id) else {}
+        signature: Signature[dict[str, Any]] = task.signature(kwargs={**given, **whose})
         # The value is nobody's business who watches messages go by.
         signature.options.update(argsrepr="(<result>,)", kwargsrepr=repr({**given, "key": "<key>"}))
         return signature

@@ -18,6 +18,7 @@ from ctxqueue.memories.library import Library
 from ctxqueue.memories.static import default_embedder
 from ctxqueue.models import ContextScope
 from ctxqueue.remembered import Body, Owner, Said, memory_id_of, pack_body
+from ctxqueue.rules.remembering import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,13 @@ def filled(rows: int) -> tuple[Library, list[str]]:
                 )
             )
         upto = first + len(page)
-        library.apply(OWNER, fx.MemoryPage("i", first == 0, tuple(page), (), upto, more=False, now_us=10**15), first)
+        library.apply(
+            Part(OWNER), fx.MemoryPage("i", first == 0, tuple(page), (), upto, more=False, now_us=10**15), first
+        )
     queries = [" ".join(chosen.choices(words, weights, k=8)) for _ in range(QUERIES)]
     for query in queries:
         library.encoder.encode([query])
-    library.search([OWNER], Wanted(queries[0]), 10**15)
+    library.search([Part(OWNER)], Wanted(queries[0]), 10**15)
     return library, queries
 
 
@@ -84,7 +87,7 @@ def test_ranking_beside_a_bare_product(rows: int) -> None:
     with one_thread():
         for _ in range(ROUNDS):
             for query, vector in zip(queries, vectors, strict=True):
-                ours = seconds(lambda query=query: library.search([OWNER], Wanted(query), 10**15))  # type: ignore[misc]
+                ours = seconds(lambda query=query: library.search([Part(OWNER)], Wanted(query), 10**15))  # type: ignore[misc]
                 theirs = seconds(lambda vector=vector: bare(vector))  # type: ignore[misc]
                 ratios.append((ours / theirs, ours, theirs))
     ratio, ours, theirs = (median(column) for column in zip(*ratios, strict=True))

@@ -9,6 +9,8 @@ import pytest
 from celery import chain, chord, group
 
 import ctxqueue
+from ctxqueue.identity import declared_agent
+from ctxqueue.models import Agent
 from tests.integration.apps import parking
 
 if TYPE_CHECKING:
@@ -128,3 +130,20 @@ def test_an_enqueued_update_is_done_at_once(queue: ctxqueue.ContextQueue, workfl
     second = queue.enqueue_update("unit-test", "web_extractor_001", {"rows": [2]}, merge_strategy="append")
     assert second.get()["revision"] == 2
     assert workflow["rows"] == [1, 2]
+
+
+def test_an_update_with_a_result_is_held_to_the_role_in_which_it_was_asked_for(queue: ctxqueue.ContextQueue) -> None:
+    interns_write = {"name": "interns write", "agent_role": "intern", "allow": ["write"]}
+    queue.app.conf.ctxqueue_policy = {"default": ["read"], "rule": [interns_write]}
+    queue.workflow("ruled").open()
+    token = declared_agent.set(Agent("helper_1", agent_role="intern"))
+    try:
+        signature = queue.update.s("ruled", key="note", agent_id="helper_1")
+    finally:
+        declared_agent.reset(token)
+    assert signature.clone((7,)).apply_async().get()["versions"] == {"note": 1}
+    with pytest.raises(ctxqueue.AccessDenied):
+        queue.update.s("ruled", key="note", agent_id="helper_1")
+    forged = signature.clone((8,), kwargs={**signature.kwargs, "agent": ["helper", None, []]})
+    with pytest.raises(ctxqueue.AccessDenied):
+        forged.apply_async().get()

@@ -171,7 +171,10 @@ def viewed_then(world: World) -> Any:
 
 @drives("SharedContextManager.get_context_for_agent")
 def context(world: World) -> Any:
+    """The reference's names know no groups: whoever is in some is another agent by them."""
     agent = world.agent
+    if agent.groups:
+        return None
     found = world.manager.get_context_for_agent(WORKFLOW, agent.agent_id, agent.agent_role)
     return plain({**found, "dependencies": sorted(found["dependencies"])})
 
@@ -185,6 +188,8 @@ class Looking(ContextAwareAgent):
 
 @drives("ContextAwareAgent.execute_with_context", "ContextAwareAgent.wait_for_dependency", of_key=True)
 def executed(world: World) -> Any:
+    if world.agent.groups:
+        return None
     agent = Looking(world.agent.agent_id, world.agent.agent_role, context_manager=world.manager)
     waited = each_key(lambda name: sorted(agent.wait_for_dependency(WORKFLOW, name, timeout=SHORT)))
     return plain(dict(agent.execute_with_context("look", WORKFLOW))), waited

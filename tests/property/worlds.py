@@ -80,6 +80,11 @@ def may_read(policy: Policy, agent: Agent, place: Place, *, sensitive: bool) -> 
     """Whether an agent may know of an entry: the whole of what the one visibility rule says."""
     if {"private": place.owner != agent.agent_id, "agent_group": place.owner not in agent.groups}.get(place.scope):
         return False
+    return is_allowed(policy, agent, place, sensitive=sensitive)
+
+
+def is_allowed(policy: Policy, agent: Agent, place: Place, *, sensitive: bool) -> bool:
+    """Whether the policy lets an agent read what stands where it may look."""
     about = [rule for rule in policy["rule"] if is_about(rule, agent) and covers(rule, place)]
     sensitive = sensitive or any(covers(mark, place) for mark in policy["sensitive"])
     if any("read" in rule["deny"] for rule in about):
@@ -164,7 +169,13 @@ def placed(author: Agent, key: str, scope: str) -> Place:
 events = st.lists(
     st.builds(
         lambda author, key, scope, given, token, needs, deletes: Event(
-            0, author, placed(author, key, scope), given, token, tuple(each for each in needs if each > key), deletes
+            0,
+            author,
+            placed(author, key, scope),
+            given,
+            token,
+            tuple(each for each in needs if KEYS.index(each) > KEYS.index(key)),
+            deletes,
         ),
         agents,
         st.sampled_from(KEYS),

@@ -156,6 +156,7 @@ def test_what_loses_its_type_keeps_its_content(value: Any, stored: Any) -> None:
 
 BAD: list[tuple[Any, str]] = [
     ({"a": [1, {"b": math.nan}]}, r"value\['a'\]\[1\]\['b'\] is nan"),
+    ({"hunter2": object()}, r"value\[\.\.\.\] is a builtins.object"),
     ((1, {2: math.inf}), r"value\[1\]\[2\] is inf"),
     (np.float64("nan"), "is nan"),
     (np.array([[1.0, math.nan]]), "an array with NaN"),

@@ -92,13 +92,14 @@ SHOWS_NOTHING = {
     "Proposed": "key scope",
     "QueuedMemoryManager": "enqueue_consolidation enqueue_learning enqueue_reembedding enqueue_remember"
     " enqueue_remember_many enqueue_retention remember_result",
-    "SharedContextManager": "cleanup_expired_contexts close context_filters create_workflow_context drop_dead_letter"
-    " erase guards replay_dead_letter rotate_keys update_context workflow",
+    "SharedContextManager": "check_operator cleanup_expired_contexts close context_filters create_workflow_context"
+    " drop_dead_letter erase guards replay_dead_letter rotate_keys update_context workflow",
     "Subscription": "__repr__ cancel",
     "Transaction": "belongs_to commit drop stage",
     "Trigger": "__repr__ cancel fire",
-    "VectorMemoryManager": "close embedder learn_from_execution reembed refresh_index remember remember_many share"
-    " store_memory store_procedural_skill store_semantic_knowledge store_workflow_experience weights working",
+    "VectorMemoryManager": "close consolidate embedder learn_from_execution reembed refresh_index remember"
+    " remember_many share store_memory store_procedural_skill store_semantic_knowledge"
+    " store_workflow_experience weights working",
     "Watch": "close cursor",
     "WorkflowHandle": "__repr__ bind close delete etag on_commit open remove set_agent_state terms transaction update",
     "WorkingMemory": "add clear",

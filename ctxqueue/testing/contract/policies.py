@@ -9,12 +9,14 @@ import pytest
 
 from ctxqueue.context import connect
 from ctxqueue.errors import AccessDenied, CtxqueueError, IdentityMismatch
-from ctxqueue.flows import draining, inbox, stored
+from ctxqueue.flows import draining, inbox, stored, triggers
 from ctxqueue.identity import declared_agent
 from ctxqueue.models import Agent, Put
+from ctxqueue.rules.conditions import any_of
 from ctxqueue.testing.contract.base import WORKFLOW, Contract, nothing_written, until
 from ctxqueue.testing.contract.clerks import DRAIN
 from ctxqueue.testing.contract.runs import Worker
+from ctxqueue.testing.contract.triggers import Arming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +158,22 @@ class Policies(Contract):
                     ruled.workflow(WORKFLOW, **who)
         finally:
             declared_agent.reset(token)
+
+    def test_a_trigger_that_was_armed_before_the_policy_changed_tells_nothing_that_may_not_be_told_now(
+        self, url: str, wf: WorkflowHandle, ruled: SharedContextManager
+    ) -> None:
+        arming = Arming(url)
+        intern = arming.manager.workflow(WORKFLOW, agent_id="helper_1", agent_role="intern")
+        hidden, told = (intern.when(name).then(b"canvas") for name in ("draft_1", any_of("draft_1", "note")))
+        wf.put("draft_1", 1)
+        assert set(arming.deliver()) == {f"{trigger.id} launch".encode() for trigger in (hidden, told)}
+        run, terms = arming.manager.driver.run, ruled.terms
+        for trigger in (hidden, told):
+            assert run(triggers.launched(arming.manager.terms, WORKFLOW, trigger.id, late=False)) is not None
+            with pytest.raises(AccessDenied, match="may not"):
+                run(triggers.launched(terms, WORKFLOW, trigger.id, late=False))
+        wf.put("note", 1)
+        arming.manager.close()
 
     def test_a_stored_update_is_held_to_the_role_of_whoever_made_it(
         self, wf: WorkflowHandle, ruled: SharedContextManager
