@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ctxqueue import effects as fx
 from ctxqueue.context import SharedContextManager
 from ctxqueue.errors import QuotaExceeded
-from ctxqueue.models import Put
+from ctxqueue.flows import writing
+from ctxqueue.models import Agent, Put
 from ctxqueue.testing.contract.base import WORKFLOW, nothing_written, until
 from ctxqueue.testing.contract.clerks import ANN, BOB, Clerk, WithClerk
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ctxqueue.context import WorkflowHandle
+    from ctxqueue.effects import Flow
 
 
 class Quotas(WithClerk):
@@ -113,6 +116,37 @@ class Quotas(WithClerk):
             manager.close()
         assert (len(done), len(refused)) == (3, 13)
         assert {**ann.view()} == {f"k{number}": number for number in done}
+
+    def test_who_has_counted_before_another_wrote_counts_again(
+        self, clerk: Clerk, ann: WorkflowHandle, limited: SharedContextManager
+    ) -> None:
+        def overtaken(flow: Flow[object], act: Callable[[], object]) -> object:
+            effect, acted = next(flow), False
+            while True:
+                if isinstance(effect, fx.Commit) and not acted:
+                    act()
+                    acted = True
+                reply = None if isinstance(effect, fx.Wait) else clerk.manager.store.perform(effect)
+                try:
+                    effect = flow.send(reply)
+                except StopIteration as end:
+                    return end.value
+
+        def put(key: str) -> Flow[object]:
+            return writing.put(limited.terms, WORKFLOW, Agent(ANN), key, Put(1))
+
+        ann.put("a", 1)
+        overtaken(put("b"), lambda: clerk.manager.workflow(WORKFLOW, agent_id=BOB).put("bobs", 1))
+        with pytest.raises(QuotaExceeded):
+            overtaken(put("c"), lambda: clerk.manager.workflow(WORKFLOW, agent_id=ANN).put("d", 1))
+        assert set(ann.view()) == {"a", "b", "bobs", "d"}
+        clerk.manager.terms = limited.terms
+        clerk.manager.workflow(WORKFLOW).delete("b")
+        late = clerk.queued({"late": 1}, operation="late")
+        clerk.drain_but_first(lambda: limited.workflow(WORKFLOW, agent_id=ANN).put("e", 1))
+        with pytest.raises(QuotaExceeded):
+            late.get()
+        assert set(ann.view()) == {"a", "bobs", "d", "e"}
 
     def test_a_stored_update_beyond_it_fails_alone(self, clerk: Clerk, wf: WorkflowHandle, url: str) -> None:
         with SharedContextManager(url, {"quota_entries": 3, "lease": 0.05}) as manager:
