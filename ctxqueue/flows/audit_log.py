@@ -14,7 +14,7 @@ import msgspec
 from ctxqueue.audited import AuditedEntry, AuditRecord
 from ctxqueue.clock import instant, since_epoch
 from ctxqueue.effects import Flow, LoadAudit, TrimAudit, do
-from ctxqueue.errors import InvalidInput
+from ctxqueue.errors import InvalidInput, RecordDamaged
 from ctxqueue.flows.surveying import checked_limit
 from ctxqueue.models import GLOBAL_WORKFLOW, Address, Page
 
@@ -123,11 +123,15 @@ def _after(shard: int, begin: Place | None, first_us: int) -> tuple[int, str]:
 
 def _record(place: Place, audited: Audited) -> AuditRecord:
     at_us, shard, tie = place
+    name = f"{at_us}-{shard}-{tie}"
     of_global = audited.workflow_id == GLOBAL_WORKFLOW
-    addresses = [(Address.decode(encoded, of_global=of_global), version) for encoded, version in audited.places]
-    agent_type, agent_role, task_id, run_id, trace_id = _origin(audited.origin) if audited.origin else UNKNOWN
+    try:
+        addresses = [(Address.decode(encoded, of_global=of_global), version) for encoded, version in audited.places]
+        agent_type, agent_role, task_id, run_id, trace_id = _origin(audited.origin) if audited.origin else UNKNOWN
+    except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+        raise RecordDamaged(f"record {name} of the audit log is damaged: {type(error).__name__}") from None
     return AuditRecord(
-        id=f"{at_us}-{shard}-{tie}",
+        id=name,
         at=instant(at_us),
         action=audited.action,
         agent_id=audited.agent_id,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctxqueue import aconnect, connect
 from ctxqueue import effects as fx
 from ctxqueue.context import SharedContextManager
-from ctxqueue.errors import AccessDenied, StoreUnavailable, SyncInAsyncError
+from ctxqueue.errors import AccessDenied, RecordDamaged, StoreUnavailable, SyncInAsyncError
 from ctxqueue.flows import reading, writing
 from ctxqueue.models import Agent, Put
 from ctxqueue.stores.redis.keys import workflow_keys
@@ -111,6 +113,27 @@ def test_where_a_warning_is_enough_all_goes_on(
         *(["a commit of financial_calculator_1 to workflow 'q3-close' could not be recorded in the audit log"] * 2),
     ]
     lenient.close()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.data())
+def test_what_somebody_else_writes_into_the_log_is_read_or_said_to_be_damaged(
+    manager: SharedContextManager, redis_url: str, damage: st.DataObject
+) -> None:
+    key = workflow_keys("default", WORKFLOW).audit
+    with redis.Redis.from_url(redis_url) as client:
+        (_, fields), *_ = cast("Any", client.xrange(key, count=1))
+        name = damage.draw(st.sampled_from(sorted(fields)))
+        fields = {**fields, name: damage.draw(st.binary(max_size=40))}
+        if damage.draw(st.booleans()):
+            del fields[name]
+        made: Any = client.xadd(key, fields or {"x": "y"})
+        try:
+            assert isinstance(actions(manager), list)
+        except RecordDamaged as error:
+            assert "of the audit log is damaged" in str(error)  # noqa: PT017 - it may, and need not
+        finally:
+            client.xdel(key, made)
 
 
 def test_a_secret_whose_reveal_cannot_be_recorded_stays_one(manager: SharedContextManager, proxy: FaultProxy) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ctxqueue import effects as fx
+from ctxqueue.errors import RecordDamaged
 from ctxqueue.stores.engine.held import Answer, Parked, Ready, Run, Trigger
 
 pack = msgspec.msgpack.Encoder().encode
@@ -47,4 +48,7 @@ def pack_audited(record: fx.Audited) -> bytes:
 
 def audited(record_id: bytes, packed: bytes) -> fx.Audited:
     """Undo `pack_audited`."""
-    return fx.Audited(record_id, *_audited(packed))
+    try:
+        return fx.Audited(record_id, *_audited(packed))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"record {record_id.hex()} of the audit log is damaged: {type(error).__name__}") from None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ctxqueue import effects as fx
+from ctxqueue.errors import RecordDamaged
 from ctxqueue.stores.redis import scripts
 from ctxqueue.stores.redis.keys import shard_keys, workflow_keys
 from ctxqueue.stores.redis.requests import Codec, Request, nothing, pack, unpack
@@ -37,12 +40,21 @@ def _encode_load(namespace: str, effect: fx.LoadAudit) -> list[Request]:
 
 def _record(item: list[Any]) -> fx.AuditItem:
     place, flat = item
-    fields = {flat[i]: flat[i + 1] for i in range(0, len(flat), 2)}
     at_us, _, number = place.decode().partition("-")
+    try:
+        audited = _audited({flat[i]: flat[i + 1] for i in range(0, len(flat), 2)})
+    except (LookupError, ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise RecordDamaged(f"record {place.decode()} of the audit log is damaged: {type(error).__name__}") from None
+    # As long as each other, so that they compare as numbers do.
+    return fx.AuditItem(audited, int(at_us), f"{int(number):020d}")
+
+
+def _audited(fields: dict[bytes, bytes]) -> fx.Audited:
     places = unpack(fields[b"p"])
-    audited = fx.Audited(
+    action: Any = fields[b"k"].decode()
+    return fx.Audited(
         fields[b"i"],
-        fields[b"k"].decode(),
+        action,
         fields[b"g"].decode(),
         fields[b"w"].decode(),
         fields[b"o"],
@@ -50,8 +62,6 @@ def _record(item: list[Any]) -> fx.AuditItem:
         int(fields[b"r"]),
         tuple((places[i], int(places[i + 1])) for i in range(0, len(places), 2)),
     )
-    # As long as each other, so that they compare as numbers do.
-    return fx.AuditItem(audited, int(at_us), f"{int(number):020d}")
 
 
 def _decode_load(_effect: fx.LoadAudit, replies: list[Any]) -> tuple[tuple[fx.AuditItem, ...], ...]:
