@@ -104,6 +104,7 @@ from ctxqueue.effects.nearest import (
 )
 from ctxqueue.effects.outside import AwaitChange, Publish, Wait, Work, work
 from ctxqueue.effects.reading import (
+    LEFT_OUT,
     Forget,
     Head,
     Kept,
@@ -163,6 +164,7 @@ from ctxqueue.effects.triggers import (
 
 __all__ = [
     "LASTING",
+    "LEFT_OUT",
     "WAKE",
     "AmendMemory",
     "Arm",

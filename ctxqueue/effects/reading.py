@@ -36,11 +36,17 @@ class Open(Effect[tuple[bool, Head | None]], frozen=True):
     idle_us: int
 
 
+LEFT_OUT = b""
+"""In a record's place: it is there, and was not read."""
+
+
 class Load(Effect[tuple[Head | None, dict[str, bytes]]], frozen=True):
     """Read some addresses. Reply: the head (None: no such workflow) and the records that are there and fresh."""
 
     workflow_id: str
     addresses: tuple[str, ...]
+    max_bytes: int = 0
+    """A store that serves nobody else meanwhile may leave out (``LEFT_OUT``) what is beyond it, but not the first."""
 
 
 class LoadPage(Effect[tuple[Head | None, list[tuple[str, bytes]], str | None]], frozen=True):
@@ -161,6 +167,8 @@ class Forget(Effect[int], frozen=True):
     workflow_id: str
     address: str
     versions: tuple[int, ...] = ()
+    skip: int = 0
+    """About how many kept values stand before them."""
     gone_by: int = 0
     """In the place of versions: all of them, unless something has stood there since this revision."""
 

@@ -19,7 +19,6 @@ from ctxqueue.effects import (
     Draw,
     Flow,
     LetGo,
-    Load,
     LoadGraph,
     Settled,
     Settling,
@@ -31,6 +30,7 @@ from ctxqueue.flows import auditing, quotas, stored, updating
 from ctxqueue.flows.committing import NO_GRAPH, follow_up, named_circle
 from ctxqueue.flows.folding import Fold, Made, NotInThisRound
 from ctxqueue.flows.inbox import ATTEMPTS, bury
+from ctxqueue.flows.loading import load
 from ctxqueue.flows.refusals import closed_workflow, refusal
 from ctxqueue.identity import Call, Identified
 from ctxqueue.models import OPERATOR, Agent
@@ -113,7 +113,7 @@ class _Batch:
                 self._outcomes[update.update_id] = yield from self._looked_at(update)
         for rounds in range(ROUNDS):
             held = (yield from quotas.held(self._terms, self._workflow_id)) if quotas.any_set(self._terms) else None
-            head, records = yield from do(Load(self._workflow_id, self._addresses()))
+            head, records = yield from load(self._workflow_id, self._addresses())
             if head is None:
                 return False
             if head.closed_us:

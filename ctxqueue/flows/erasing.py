@@ -261,10 +261,11 @@ def _of_history(workflow_id: str, subject: Subject) -> Flow[int]:
 
 def _of_address(workflow_id: str, encoded: str, subject: Subject) -> Flow[int]:
     address = Address.decode(encoded, of_global=workflow_id == GLOBAL_WORKFLOW)
-    versions: list[int] = []
-    skip, more = 0, True
+    forgotten, skip, more = 0, 0, True
     while more:
         _, _, kept, more = yield from do(LoadHistory(workflow_id, encoded, skip))
-        versions += [decode_header(each.record).stamp.version for each in kept if subject.left(address, each.record)]
-        skip += len(kept)
-    return (yield from do(Forget(workflow_id, encoded, tuple(versions)))) if versions else 0
+        theirs = [decode_header(each.record).stamp.version for each in kept if subject.left(address, each.record)]
+        skip += len(kept) - len(theirs)
+        if theirs:
+            forgotten += yield from do(Forget(workflow_id, encoded, tuple(theirs), skip))
+    return forgotten

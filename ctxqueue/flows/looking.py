@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ctxqueue.clock import MICROSECONDS
-from ctxqueue.effects import ForgetAfar, Load, Open, WatchAfar, do
+from ctxqueue.effects import ForgetAfar, Open, WatchAfar, do
 from ctxqueue.envelopes import opened
 from ctxqueue.errors import CapacityError, DecryptionError
+from ctxqueue.flows.loading import load
 from ctxqueue.flows.reading import list_entries, shown
 from ctxqueue.flows.refusals import unknown_workflow
 from ctxqueue.identity import new_run_id
@@ -132,7 +133,7 @@ class Look:
         places = {key: places_of(place, self._agent, key) for key in keys}
         wanted = dict.fromkeys(encoded for addresses in places.values() for encoded in addresses)
         self.watched[place].update(wanted)
-        head, records = yield from do(Load(workflow_id, tuple(wanted)))
+        head, records = yield from load(workflow_id, wanted)
         if head is None and workflow_id != GLOBAL_WORKFLOW:
             raise unknown_workflow(workflow_id)
         entries = self._entries.setdefault(place, {})

@@ -6,10 +6,11 @@ import random
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.effects import Committed, Conflict, Flow, Load, Wait, Write, do
+from ctxqueue.effects import Committed, Conflict, Flow, Wait, Write, do
 from ctxqueue.errors import CommitTooLarge, EntryExists, InvalidInput, MixedWorkflows, VersionConflict
 from ctxqueue.flows.auditing import told
 from ctxqueue.flows.committing import check_size, commit
+from ctxqueue.flows.loading import load
 from ctxqueue.flows.reading import shown
 from ctxqueue.flows.staging import Step, folded, is_merged
 from ctxqueue.flows.updating import FIRST_BACKOFF, LONGEST_BACKOFF, MAX_ROUNDS, NEVER
@@ -168,7 +169,7 @@ class _Standing:
 
     def guess(self, home: str) -> Flow[None]:
         if self._merged:
-            _, records = yield from do(Load(home, tuple(self._merged)))
+            _, records = yield from load(home, self._merged)
             self.records.update(records)
 
     @property
@@ -186,8 +187,8 @@ class _Standing:
         for ordinal, record in conflict.records.items():
             self.records[self.addresses[ordinal]] = record
         if conflict.omitted:
-            left = tuple(self.addresses[ordinal] for ordinal in conflict.omitted)
-            _, records = yield from do(Load(home, left))
+            left = [self.addresses[ordinal] for ordinal in conflict.omitted]
+            _, records = yield from load(home, left)
             self.records.update({address: records.get(address) for address in left})
         self.known.update(self.addresses[ordinal] for ordinal in (*conflict.records, *conflict.omitted))
 

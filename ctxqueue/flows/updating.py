@@ -18,6 +18,7 @@ from ctxqueue.errors import (
     WriteRefused,
 )
 from ctxqueue.flows.committing import commit
+from ctxqueue.flows.loading import load
 from ctxqueue.flows.reading import shown
 from ctxqueue.flows.refusals import MergeInClient, untold
 from ctxqueue.flows.writing import (
@@ -208,7 +209,7 @@ class _Merge:
                 unseen.append(change.encoded)
             self._guessed[change.encoded] = standing
         if unseen:
-            _, records = yield from do(Load(workflow_id, tuple(unseen)))
+            _, records = yield from load(workflow_id, unseen)
             self._guessed.update((encoded, Standing.of(record)) for encoded, record in records.items())
 
     def can_do_otherwise(self, refusal: MergeInClient | ValueTooLarge | CommitTooLarge) -> bool:

@@ -249,7 +249,7 @@ class Sealing:
         if head is None:
             return reply
         opened = {
-            address: self.record(effect.workflow_id, head.incarnation, address, record)
+            address: self.record(effect.workflow_id, head.incarnation, address, record) if record else fx.LEFT_OUT
             for address, record in records.items()
         }
         return self._head(effect.workflow_id, head), opened

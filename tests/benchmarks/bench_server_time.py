@@ -123,6 +123,41 @@ def reading_history(watched: Watched, size: int) -> Iterator[Callable[[], object
             yield lambda: wf.history("k")
 
 
+def viewing(watched: Watched) -> Iterator[Callable[[], object]]:
+    """Of a process that sees the workflow for the first time."""
+    with connect(watched.url) as manager:
+        filled(manager, 10_000, "viewed")
+    while True:
+        with connect(watched.url) as manager:
+            yield manager.workflow("viewed", agent_id="analyst_001").view
+
+
+def erasing(watched: Watched, size: int) -> Iterator[Callable[[], object]]:
+    """What one agent wrote, among as much of another's."""
+    with connect(watched.url) as manager:
+        for turn in itertools.count():
+            handles = [manager.workflow(f"erased-{size}", agent_id=f"{name}_{turn}") for name in ("one", "other")]
+            handles[0].open()
+            for _ in range(10):
+                for handle in handles:
+                    handle.put("k", of_value(size))
+            yield lambda turn=turn: manager.erase(agent_id=f"one_{turn}")  # type: ignore[misc]
+
+
+def forgetting(watched: Watched, size: int) -> Iterator[Callable[[], object]]:
+    """The values of a key that was deleted so long ago that the log does not tell of it any more."""
+    with SharedContextManager(watched.url, {"log_limit": 10}) as manager:
+        wf = manager.workflow(f"forgotten-{size}", agent_id="analyst_001")
+        wf.open()
+        for turn in itertools.count():
+            for _ in range(20):
+                wf.put(f"k{turn}", of_value(size))
+            wf.delete(f"k{turn}")
+            for number in range(9):
+                wf.put("other", number)
+            yield lambda: wf.put("other", 9)
+
+
 def reading_changes(watched: Watched) -> Iterator[Callable[[], object]]:
     with connect(watched.url) as manager:
         wf = manager.workflow("changes", agent_id="analyst_001")
@@ -195,6 +230,9 @@ CASES: dict[str, tuple[Callable[[Watched], Iterator[Callable[[], object]]], int]
     "history, 20 values of 200 bytes": (lambda it: reading_history(it, 200), ROUNDS),
     "history, 20 values of 100 KB": (lambda it: reading_history(it, 100_000), ROUNDS),
     "history, 20 values of 1 MB": (lambda it: reading_history(it, 1_040_000), ROUNDS),
+    "view of 10,000 entries": (viewing, FEW_ROUNDS),
+    "erasing an agent's part of 20 values of 1 MB": (lambda it: erasing(it, 1_040_000), FEW_ROUNDS),
+    "forgetting 20 values of 1 MB that are gone": (lambda it: forgetting(it, 1_040_000), FEW_ROUNDS),
     "page of the log, revisions of 200 keys": (reading_changes, ROUNDS),
     "fan-out to 200 runs that need 1,000 keys": (fanning_out, FEW_ROUNDS),
     "claim and park with 1,000 keys": (claiming, ROUNDS),

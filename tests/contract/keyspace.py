@@ -4,8 +4,8 @@ Allowed without an expiry, with the reason:
 
 - ``{ns}:metadata``: number of shards and layout of a namespace, fixed for its life;
 - ``{ns:sNNNN}:<workflow>:m e v x k w t l a s g y u q i n d j o p f z``, ``:h:<address>``: parts of a workflow, as long
-  as its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and then
-  expires;
+  as its ``m`` is there; it is due as idle or for its end, unless it is the global context; ``t`` may outlive it, and
+  then expires;
 - ``{ns:sNNNN}:policy``: the digest of the policy that the namespace is held to;
 - ``{ns}:memory``: whose memories the namespace holds; retention takes names off it;
 - ``{ns:sNNNN}:mem:<owner>:m e n l d x a1-3 u1-3``: one owner's memories, as long as there is one; retention ends them;

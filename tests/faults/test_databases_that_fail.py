@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -225,6 +227,142 @@ def test_a_reply_lost_on_the_wire_is_no_second_update_for_an_event_loop(postgres
                 assert (entry.value, entry.version, wire.lost) == (marks, 4, 3)
 
     asyncio.run(main())
+
+
+WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+WHO_WAITS = f"SELECT count(*) {WAITING}".encode()
+KILL_ALL = (
+    b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    b" WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+KILL_WHO_WAITS = f"SELECT count(pg_terminate_backend(pid)) {WAITING}".encode()
+
+
+@contextmanager
+def held_and_killed(url: str, table: str) -> Iterator[None]:
+    """Hold all rows of a table, kill who waits for them, and let them go after the third."""
+
+    def kill() -> None:
+        with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as killer:
+            holder.execute(f"SELECT * FROM {table} FOR UPDATE".encode())  # noqa: S608 - our own name
+            locked.set()
+            for _ in range(3):
+                until(lambda: killer.execute(KILL_WHO_WAITS).fetchone() == (1,), "one waits, and is killed")
+
+    locked, killing = threading.Event(), threading.Thread(target=kill)
+    killing.start()
+    locked.wait()
+    yield
+    killing.join()
+
+
+@pytest.fixture
+def in_a_run() -> Iterator[None]:
+    """Commits of a run go by a transaction, in steps that each hold several statements."""
+    token = current_attempt.set(Attempt("run-1", 0, WORKFLOW, 1))
+    yield
+    current_attempt.reset(token)
+
+
+@pytest.mark.usefixtures("in_a_run")
+@pytest.mark.parametrize("table", ["ctxqueue_workflows", "ctxqueue_entries"])
+def test_a_commit_whose_backend_is_killed_in_the_middle_takes_effect_once(postgres_url: str, table: str) -> None:
+    with connect(postgres_url) as manager:
+        wf = manager.workflow(WORKFLOW, agent_id="ann_1")
+        wf.open()
+        for number in range(2):
+            wf.update({"n": 1}, merge_strategy="increment")
+            with held_and_killed(postgres_url, table):
+                wf.update({"n": 1, "l": 1}, merge_strategy="increment")
+            assert dict(wf.view()) == {"n": 2 * number + 2, "l": number + 1}
+
+
+@pytest.mark.usefixtures("in_a_run")
+def test_so_it_does_for_an_event_loop(postgres_url: str) -> None:
+    async def main() -> None:
+        async with ctxqueue.aconnect(postgres_url) as manager:
+            wf = manager.workflow(WORKFLOW, agent_id="ann_1")
+            await wf.open()
+            await wf.update({"n": 1}, merge_strategy="increment")
+            for table in ("ctxqueue_workflows", "ctxqueue_entries"):
+                with held_and_killed(postgres_url, table):
+                    await wf.update({"n": 1}, merge_strategy="increment")
+            assert (await wf.view())["n"] == 3
+
+    asyncio.run(main())
+
+
+def test_backends_that_are_killed_again_and_again(postgres_url: str) -> None:
+    """Whatever a connection was about: what is told of is typed, and what takes effect does so once."""
+    done = threading.Event()
+    told: list[StoreUnavailable] = []
+
+    def kill() -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as killer:
+            while not done.wait(0.15):
+                killer.execute(KILL_ALL)
+
+    def write(number: int) -> None:
+        for turn in range(15):
+            while True:
+                try:
+                    wf.update({"n": 1, "m": 1}, merge_strategy="increment", operation_id=f"{number}-{turn}")
+                    break
+                except StoreUnavailable as error:
+                    told.append(error)
+
+    with connect(postgres_url) as manager, ThreadPoolExecutor(2) as pool:
+        wf = manager.workflow(WORKFLOW, agent_id="ann_1")
+        wf.open()
+        killing = threading.Thread(target=kill)
+        killing.start()
+        try:
+            for written in [pool.submit(write, number) for number in range(2)]:
+                written.result()
+        finally:
+            done.set()
+            killing.join()
+        assert dict(wf.view()) == {"n": 30, "m": 30}
+        assert not any(error.answered for error in told)
+
+
+@contextmanager
+def isolated_by(url: str, level: str) -> Iterator[None]:
+    """Give the database another isolation of transactions that do not name theirs."""
+    setting = f"ALTER DATABASE {url.rpartition('/')[2]} {{}} default_transaction_isolation"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"{setting.format('SET')} = '{level}'".encode())
+        yield
+        connection.execute(setting.format("RESET").encode())
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
+def test_a_database_with_another_isolation_of_its_own(postgres_url: str, isolation: str) -> None:
+    """Each try finds the row changed while it waits: it is to see the change, not to fail for it."""
+
+    def overtake() -> None:
+        with psycopg.connect(postgres_url) as rival, psycopg.connect(postgres_url, autocommit=True) as onlooker:
+            rival.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            while not done.is_set():
+                rival.execute("UPDATE ctxqueue_workflows SET size = size")
+                locked.set()
+                until(lambda: done.is_set() or onlooker.execute(WHO_WAITS).fetchone() == (1,), "one waits")
+                rival.commit()
+
+    locked, done = threading.Event(), threading.Event()
+    with isolated_by(postgres_url, isolation), connect(postgres_url) as manager:
+        wf = manager.workflow(WORKFLOW, agent_id="ann_1")
+        wf.open()
+        overtaking = threading.Thread(target=overtake)
+        overtaking.start()
+        locked.wait()
+        try:
+            for _ in range(3):
+                wf.update({"n": 1}, merge_strategy="increment")
+        finally:
+            done.set()
+            overtaking.join()
+        assert wf["n"] == 3
 
 
 def test_an_inbox_whose_updates_were_removed_by_hand_is_empty(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from ctxqueue import codec
@@ -18,7 +19,7 @@ from ctxqueue.errors import (
     VersionConflict,
     WorkflowNotFound,
 )
-from ctxqueue.flows import attempts, committing, sweeping, updating, viewing, writing
+from ctxqueue.flows import attempts, committing, loading, sweeping, updating, viewing, writing
 from ctxqueue.flows.terms import Terms
 from ctxqueue.models import GLOBAL_WORKFLOW, Agent, ContextPriority, Put
 from ctxqueue.records import Stamp, encode_meta, encode_record
@@ -78,6 +79,29 @@ def begun(terms: Terms, updates: dict[str, Any], standing: dict[str, bytes] | No
     flow = update(terms, updates)
     assert isinstance(next(flow), fx.Load)
     return flow, flow.send((HEAD, standing or {}))
+
+
+class TestLoads:
+    WANTED = ("a", "b", "c")
+    SOME = fx.Load("w", WANTED, loading.BYTES_A_CALL)
+
+    def test_what_was_left_out_is_read_by_further_calls(self) -> None:
+        flow = loading.load("w", self.WANTED)
+        assert next(flow) == self.SOME
+        left = flow.send((HEAD, {"a": b"1", "b": fx.LEFT_OUT, "c": fx.LEFT_OUT}))
+        assert left == fx.Load("w", ("b", "c"), loading.BYTES_A_CALL)
+        assert flow.send((HEAD, {"b": b"2", "c": fx.LEFT_OUT})) == fx.Load("w", ("c",), loading.BYTES_A_CALL)
+        assert finished(flow, (HEAD, {})) == (HEAD, {"a": b"1", "b": b"2"})
+
+    def test_after_three_that_were_overtaken_all_of_it_is_read_at_once(self) -> None:
+        flow = loading.load("w", self.WANTED)
+        effect = next(flow)
+        for revision in range(loading.ROUNDS):
+            assert effect == self.SOME
+            flow.send((msgspec.structs.replace(HEAD, revision=revision), {"a": b"1", "b": fx.LEFT_OUT}))
+            effect = flow.send((HEAD, {"b": b"2"}))
+        assert effect == fx.Load("w", self.WANTED)
+        assert finished(flow, (HEAD, {"a": b"3"})) == (HEAD, {"a": b"3"})
 
 
 class TestUpdates:

@@ -104,8 +104,12 @@ def looking_at_one_moment(engine: Engine) -> dict[str, Any]:
 
 
 def prepare(engine: Engine) -> None:
-    """Let SQLite's connections keep what they acknowledge, and take the writer's place at the start."""
+    """Let connections wait for a row and then see what stands there, whatever the database has as its own.
+
+    SQLite's keep what they acknowledge, and take the writer's place at the start.
+    """
     if engine.dialect.name != "sqlite":
+        event.listen(engine, "connect", _read_committed)
         return
 
     @event.listens_for(engine, "connect")
@@ -121,3 +125,10 @@ def prepare(engine: Engine) -> None:
         statement = connection.get_execution_options().get(BEGIN, "BEGIN IMMEDIATE")
         if statement:
             connection.exec_driver_sql(statement)
+
+
+def _read_committed(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    cursor.close()
+    connection.commit()

@@ -5,7 +5,7 @@ Results come at its end, and SQLAlchemy sees none of them: only for statements w
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -39,10 +39,7 @@ def together(connection: Connection) -> Iterator[None]:
             with driver.pipeline():
                 yield
     except connection.dialect.loaded_dbapi.Error as error:
-        lost = _lost(driver)
-        if lost:
-            connection.invalidate(error)
-        _roll_back(connection, driver)
+        lost = _is_lost_or_rolled_back(connection, driver, error)
         raise DBAPIError.instance(
             None,
             None,
@@ -51,29 +48,33 @@ def together(connection: Connection) -> Iterator[None]:
             connection_invalidated=lost,
             dialect=connection.dialect,
         ) from error
-    except BaseException:  # raised on, an interrupt too: the connection goes back to its pool without a transaction
-        _roll_back(connection, driver)
+    except BaseException as error:  # raised on, an interrupt too: the connection goes back without a transaction
+        _is_lost_or_rolled_back(connection, driver, error)
         raise
 
 
-def _lost(driver: Any) -> bool:
-    return bool(driver.closed or driver.broken)
+def _works(driver: Any) -> bool:
+    """Whether it can be used. Where a server went while results were awaited, its pipeline cannot end."""
+    return not (driver.closed or driver.broken or driver.pgconn.pipeline_status)
 
 
-def _roll_back(connection: Connection, driver: Any) -> None:
-    """End what has failed.
+def _is_lost_or_rolled_back(connection: Connection, driver: Any, error: BaseException) -> bool:
+    """End what has failed; return whether that ended the connection.
 
     Where the COMMIT was among the statements SQLAlchemy takes the transaction for ended, whatever has become of it,
     and gives the connection back as it is: whoever got it next would be in the failed transaction.
     """
-    if _lost(driver):
-        return
-    if connection.dialect.is_async:
-        from sqlalchemy.util import await_only  # noqa: PLC0415 - as above
+    if _works(driver):
+        with suppress(connection.dialect.loaded_dbapi.Error):  # it went since
+            if connection.dialect.is_async:
+                from sqlalchemy.util import await_only  # noqa: PLC0415 - as above
 
-        await_only(driver.rollback())
-    else:
-        driver.rollback()
+                await_only(driver.rollback())
+            else:
+                driver.rollback()
+            return False
+    connection.invalidate(error)
+    return True
 
 
 def _can(driver: Any) -> bool:

@@ -86,6 +86,17 @@ class Bounds(Limiting, Contract):
         with nothing_written(operator), pytest.raises(CommitTooLarge, match="more than 1048576 bytes of values"):
             wf.update({"c": half, "d": half + "x"})
 
+    def test_options_are_laid_over_many_large_values(self, wf: WorkflowHandle) -> None:
+        keys = [f"k{number}" for number in range(5)]
+        for key in keys:
+            wf.put(key, "x" * 600_000, metadata={"is": key})
+        wf.update({key: Put(key, pinned=True) for key in [*keys, "new"]}, merge_strategy="replace")
+        entries = [wf.get(key) for key in [*keys, "new"]]
+        assert [(entry.value, entry.pinned, dict(entry.metadata)) for entry in entries if entry] == [
+            *((key, True, {"is": key}) for key in keys),
+            ("new", True, {}),
+        ]
+
     def test_metadata_has_a_bound(self, wf: WorkflowHandle, operator: WorkflowHandle) -> None:
         wf.put("k", 1, metadata={"m": "x" * 60_000})
         with nothing_written(operator):

@@ -48,7 +48,7 @@ def _decode_open(_effect: fx.Open, replies: list[Any]) -> tuple[bool, fx.Head | 
 
 def _encode_load(namespace: str, effect: fx.Load) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
-    return [Request(scripts.LOAD, (keys.m, keys.e), effect.addresses)]
+    return [Request(scripts.LOAD, (keys.m, keys.e), (effect.max_bytes, *effect.addresses))]
 
 
 def _decode_load(effect: fx.Load, replies: list[Any]) -> tuple[fx.Head | None, dict[str, bytes]]:
@@ -57,7 +57,11 @@ def _decode_load(effect: fx.Load, replies: list[Any]) -> tuple[fx.Head | None, d
         return None, {}
     head = _head(reply)
     found = zip(effect.addresses, reply[HEAD:], strict=True)
-    return head, {address: record for address, record in found if record and _fresh(record, head.now_us)}
+    return head, {
+        address: record or fx.LEFT_OUT
+        for address, record in found
+        if record == 0 or (record and _fresh(record, head.now_us))
+    }
 
 
 def _encode_since(namespace: str, effect: fx.LoadSince) -> list[Request]:
@@ -166,7 +170,7 @@ def _names(_effect: fx.Effect[list[str]], replies: list[Any]) -> list[str]:
 def _encode_forget(namespace: str, effect: fx.Forget) -> list[Request]:
     keys = workflow_keys(namespace, effect.workflow_id)
     all_keys = (keys.history(effect.address), keys.a, keys.v, keys.z)
-    return [Request(scripts.FORGET, all_keys, (effect.address, effect.gone_by, *effect.versions))]
+    return [Request(scripts.FORGET, all_keys, (effect.address, effect.gone_by, effect.skip, *effect.versions))]
 
 
 def _encode_gone(namespace: str, effect: fx.LoadGone) -> list[Request]:
