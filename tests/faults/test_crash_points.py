@@ -74,7 +74,7 @@ def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, place
         seen = all_delivered(worker, place)
         check_sent(worker, seen, rounds[-1], 2)
 
-    assert at_each_point(worker, begin, check) == 7
+    assert at_each_point(worker, begin, check) == 10
 
 
 def test_an_update_of_what_somebody_else_wrote(worker: Worker, place: Place) -> None:

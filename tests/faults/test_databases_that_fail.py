@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from sqlalchemy import Engine, event
 
 import ctxqueue
 from ctxqueue import connect
@@ -96,6 +97,26 @@ def test_a_file_that_takes_no_writes(sqlite_url: str) -> None:
     path = sqlite_url.removeprefix("sqlite:///")
     with connect(f"sqlite:///file:{path}?mode=ro&uri=true") as manager, pytest.raises(StoreReadOnly):
         manager.workflow("w").put("k", 1)
+
+
+def test_a_disk_that_is_full(sqlite_url: str) -> None:
+    def bounded(connection: sqlite3.Connection, _record: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+
+    event.listen(Engine, "connect", bounded)
+    try:
+        with connect(sqlite_url) as manager:
+            wf = manager.workflow(WORKFLOW, agent_id="analyst_001")
+            wf.open()
+            wf.put("small", 1)
+            with pytest.raises(StoreReadOnly, match="full"):
+                wf.update({"large": "x" * 100_000, "small": 5}, merge_strategy="replace")
+            assert (dict(wf.view()), wf.changes().items[-1].revision) == ({"small": 1}, 1)
+            wf.update({"small": 1}, merge_strategy="increment")
+            assert wf["small"] == 2
+    finally:
+        event.remove(Engine, "connect", bounded)
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
