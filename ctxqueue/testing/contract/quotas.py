@@ -28,14 +28,14 @@ class Quotas(WithClerk):
     """Three entries and 100 bytes for each agent."""
 
     @pytest.fixture
-    def limited(self, url: str, operator: WorkflowHandle) -> Iterator[SharedContextManager]:
+    def rationed(self, url: str, operator: WorkflowHandle) -> Iterator[SharedContextManager]:
         assert operator.workflow_id == WORKFLOW
         with SharedContextManager(url, {"quota_entries": 3, "quota_bytes": 100}) as manager:
             yield manager
 
     @pytest.fixture
-    def ann(self, limited: SharedContextManager) -> WorkflowHandle:
-        return limited.workflow(WORKFLOW, agent_id=ANN)
+    def ann(self, rationed: SharedContextManager) -> WorkflowHandle:
+        return rationed.workflow(WORKFLOW, agent_id=ANN)
 
     def test_no_path_leads_past_it(self, ann: WorkflowHandle, operator: WorkflowHandle) -> None:
         ann.update({"a": [1], "b": 1, "c": 1})
@@ -68,9 +68,9 @@ class Quotas(WithClerk):
             operator.put(f"o{number}", "x" * 100)
 
     def test_what_goes_or_is_anothers_now_is_given_back(
-        self, ann: WorkflowHandle, limited: SharedContextManager, operator: WorkflowHandle
+        self, ann: WorkflowHandle, rationed: SharedContextManager, operator: WorkflowHandle
     ) -> None:
-        bob = limited.workflow(WORKFLOW, agent_id=BOB)
+        bob = rationed.workflow(WORKFLOW, agent_id=BOB)
         ann.update({"a": 1, "b": 1, "c": Put(1, ttl=0.02)})
         until(lambda: ann.get("c") is None, "it has expired")
         ann.put("d", 1)
@@ -118,7 +118,7 @@ class Quotas(WithClerk):
         assert {**ann.view()} == {f"k{number}": number for number in done}
 
     def test_who_has_counted_before_another_wrote_counts_again(
-        self, clerk: Clerk, ann: WorkflowHandle, limited: SharedContextManager
+        self, clerk: Clerk, ann: WorkflowHandle, rationed: SharedContextManager
     ) -> None:
         def overtaken(flow: Flow[object], act: Callable[[], object]) -> object:
             effect, acted = next(flow), False
@@ -133,17 +133,17 @@ class Quotas(WithClerk):
                     return end.value
 
         def put(key: str) -> Flow[object]:
-            return writing.put(limited.terms, WORKFLOW, Agent(ANN), key, Put(1))
+            return writing.put(rationed.terms, WORKFLOW, Agent(ANN), key, Put(1))
 
         ann.put("a", 1)
         overtaken(put("b"), lambda: clerk.manager.workflow(WORKFLOW, agent_id=BOB).put("bobs", 1))
         with pytest.raises(QuotaExceeded):
             overtaken(put("c"), lambda: clerk.manager.workflow(WORKFLOW, agent_id=ANN).put("d", 1))
         assert set(ann.view()) == {"a", "b", "bobs", "d"}
-        clerk.manager.terms = limited.terms
+        clerk.manager.terms = rationed.terms
         clerk.manager.workflow(WORKFLOW).delete("b")
         late = clerk.queued({"late": 1}, operation="late")
-        clerk.drain_but_first(lambda: limited.workflow(WORKFLOW, agent_id=ANN).put("e", 1))
+        clerk.drain_but_first(lambda: rationed.workflow(WORKFLOW, agent_id=ANN).put("e", 1))
         with pytest.raises(QuotaExceeded):
             late.get()
         assert set(ann.view()) == {"a", "bobs", "d", "e"}
