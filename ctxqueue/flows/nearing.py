@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
     from ctxqueue.rules.remembering import Part
 
-FEW = 1_000
+FEW = 2_000
 """Rows that pass the filters of which all are ranked."""
 MOST = 300
 """Else so many of each kind."""
