@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,16 @@ def as_type(entry: ContextEntry, kind: Any) -> ContextEntry:
     return changed
 
 
+NAMES_A_VALUE = re.compile(r"^(Invalid (?:enum )?value) .*?( - at `[^`]*`)?$", re.DOTALL)
+
+
 def _made(key: str, value: Any, kind: Any) -> Any:
     validate = getattr(kind, "model_validate", None)
     try:
         return msgspec.convert(value, kind) if validate is None else validate(value)
     except msgspec.ValidationError as error:
-        raise _unfit(key, kind, str(error)) from None
+        # Its text quotes the value where that is none of those allowed.
+        raise _unfit(key, kind, NAMES_A_VALUE.sub(r"\1\2", str(error))) from None
     except ValueError as error:
         details = getattr(error, "errors", None)  # a pydantic error's own text shows the values
         if details is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from datetime import date
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pydantic
 import pytest
@@ -71,6 +71,14 @@ def test_what_does_not_fit_is_refused_and_not_shown(workflow: ctxqueue.WorkflowH
         workflow.get("key", type=kind)
     assert "classified" not in str(refusal.value)
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("secret", ["classified", "classi'fied - at `$`", "classified\nor not"])
+def test_what_is_none_of_those_allowed_is_not_shown(workflow: ctxqueue.WorkflowHandle, secret: str) -> None:
+    workflow.put("key", [secret])
+    with pytest.raises(InvalidInput, match=r"does not hold a .*: Invalid enum value") as refusal:
+        workflow.get("key", type=list[Literal["plain"]])
+    assert "classi" not in str(refusal.value)
 
 
 def test_what_is_no_type_is_refused(workflow: ctxqueue.WorkflowHandle) -> None:
