@@ -26,7 +26,8 @@ def supersede_alike(terms: MemoryTerms, owner: Owner, new: Sequence[str]) -> Flo
     if above is None or not new:
         return
     library = terms.library()
-    part = Part(owner)  # all of it, whoever stores
+    # One that takes the place of another shows, to who sees that one go, that it is there: a sensitive one does not.
+    part = Part(owner, sensitive=())
     yield from refreshed(terms, part)
     for memory_id in new:
         alike = yield from do(work(partial(library.near, part, memory_id, above)))

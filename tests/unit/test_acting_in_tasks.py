@@ -123,6 +123,16 @@ def test_a_memory_that_holds_a_secret_is_kept_from_whom_nothing_lets_read_it(
     assert {each.id for each in memory.list()} == {hidden, named}
 
 
+def test_a_sensitive_memory_takes_no_plain_ones_place(manager: SharedContextManager) -> None:
+    memory = VectorMemoryManager(manager, embedder=EMBEDDER, supersede_above=0.5)
+    older, plain = (memory.remember(f"the site is open to all {word}") for word in ("today", "now"))
+    memory.remember(f"the site is open to all {TOKEN}")
+    assert [each.id for each in memory.list(agent_id="ann_1")] == [plain]
+    superseded = memory.get(older)
+    assert superseded is not None
+    assert superseded.superseded_by == plain
+
+
 def test_what_runs_the_place_is_refused_too(manager: SharedContextManager, as_agent: Any) -> None:
     tracker = manager.dependency_tracker
     calls: tuple[Callable[[], Any], ...] = (
