@@ -7,11 +7,12 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url, text
+from sqlalchemy.exc import StatementError
 
 import ctxqueue
 from ctxqueue import connect
@@ -405,3 +406,24 @@ def test_an_inbox_whose_updates_were_removed_by_hand_is_empty(tmp_path: Path) ->
         clerk.queued({"a": 3}, operation="o3")
         assert clerk.drain() == (1, 0, 0, False)
         assert wf["a"] == 3
+
+
+class Limit(Exception):
+    """As Celery's soft time limit: a signal's handler raises it, wherever the process is."""
+
+
+def test_a_connection_that_a_call_was_broken_off_on_is_used_no_more(postgres_server: EmbeddedPostgres) -> None:
+    engine = connecting.blocking_engine(make_url(postgres_server.url()).set(drivername="postgresql+psycopg"), once=True)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.pgconn.send_query(b"SELECT pg_sleep(600)")
+    for _ in range(2):
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    engine.dispose()
+
+
+def test_what_breaks_a_statement_off_from_outside_stays_what_it_is() -> None:
+    limit = Limit()
+    assert errors.our_error(StatementError("", "SELECT 1", {}, limit), "there") is limit
+    assert isinstance(errors.our_error(StatementError("", "SELECT 1", {}, TypeError()), "there"), StoreUnavailable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from ctxqueue.errors import ConfigurationError
 
@@ -106,8 +106,10 @@ def looking_at_one_moment(engine: Engine) -> dict[str, Any]:
 def prepare(engine: Engine) -> None:
     """Let connections wait for a row and then see what stands there, whatever the database has as its own.
 
-    SQLite's keep what they acknowledge, and take the writer's place at the start.
+    None is used on which a statement or a transaction is under way. SQLite's keep what they acknowledge, and take the
+    writer's place at the start.
     """
+    event.listen(engine, "checkout", _at_rest)
     if engine.dialect.name != "sqlite":
         event.listen(engine, "connect", _read_committed)
         return
@@ -132,3 +134,14 @@ def _read_committed(connection: Any, _record: object) -> None:
     cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
     cursor.close()
     connection.commit()
+
+
+def _at_rest(_connection: object, record: Any, _proxy: object) -> None:
+    """Have another connection made in the place of one that a call was broken off on, as by a soft time limit.
+
+    It would refuse every statement from then on. What is asked is known here, without a word to the server.
+    """
+    driver: Any = record.driver_connection
+    wire = getattr(driver, "pgconn", None)
+    if getattr(driver, "in_transaction", False) or (wire and (wire.transaction_status or wire.pipeline_status)):
+        raise DisconnectionError("it is still under way")

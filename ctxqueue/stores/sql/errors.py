@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ctxqueue.errors import CtxqueueError, StoreAuthError, StoreReadOnly, StoreUnavailable
-
-if TYPE_CHECKING:
-    from sqlalchemy.exc import SQLAlchemyError
 
 TRIES = 8
 """Of one effect; safe, as every commit carries its call's id."""
@@ -25,6 +21,9 @@ AUTHORIZATION = ("28", "42501")
 READ_ONLY = ("25006", "53100")
 TRY_AGAIN = ("40001", "40P01", "55P03")
 CONNECTION = ("08", "57P01", "57P02", "57P03", "53300", "25P03")
+
+OF_A_STATEMENT = (ArithmeticError, LookupError, TypeError, ValueError, SQLAlchemyError)
+"""What SQLAlchemy or a driver raises about values, before the database is asked."""
 
 SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL}
@@ -47,8 +46,12 @@ def pause(tries: int) -> float:
     return random.uniform(0, min(2.0, 0.02 * 2**tries))  # noqa: S311 - to part rivals, not for secrecy
 
 
-def our_error(error: SQLAlchemyError, where: str) -> CtxqueueError:
-    """Return the error of ours that says the same."""
+def our_error(error: SQLAlchemyError, where: str) -> Exception:
+    """Return the error of ours that says the same; what broke a statement off from outside stays what it is."""
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        cause = error.orig
+        if isinstance(cause, Exception) and not isinstance(cause, OF_A_STATEMENT):
+            return cause  # as a soft time limit, which the caller may be about to handle
     if isinstance(error, PoolTimeout):
         return StoreUnavailable(f"all connections to {where} are in use for too long: fewer threads, or shorter calls")
     text = _text(error)
