@@ -109,6 +109,7 @@ def all_is_listed(policy: Policy, agent: Agent, happened: list[Event], pages: li
         for place, event in standing.items()
         if worlds.may_read(policy, agent, place, sensitive=event.sensitive)
     }
+    assert isinstance(pages, list), f"listing was refused: {pages}"
     assert {tuple(entry[:4]) for page in pages for entry in page} == expected
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ctxqueue.aio import AsyncSharedContextManager
 from ctxqueue.context import SharedContextManager
 from ctxqueue.drivers import AsyncDriver, Driver
-from ctxqueue.errors import CtxqueueError
+from ctxqueue.errors import AccessDenied, CtxqueueError
 from ctxqueue.models import OPERATOR, Agent, ContextEntry, Secret
 from ctxqueue.testing.contract.triggers import PlainCanvases
 
@@ -336,5 +336,5 @@ def shown(value: Any) -> Any:
         return value
     try:
         return value.reveal()
-    except CtxqueueError:
+    except AccessDenied:
         return "<concealed>"
