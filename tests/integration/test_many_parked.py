@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.waiting import SECONDS, wait_until
+from ctxqueue.stores.redis.keys import workflow_keys
+from tests.waiting import SECONDS, seen_within, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Deploy
@@ -18,6 +22,10 @@ EACH_WAY = 100
 WAVES, WAVE = 20, 8
 LONGEST_DELAY = 0.03
 """Seconds. Of a wave's tasks some have been parked when their key comes, some have not."""
+SOME, MANY = 100, 50_000
+LOOK = 0.5
+"""Seconds between two looks at what many tasks have come to."""
+PROBES = 30
 NOTHING = {"queue": 0, "unacked": 0, "unacked_index": 0}
 
 
@@ -62,6 +70,50 @@ def test_200_parked_tasks_are_in_nobodys_way_and_each_completes_once(site: Deplo
     assert sorted(ran) == sorted([[number] for number in range(EACH_WAY)] * 2)
     wait_until(lambda: site.queued() == NOTHING, "the broker holds nothing")
     assert site.parked(workflow) == []
+
+
+@pytest.mark.parametrize("many", [SOME, pytest.param(MANY, marks=[pytest.mark.long, pytest.mark.timeout(7_200)])])
+def test_so_many_parked_tasks_cost_others_nothing_and_each_runs_once_when_their_key_comes(
+    site: Deployment, many: int
+) -> None:
+    workflow = site.workflow("crowd")
+    parked = workflow_keys(site.queue.manager.terms.namespace, workflow.workflow_id).t
+    longest = SECONDS + many / 20
+    alone, empty = latency(site), site.redis.info("memory")["used_memory"]
+    with workflow:
+        for number in range(many):
+            site.task("named").apply_async(("late", number), ignore_result=True)
+    # Two fields each: its condition and its message.
+    assert seen_within(lambda: site.redis.hlen(parked) == 2 * many, longest, LOOK), site.redis.hlen(parked)
+    wait_until(lambda: site.queued() == NOTHING, "the broker holds nothing")
+    each = (site.redis.info("memory")["used_memory"] - empty) / many
+    beside = latency(site)
+    sys.stdout.write(f"{many:,} parked: {each:,.0f} bytes each; others {1e3 * alone:.1f} -> {1e3 * beside:.1f} ms\n")
+    assert held_by_the_worker(site) == []
+    assert each < 4_000
+    assert beside < 2 * alone + 0.05, "others do not wait for those that are parked"
+    beat = site.beat(ctxqueue_sweep_interval=1.0)
+    try:
+        began = time.monotonic()
+        workflow.put("late", "here")
+        name = f"notes:named:{workflow.workflow_id}"
+        assert seen_within(lambda: site.redis.llen(name) >= many, longest, LOOK), site.redis.llen(name)
+        sys.stdout.write(f"released and run in {time.monotonic() - began:.0f} s\n")
+        assert seen_within(lambda: site.queued() == NOTHING, longest, LOOK), site.queued()
+    finally:
+        site.stop(beat)
+    assert sorted(site.notes(name.removeprefix("notes:"))) == [[number] for number in range(many)]
+    assert site.parked(workflow) == []
+
+
+def latency(site: Deployment) -> float:
+    """Return the median of what a task that needs nothing takes, there and back, in seconds."""
+    taken = []
+    for _ in range(PROBES):
+        began = time.monotonic()
+        assert site.task("begin").delay().get(SECONDS) == "begun"
+        taken.append(time.monotonic() - began)
+    return statistics.median(taken)
 
 
 def test_a_key_that_comes_while_its_task_is_being_parked_is_not_missed(site: Deployment) -> None:
