@@ -123,18 +123,23 @@ def changes(
     after = checked_revision(from_revision) if cursor is None else Bookmark.parse(cursor)
     found: list[tuple[Change, Bookmark]] = []
     begin = after.begin
+    # As a rule each record has something to see: those asked for, the one that was read before, and one to see if there
+    # are more. Where that is not enough, because others are hidden, whole pages.
+    page = limit + 2
     while True:
-        head, oldest, records = yield from do(LoadLog(workflow_id, begin, LOG_PAGE))
+        head, oldest, records = yield from do(LoadLog(workflow_id, begin, page))
         if head is None:
             raise unknown_workflow(workflow_id)
         check_goes_on(workflow_id, head, oldest, after, begin)
         for record in records:
             found += visible_changes(terms.policy, agent, workflow_id, head.incarnation, record, after)
+            if len(found) > limit:  # a record may hold two hundred
+                break
         if len(found) > limit:
             return Page(tuple(change for change, _ in found[:limit]), found[limit - 1][1].text())
         if not records or records[-1].revision >= head.revision:
             return Page(tuple(change for change, _ in found), None)
-        begin = records[-1].revision + 1
+        begin, page = records[-1].revision + 1, LOG_PAGE
 
 
 # --- a whole workflow at a revision ----------------------------------------------------------------------------

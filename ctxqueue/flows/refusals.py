@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ctxqueue.models import Agent
 
 
+NOT_OPENED = ": open it first"
+"""In what is said of an unknown workflow, before what a Python program does about it."""
+
+
 class MergeInClient(Exception):
     """The store will not merge this value: it is too large for a script, or of another type than it knows."""
 
@@ -100,5 +104,5 @@ def untold(agent: Agent, key: str) -> AccessDenied:
 def unknown_workflow(workflow_id: str) -> WorkflowNotFound:
     """Return the error for a workflow that was never opened."""
     return WorkflowNotFound(
-        f"workflow {workflow_id!r} does not exist: open it first with workflow({workflow_id!r}).open()"
+        f"workflow {workflow_id!r} does not exist{NOT_OPENED} with workflow({workflow_id!r}).open()"
     )

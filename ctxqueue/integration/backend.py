@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 SCHEMES: Final = {"redis://": "redis://", "rediss://": "rediss://", "redis+socket://": "unix://", "sentinel://": None}
 """Celery's, and ours for it; Sentinels are named alike, but for what Celery has in its transport options."""
+
+TLS_FLAG: Final = re.compile(r"(ssl_cert_reqs=)CERT_(NONE|OPTIONAL|REQUIRED)\b")
+"""Celery's own form of it; redis-py knows ``none``, ``optional`` and ``required``."""
 
 OUR_SENTINELS: Final = "ctxqueue.integration.results:SentinelBackend+"
 """In front of a result backend's ``sentinel://`` URL: our class of it, in `results`."""
@@ -22,6 +26,7 @@ def celerys_url(conf: Any) -> str | None:
     for given, options, tls in places:
         url = given.removeprefix(OUR_SENTINELS) if isinstance(given, str) else given
         if isinstance(url, str) and url.startswith(tuple(SCHEMES)):
+            url = TLS_FLAG.sub(lambda flag: flag[1] + flag[2].lower(), url)
             scheme, _, rest = url.replace("virtual_host=", "db=").partition("://")
             ours = SCHEMES[f"{scheme}://"]
             if ours is None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+import ctxqueue
 from tests.integration.apps import bare, parking
 from tests.integration.commands import told, told_as_typed
 
@@ -53,3 +54,30 @@ def test_no_app_and_one_without_ctxqueue() -> None:
     given = told(Celery("default", set_as_current=False), "check")  # Celery's own, where -A names none
     assert (given.status, given.stderr) == (2, "Error: which app? celery -A proj ctx ...\n")
     assert told_as_typed("-A", bare.__name__, "ctx", "check").status == 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "status", "says"),
+    [
+        ("redis://:s3cr3t@127.0.0.1:1/0", 3, "the result backend does not answer"),
+        ("redis://:s3c#r3t@127.0.0.1:1/0", 2, "result_backend cannot be read"),
+        ("foo://:s3cr3t@h", 2, "result_backend cannot be read"),
+    ],
+)
+def test_a_result_backend_that_is_away_or_none_is_one_line(backend: str, status: int, says: str) -> None:
+    given = told(on(result_backend=backend, redis_socket_connect_timeout=1), "parked", "cancel", "no-such-task")
+    assert (given.status, given.stderr.count("\n")) == (status, 1)
+    assert says in given.stderr
+    assert "s3c" not in given.stderr
+
+
+def test_an_unknown_workflow_is_told_of_in_the_words_of_a_terminal() -> None:
+    given = told(on(), "show", "q3")
+    assert given.stderr == (
+        "Error: workflow 'q3' does not exist: ctx workflows lists those that do; put and update make one with --open\n"
+    )
+
+
+def test_a_check_says_what_mends_most_of_it_at_once() -> None:
+    assert "app.conf.update(ctxqueue.celery_defaults()) mends " in told(on(), "check").stdout
+    assert "celery_defaults" not in told(on(**ctxqueue.celery_defaults()), "check").stdout

@@ -69,3 +69,4 @@ def test_what_is_wrong_is_one_line_and_a_status(queue: ContextQueue, arguments: 
     refused = told(queue.app, "watch", *arguments)
     assert (refused.status, refused.stdout) == (status, "")
     assert "Error: " in refused.stderr
+    assert "go on with" not in refused.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +93,43 @@ def test_what_a_url_cannot_mean_is_refused(opened: Any, url: str, says: str) -> 
         opened(url, "default")
 
 
+PASSWORDS = {
+    "redis://:s3c#r3t@h/0": "password quoted",
+    "redis://:s3c/r3t@h/0": "password quoted",
+    "redis://:s3c?r3t@h/0": "password quoted",
+    "redis://:12/r3t@h/0": "password quoted",  # of which a port could be made
+    "redis://:s3c]r3t[@h/0": "password quoted",
+    "redis://h:s3cr3t/0": "password quoted",
+    "redis+cluster://:s3c/r3t@h": "password quoted",
+    "redis+cluster://h:s3cr3t": "password quoted",
+    "sentinel://:s3c#r3t@h:1?master_name=m": "password quoted",
+    "sentinel://:s3c]r3t[@h:1?master_name=m": "password quoted",
+    "postgresql://u:s3c@r3t@h/x": "password quoted",
+    "postgresql://u:p@h:s3cr3t/x": "not usable",
+    "redis://h?socket_timeout=s3cr3t": "Invalid value for 'socket_timeout'",
+    "redis://h?bogus=s3cr3t": "no connection takes .*'bogus'",
+    "redis://h?decode_responses=true": "decode_responses",
+}
+
+
+@pytest.mark.parametrize("opened", [open_store, open_async_store])
+@pytest.mark.parametrize(("url", "says"), PASSWORDS.items())
+def test_nothing_of_a_password_is_in_what_is_said_of_a_url(opened: Any, url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        opened(url, "default")
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "s3c" not in shown
+    assert "r3t" not in shown
+    assert ":12" not in shown
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:a%40b%2Fc@h/0", "redis://u:a@b@h/0", "unix:///run/a@b.sock?db=1", "redis://h?password=a@b"]
+)
+def test_a_url_with_an_at_sign_elsewhere_is_taken(url: str) -> None:
+    open_store(url, "default").close()
+
+
 def conf(**settings: Any) -> Any:
     names = ("result_backend", "broker_url", "result_backend_transport_options", "broker_transport_options")
     tls = ("redis_backend_use_ssl", "broker_use_ssl")
@@ -104,6 +142,7 @@ def conf(**settings: Any) -> Any:
         ({"result_backend": "redis://h/1", "broker_url": "redis://h/0"}, "redis://h/1"),
         ({"result_backend": "rpc://", "broker_url": "rediss://h/0"}, "rediss://h/0"),
         ({"broker_url": "redis+socket:///run/redis?virtual_host=2"}, "unix:///run/redis?db=2"),
+        ({"result_backend": "rediss://h/1?ssl_cert_reqs=CERT_NONE&db=2"}, "rediss://h/1?ssl_cert_reqs=none&db=2"),
         ({"broker_url": "amqp://h"}, None),
         (
             {

@@ -19,7 +19,8 @@ from ctxqueue.errors import (
     VersionConflict,
     WorkflowNotFound,
 )
-from ctxqueue.flows import attempts, committing, loading, sweeping, updating, viewing, writing
+from ctxqueue.flows import attempts, committing, histories, loading, sweeping, updating, viewing, writing
+from ctxqueue.flows.logs import LOG_PAGE
 from ctxqueue.flows.terms import Terms
 from ctxqueue.models import GLOBAL_WORKFLOW, Agent, ContextPriority, Put
 from ctxqueue.records import Stamp, encode_meta, encode_record
@@ -471,3 +472,24 @@ def test_a_task_is_known_by_its_id_for_as_long_as_it_may_be_parked(terms: Terms)
         batch = next(attempts.claim(terms, ticket, AGENT, None, lambda: b"message"))
         assert isinstance(batch, fx.Batch)
         assert batch.effects[1] == fx.Bind("task", "w", "r", terms.bounds.horizon_us + remembered_us)
+
+
+def test_a_page_of_changes_reads_no_more_of_the_log_than_it_may_need(terms: Terms) -> None:
+    flow = histories.changes(terms, "w", AGENT, 0, 2, None)
+    first = next(flow)
+    assert isinstance(first, fx.LoadLog)
+    assert first.limit == 4  # the two, one that a cursor stands at, and one to see whether there are more
+    change = fx.Logged("put", ADDRESS, 1, 0, sensitive=False)
+    page = finished(flow, (HEAD, 1, [fx.LogRecord(number, COMMIT, "writer", 1_000, (change,)) for number in (1, 2, 3)]))
+    assert [each.revision for each in page.items] == [1, 2]
+    assert page.next_cursor is not None
+
+
+def test_where_most_is_hidden_a_page_of_changes_reads_whole_pages_of_the_log(terms: Terms) -> None:
+    flow = histories.changes(terms, "w", AGENT, 0, 2, None)
+    next(flow)
+    hidden = fx.Logged("put", ADDRESS, 1, 0, sensitive=True)
+    second = flow.send((HEAD, 1, [fx.LogRecord(number, COMMIT, "writer", 1_000, (hidden,)) for number in (1, 2, 3, 4)]))
+    assert isinstance(second, fx.LoadLog)
+    assert (second.from_revision, second.limit) == (5, LOG_PAGE)
+    assert finished(flow, (HEAD, 1, [])).items == ()

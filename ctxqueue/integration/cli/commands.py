@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from celery.bin.base import CeleryCommand
+from celery.exceptions import ImproperlyConfigured
 from kombu.exceptions import OperationalError
 
-from ctxqueue.errors import CtxqueueError, InvalidInput, StoreAuthError, StoreUnavailable
+from ctxqueue.errors import CtxqueueError, InvalidInput, StoreAuthError, StoreUnavailable, WorkflowNotFound
+from ctxqueue.flows.refusals import NOT_OPENED
 from ctxqueue.integration.installed import installed
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ def telling() -> Iterator[None]:
     """Turn what a hurried person, or a server, does wrong into one line and a status."""
     try:
         yield
+    except WorkflowNotFound as error:
+        told = str(error).partition(NOT_OPENED)[0]
+        raise Told(f"{told}: ctx workflows lists those that do; put and update make one with --open") from error
     except CtxqueueError as error:
         away = isinstance(error, StoreUnavailable | StoreAuthError)
         kind = Misused if isinstance(error, InvalidInput) else Away if away else Told
@@ -68,6 +73,19 @@ def telling() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+
+
+@contextmanager
+def reaching_results(app: Any) -> Iterator[None]:
+    """Turn what the result backend raises into one line: only it knows what its client raises."""
+    try:
+        known = getattr(app.backend, "connection_errors", ())
+    except (LookupError, ValueError, ImportError, ImproperlyConfigured):  # its text may quote a part of a password
+        raise Misused("result_backend cannot be read: is it a URL, its password quoted (%2F for /)?") from None
+    try:
+        yield
+    except known as error:
+        raise Away(f"the result backend does not answer: {error}") from error
 
 
 class Command(CeleryCommand):

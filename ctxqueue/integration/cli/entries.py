@@ -59,7 +59,8 @@ def get(
     handle = handle_of(queue, workflow_id, **agent)
     entry = handle.get(key, scope=scope, group=of_group, reveal=reveal)
     if entry is None:
-        raise Told(f"workflow {workflow_id!r} has no entry {key!r} that {handle.agent.agent_id} may read")
+        whose = f" that {agent['agent_id']} may read" if agent["agent_id"] else ""
+        raise Told(f"workflow {workflow_id!r} has no entry {key!r}{whose}")
     if as_json:
         one_out(entry_fields(entry), as_json=True)
     elif isinstance(entry.value, Secret):

@@ -12,6 +12,7 @@ from ctxqueue.errors import CtxqueueError
 from ctxqueue.integration.check import findings
 from ctxqueue.integration.cli.commands import command
 from ctxqueue.integration.cli.output import styled
+from ctxqueue.integration.defaults import celery_defaults
 
 if TYPE_CHECKING:
     from ctxqueue.integration.install import ContextQueue
@@ -36,6 +37,9 @@ def check(queue: ContextQueue, *, as_json: bool) -> None:
             _tell(finding)
         errors = sum(finding.severity == "error" for finding in found)
         click.echo(f"{errors} errors, {len(found) - errors} warnings" if found else "nothing to mend")
+        at_once = sum(finding.about.partition("[")[0] in celery_defaults() for finding in found)
+        if at_once > 1:
+            click.echo(f"app.conf.update(ctxqueue.celery_defaults()) mends {at_once} of them at once")
     sys.exit(int(any(finding.severity == "error" for finding in found)))
 
 

@@ -18,7 +18,7 @@ from ctxqueue.integration.cli.arguments import (
     workflow_argument,
     yes_option,
 )
-from ctxqueue.integration.cli.commands import Subcommands, Told, command
+from ctxqueue.integration.cli.commands import Subcommands, Told, command, reaching_results
 from ctxqueue.integration.cli.output import one_out, plain, rows_out, say
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def release_parked(queue: ContextQueue, *, workflow_id: str, run_id: str) -> Non
 @click.argument("task_id", metavar="TASK_ID")
 def cancel_parked(queue: ContextQueue, *, task_id: str) -> None:
     """Call a task off, by its Celery id: its result is REVOKED. Status 1 if it had ended."""
-    if not queue.cancel(task_id):
+    with reaching_results(queue.app):
+        called_off = queue.cancel(task_id)
+    if not called_off:
         raise Told(f"task {task_id} has ended")
     say(f"{task_id} is called off")
 

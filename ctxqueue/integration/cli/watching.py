@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctxqueue.errors import ReadError, StateError
 from ctxqueue.integration.cli.arguments import (
     agent_options,
     handle_of,
@@ -61,6 +62,7 @@ def watch(
     start = int(from_revision) if from_revision is not None and from_revision.isdecimal() else from_revision
     watching = handle.watch(pattern, from_revision=start, timeout=timeout)
     shown = 0
+    goes_on = True
     try:
         for item in watching:
             if isinstance(item, Change):
@@ -70,8 +72,12 @@ def watch(
                 break
     except KeyboardInterrupt:
         pass
+    except (StateError, ReadError):  # the log is not what it was: there is nowhere to go on
+        goes_on = False
+        raise
     finally:
-        click.echo(f"go on with --from {watching.cursor}", err=True)
+        if goes_on:
+            click.echo(f"go on with --from {watching.cursor}", err=True)
 
 
 def _value(handle: WorkflowHandle, change: Change, *, reveal: bool) -> dict[str, Any]:

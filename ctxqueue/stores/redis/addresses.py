@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -30,6 +31,8 @@ OF_SENTINELS: Final = frozenset({"master_name", "min_other_sentinels", "ssl"})
 THEIR_OWN: Final = "sentinel_"
 """In front of an option of the connections to the Sentinels themselves."""
 OWN_OPTIONS: Final = OF_TLS | {"username", "password", "ssl"}
+QUOTED: Final = "is it one, its password quoted (%2F for /, %23 for #, %3F for ?, %40 for @)?"
+AUTHORITY_ENDS: Final = re.compile("[/?#]")
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,27 @@ class SentinelAddress:
         return f"{self.master_name} of {';'.join(_spell(each) for each in self.sentinels)}"
 
 
+def check_login(rest: str) -> None:
+    """Refuse a URL, of which this is what follows ``://``, that a password with a bare ``/ # ?`` cuts in two.
+
+    Its pieces would be taken for host, port and path, and shown wherever those are. Raises ConfigurationError.
+    """
+    authority = AUTHORITY_ENDS.split(rest, maxsplit=1)[0]
+    if authority and "@" not in authority and "@" in rest[len(authority) :].partition("=")[0]:
+        raise ConfigurationError(f"the URL is not usable: {QUOTED}")
+
+
+def unusable(error: ValueError) -> ConfigurationError:
+    """Return what to raise, ``from None``, for what redis-py or urllib say of a URL: that may quote of a password."""
+    told = str(error) if str(error).startswith("Invalid value for ") else QUOTED
+    return ConfigurationError(f"the URL is not usable: {told}")
+
+
 def cluster_address(url: str) -> ClusterAddress:
     """Return what a ``redis+cluster://`` or ``rediss+cluster://`` URL names; raises ConfigurationError."""
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
+    check_login(rest)
     authority, slash, path = place.partition("/")  # urlsplit takes brackets in it for those of one IPv6 address
     login, _, nodes = authority.rpartition("@")
     options = _options(login, slash + path, query, CLUSTER)
@@ -83,7 +103,12 @@ def sentinel_address(url: str) -> SentinelAddress:
     User, password and database are those of the first; one of the others may repeat them, not change them. The query
     may stand at any of them. Raises ConfigurationError.
     """
-    parts = [urlsplit(part) for part in url.split(";")]
+    for part in url.split(";"):
+        check_login(part.partition("://")[2])
+    try:
+        parts = [urlsplit(part) for part in url.split(";")]
+    except ValueError as error:
+        raise unusable(error) from None
     if any(part.scheme != "sentinel" for part in parts):
         raise ConfigurationError(f"each of the Sentinels needs its scheme: {SENTINELS}")
     logins = [part.netloc.rpartition("@")[0] for part in parts]
@@ -137,7 +162,7 @@ def _options(login: str, path: str, query: str, form: str) -> dict[str, Any]:
     try:
         options: dict[str, Any] = dict(parse_url(f"redis://{login}@host{path}?{query}"))
     except ValueError as error:
-        raise ConfigurationError(f"the URL is not usable: {error}") from error
+        raise unusable(error) from None
     options.pop("host", None)
     return options
 
@@ -151,10 +176,10 @@ def _host(address: str, port: int, form: str) -> tuple[str, int]:
     try:
         split = urlsplit(f"//{address}")
         host, number = split.hostname, split.port
-    except ValueError as error:
-        raise ConfigurationError(f"{address!r} names no host and port: {form}") from error
+    except ValueError:  # it quotes what may be of a password
+        raise ConfigurationError(f"the URL names no host and port: {form}; {QUOTED}") from None
     if not host:
-        raise ConfigurationError(f"{address!r} names no host: {form}")
+        raise ConfigurationError(f"the URL names no host: {form}")
     return host, port if number is None else number
 
 

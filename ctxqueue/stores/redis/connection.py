@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hiredis import pack_command
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from ctxqueue.errors import ConfigurationError
+from ctxqueue.stores.redis.addresses import check_login, unusable
 from ctxqueue.stores.redis.checks import LAYOUT, check_namespace
 from ctxqueue.stores.redis.keys import SHARDS, metadata_key
 
@@ -56,8 +57,9 @@ def backoff() -> ExponentialWithJitterBackoff:
 
 def pool(from_url: Callable[..., P], url: str, policy: AbstractRetry[Any], **options: Any) -> P:
     """Return a pool, not yet connected; raises ConfigurationError for a URL that is none."""
+    check_login(url.partition("://")[2])
     try:
-        return from_url(
+        made = from_url(
             url,
             protocol=2,  # with hiredis it parses in two thirds of RESP3's time
             socket_timeout=SOCKET_SECONDS,
@@ -66,7 +68,19 @@ def pool(from_url: Callable[..., P], url: str, policy: AbstractRetry[Any], **opt
             **options,
         )
     except ValueError as error:
-        raise ConfigurationError(f"the Redis URL is not usable: {error}") from error
+        raise unusable(error) from None
+    _check_options(made)
+    return made
+
+
+def _check_options(made: Any) -> None:
+    """Raise ConfigurationError for what the URL sets and no connection takes; redis-py would say so at first use."""
+    if made.connection_kwargs.get("decode_responses"):
+        raise ConfigurationError("the Redis URL sets decode_responses: leave it out, what is stored is not text")
+    try:
+        made.connection_class(**made.connection_kwargs)
+    except (TypeError, RedisError) as error:
+        raise ConfigurationError(f"the Redis URL sets what no connection takes ({error})") from error
 
 
 def address_of(settings: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 20
 """How long a writer waits for the writer before it."""
 
+FORMS = "write sqlite:///path or postgresql://user:password@host/database"
+
 BEGIN = "ctxqueue_begin"
 """Execution option: how a transaction on SQLite begins; empty: not at all."""
 
@@ -32,8 +34,10 @@ def checked_url(url: str) -> URL:
     """Return the URL with its driver; raises ConfigurationError for one that names no database of ours."""
     try:
         made = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError("the database URL is not usable: write sqlite:///path or postgresql://...") from error
+    except (ArgumentError, ValueError):  # it quotes what may be of a password
+        raise ConfigurationError(f"the database URL is not usable: {FORMS}") from None
+    if "@" in (made.host or ""):  # the rest of a password with a bare one
+        raise ConfigurationError(f"the database URL is not usable: is its password quoted (%40 for @)? {FORMS}")
     if made.get_backend_name() == "sqlite":
         if not made.database or made.database == ":memory:":
             raise ConfigurationError(
