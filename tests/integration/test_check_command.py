@@ -121,7 +121,8 @@ def test_the_last_of_pauses_that_grow_counts(durable_server: EmbeddedServer) -> 
     }
     declare: Any = queue.app.task
     for name, options in declared.items():
-        declare(name=name, autoretry_for=(LookupError,), **options)(wait_in_vain)
+        # shared: every app that is made later would have them too
+        declare(name=name, shared=False, autoretry_for=(LookupError,), **options)(wait_in_vain)
     delays = {task.name: task.retry_delay for task in look(queue).tasks if task.name in declared}
     assert delays == {"few": 480.0, "many": 9_000.0, "own": 7.0}
     queue.manager.close()
