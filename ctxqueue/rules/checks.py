@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -88,33 +89,47 @@ def of_schema(schema: Any) -> Callable[[Proposed], None]:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise ConfigurationError(f"schema is none: at {error.json_path}: {error.message:.200}") from None
-    validator = kind(schema, registry=known)
+    return partial(_schemed, kind(schema, registry=known))
 
-    def check(proposed: Proposed) -> None:
-        fault = next(validator.iter_errors(proposed.value), None)
-        if fault is not None:
-            where = "the value" if proposed.sensitive else fault.json_path
-            raise WriteRefused(f"{where} is not as the schema's {fault.validator!r} says")
 
-    return check
+def _schemed(validator: Any, proposed: Proposed) -> None:
+    fault = next(validator.iter_errors(proposed.value), None)
+    if fault is not None:
+        where = "the value" if proposed.sensitive else fault.json_path
+        raise WriteRefused(f"{where} is not as the schema's {fault.validator!r} says")
 
 
 def of_model(model: Any) -> Callable[[Proposed], None]:
     """Return a check by a pydantic model; raises ConfigurationError."""
-    validate = getattr(model, "model_validate", None) or getattr(model, "validate_python", None)
-    if not callable(validate):
+    if not callable(_validate_of(model)):
         raise ConfigurationError(f"model is {model!r:.60}: give a pydantic model or TypeAdapter")
+    return partial(_modelled, model)
 
-    def check(proposed: Proposed) -> None:
-        try:
-            validate(proposed.value)
-        except ValueError as error:
-            told = getattr(error, "errors", None)
-            if not callable(told):
-                raise  # no word of pydantic's own: a validator that is broken
-            raise WriteRefused(_faults(told(include_url=False, include_input=False), proposed)) from None
 
-    return check
+def _validate_of(model: Any) -> Any:
+    return getattr(model, "model_validate", None) or getattr(model, "validate_python", None)
+
+
+def _modelled(model: Any, proposed: Proposed) -> None:
+    try:
+        _validate_of(model)(proposed.value)
+    except ValueError as error:
+        told = getattr(error, "errors", None)
+        if not callable(told):
+            raise  # no word of pydantic's own: a validator that is broken
+        raise WriteRefused(_faults(told(include_url=False, include_input=False), proposed)) from None
+
+
+def described(check: Any) -> Any:
+    """Return what tells a check from others, as plain data: what it was made of, or a function's name."""
+    if isinstance(check, partial):
+        return [described(check.func), *map(described, check.args)]
+    schema = getattr(check, "schema", None)
+    if isinstance(schema, Mapping | bool):  # of a validator
+        return schema
+    if isinstance(check, int | str | Mapping):
+        return check
+    return f"{check.__module__}.{getattr(check, '__qualname__', type(check).__qualname__)}"
 
 
 def _faults(found: list[Mapping[str, Any]], proposed: Proposed) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.models import ContextScope
+from ctxqueue.rules.checks import described
 from ctxqueue.rules.detectors import WELL_KNOWN, Detector
 from ctxqueue.rules.guards import KINDS, Guard, guard_of
 from ctxqueue.rules.policy import Action, Grant, Mark, Policy, Rule, Where, Who
@@ -69,7 +70,7 @@ def policy_of(given: Policy | Mapping[str, Any] | str | Path | None) -> Policy:
 
 def digest_of(policy: Policy) -> str:
     """Return what tells a policy from every other one, however it was given."""
-    rules = msgspec.json.encode(policy, order="deterministic")
+    rules = msgspec.json.encode(policy, enc_hook=described, order="deterministic")
     return hashlib.sha256(rules).hexdigest()[:16]
 
 

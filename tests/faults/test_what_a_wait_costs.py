@@ -53,6 +53,18 @@ def commands(client: redis.Redis) -> Iterator[list[str]]:
     seen[:] = [name for name in seen if name not in FIRST_CONTACT]
 
 
+def contacted(url: str) -> None:
+    """What managers of both faces ask before all else, and one read each."""
+    with connect(url) as manager:
+        manager.workflow("w", agent_id="reader_1").list()
+
+    async def read() -> None:
+        async with await aconnect(url) as manager:
+            await manager.workflow("w", agent_id="reader_1").list()
+
+    asyncio.run(read())
+
+
 def waited(url: str, keys: tuple[str, str]) -> None:
     with connect(url) as manager:
         manager.workflow("w", agent_id="reader_1").wait_for(all_of(*keys), timeout=SECONDS)
@@ -72,6 +84,8 @@ def test_five_commands_however_long_it_is(redis_url: str) -> None:
         client.ping()
         wf = manager.workflow("w", agent_id="writer_1")
         wf.open()
+        with commands(client) as first:
+            contacted(redis_url)
         for seconds in (SHORT, LONG):
             keys = (f"first-{seconds}", f"last-{seconds}")
             with commands(client) as seen, ThreadPoolExecutor(2) as threads:
@@ -84,4 +98,4 @@ def test_five_commands_however_long_it_is(redis_url: str) -> None:
                 last.join()
             taken[seconds] = Counter(seen)
     assert taken[SHORT] == taken[LONG]
-    assert taken[LONG].total() <= 2 * MOST
+    assert taken[LONG].total() - (len(first) - 2) <= 2 * MOST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -223,6 +224,7 @@ class World:
         """Make an empty one; with a loop it is looked at by the async face."""
         options = {"namespace": f"n{uuid.uuid4().hex[:20]}", "policy": policy}
         awaited = AsyncSharedContextManager(url, options) if loop is not None else None
+        _taking_in.set(loop)
         world = cls(policy, agent, SharedContextManager(url, options), awaited, loop)
         world.manager.terms = replace(world.manager.terms, app="app", canvases=world.canvases)
         world.manager.driver = Driver(world.manager.store, world.publish)
@@ -331,10 +333,15 @@ def plain(found: Any) -> Any:
     return shown(found)
 
 
+_taking_in: ContextVar[asyncio.Runner | None] = ContextVar("taking_in", default=None)
+
+
 def shown(value: Any) -> Any:
     if not isinstance(value, Secret):
         return value
     try:
-        return value.reveal()
+        loop = _taking_in.get()
+        # In its loop, which runs no more between two calls: there what is taken could not be recorded.
+        return value.reveal() if loop is None else loop.run(value.areveal())
     except AccessDenied:
         return "<concealed>"

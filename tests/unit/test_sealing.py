@@ -14,6 +14,7 @@ from ctxqueue.errors import ConfigurationError, DecryptionError
 from ctxqueue.keyring import Keyring, keyring_of, new_key
 from ctxqueue.stores.sealing import Sealing
 
+INDEX = "an encrypted store has no index: vectors would tell of what they are of"
 CLEAR_IN = {
     fx.Draw: "the drain's own id",
     fx.LetGo: "the drain's own id",
@@ -23,12 +24,17 @@ CLEAR_IN = {
     fx.Reseal: "what it writes is encrypted already",
     fx.Audit: "ids, and who acts from where: never a value",
     fx.NotePolicy: "likewise",
+    fx.IndexMemories: INDEX,
+    fx.FindCandidates: INDEX,
     fx.Publish: "it goes to the broker, not into the store",
     fx.Commit: "has a way of its own",
     fx.Batch: "of effects that each go their own way",
 }
 CLEAR_OUT = {
     fx.Commit: "has a way of its own",
+    fx.LoadUnindexed: INDEX,
+    fx.SampleMemories: INDEX,
+    fx.FindCandidates: INDEX,
     fx.LoadDead: "what is known of a dead letter: when, how often, why, how large",
     fx.LoadAudit: "keys, agents and tasks, for the operator: never a value",
     fx.LoadNotices: "keys, revisions and agents, as the log has them",
