@@ -134,7 +134,7 @@ def test_a_task_is_bound_to_its_run_once_that_is_claimed(cluster: EmbeddedCluste
         assert claiming.result(SECONDS).word == "cancelled"
 
 
-@pytest.mark.parametrize("fault", ["kill", "pause"])
+@pytest.mark.parametrize("fault", [pytest.param("kill", marks=pytest.mark.long), "pause"])
 def test_a_master_that_dies_costs_at_most_the_tail(cluster: EmbeddedCluster, fault: str) -> None:
     """No effect twice; lost is at most what the replica had not received when its master went."""
     slot = slot_of(cluster, WORKFLOWS[0])

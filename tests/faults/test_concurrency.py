@@ -40,8 +40,8 @@ def check_lists(wf: WorkflowHandle, writers: int, each: int) -> None:
             assert [number for who, number in items if who == writer] == list(range(each)), key
 
 
-def test_eight_processes(wf: WorkflowHandle, place: Place) -> None:
-    each = 200 if place.url.startswith("redis") else 100
+@pytest.mark.parametrize("each", [25, pytest.param(200, marks=pytest.mark.long)])
+def test_eight_processes(wf: WorkflowHandle, place: Place, each: int) -> None:
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(PROCESSES)
     processes = [context.Process(target=write, args=(place.url, writer, each, start)) for writer in range(PROCESSES)]

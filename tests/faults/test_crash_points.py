@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ctxqueue.testing.contract.runs import Worker
     from tests.faults.places import Place
 
+LONG_SQL = [pytest.param(name, marks=pytest.mark.long) for name in ("sqlite", "postgres")]
+
 
 def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
     runs: list[str] = []
@@ -58,7 +60,7 @@ def test_a_commit_that_fires_one_run(worker: Worker, place: Place) -> None:
     assert at_each_point(worker, begin, check) == 3
 
 
-@pytest.mark.parametrize("place", ["redis", pytest.param("sqlite", marks=pytest.mark.long), "postgres"], indirect=True)
+@pytest.mark.parametrize("place", ["redis", *LONG_SQL], indirect=True)
 def test_a_commit_that_fires_more_than_one_script_looks_at(worker: Worker, place: Place) -> None:
     rounds: list[set[bytes]] = []
 
@@ -225,6 +227,7 @@ def test_reading_leaves_nothing(worker: Worker) -> None:
     assert handle.open() == before
 
 
+@pytest.mark.parametrize("place", ["redis", "sqlite", LONG_SQL[1]], indirect=True)
 def test_the_end_of_a_workflow(worker: Worker, place: Place) -> None:
     """Closed or removed, it lets all its runs go and, once removed, leaves nothing."""
     names: list[str] = []

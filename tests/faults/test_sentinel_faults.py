@@ -20,7 +20,7 @@ LONGEST_GAP = 15.0
 """Seconds: a socket's time limit, the failover, and the longest pause between two tries."""
 
 
-@pytest.mark.parametrize("fault", ["kill", "pause"])
+@pytest.mark.parametrize("fault", ["kill", pytest.param("pause", marks=pytest.mark.long)])
 def test_a_master_that_dies_costs_at_most_the_tail(fault: str) -> None:
     """No effect twice; lost is at most what the replica had not received when its master went."""
     with EmbeddedSentinels(down_after=3.0) as sentinels:

@@ -220,6 +220,7 @@ def test_a_run_whose_service_has_died_says_so_and_ends(run: Any, tmp_path: Path,
     assert job.left_over() == []
 
 
+@pytest.mark.long  # it goes on trying for half a minute
 def test_a_server_that_goes_away_is_told_in_one_line(run: Any, tmp_path: Path) -> None:
     with EmbeddedServer() as server:
         job = run("--output", str(tmp_path), "--redis-url", server.url())
