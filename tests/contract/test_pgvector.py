@@ -22,6 +22,7 @@ from tests.tables import emptied, objections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ctxqueue.testing import EmbeddedPostgres
 
@@ -289,8 +290,10 @@ def test_an_extension_that_is_too_old_is_not_used(url: str, monkeypatch: pytest.
         assert row == (None,)
 
 
-def test_where_it_may_not_be_made_memories_are_searched_in_the_process(postgres_server: EmbeddedPostgres) -> None:
-    assert index_vectors("sqlite:///nowhere.db", LETTERS) == "pgvector is an extension of PostgreSQL"
+def test_where_it_may_not_be_made_memories_are_searched_in_the_process(
+    postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    assert index_vectors(f"sqlite:///{tmp_path}/any.db", LETTERS) == "pgvector is an extension of PostgreSQL"
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute("CREATE ROLE modest LOGIN")
         connection.execute("CREATE DATABASE modest OWNER modest")
