@@ -1,6 +1,7 @@
 """What the blocking and the async face have in common: everything but how a flow is carried out.
 
-One method for each of theirs, which checks what was given and chooses the flow: so the two cannot differ.
+One method for each of theirs, which checks what was given and chooses the flow: so the two cannot differ. As long as
+the faces have methods.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 One is told of writes as a judged run is, and then reads in the log what has changed since it looked last. How far it
 has read, what it has not told of yet and the numbers that it compares with are its notes, written down with the firing:
-so a look that is repeated finds nothing new.
+so a look that is repeated finds nothing new. One protocol from its registration to its end, read best in one piece.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Putting and deleting entries, and what every write has in common."""
+"""Putting and deleting entries, and what every write has in common.
+
+Long, as the common part is small steps that each kind of write combines in its own order.
+"""
 
 from __future__ import annotations
 

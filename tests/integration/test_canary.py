@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.request
 import zlib
 from base64 import b64encode
@@ -19,6 +18,7 @@ from ctxqueue.errors import CtxqueueError
 from ctxqueue.models import Put
 from ctxqueue.testing import EmbeddedServer
 from tests.integration.apps.canary import AGENT, FAILURES
+from tests.integration.listening import every_event
 from tests.spelling import places
 from tests.waiting import SECONDS, wait_until
 
@@ -61,16 +61,8 @@ def site(deploy: Deploy, store: EmbeddedServer, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def events(site: Deployment) -> Iterator[list[dict[str, Any]]]:
-    seen: list[dict[str, Any]] = []
-    with site.app.connection_for_read() as connection:
-        receiver = site.app.events.Receiver(connection, handlers={"*": seen.append})
-        listener = threading.Thread(target=receiver.capture)
-        listener.start()
-        with site.app.events.default_dispatcher() as dispatcher:
-            wait_until(lambda: dispatcher.send("probe") or seen, "events arrive")
+    with every_event(site.app) as seen:
         yield seen
-        receiver.should_stop = True
-        listener.join(SECONDS)
 
 
 def page(address: str) -> bytes:

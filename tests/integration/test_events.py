@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import pytest
 from celery.events.state import State
 
 import ctxqueue
+from tests.integration.listening import every_event
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -32,16 +32,8 @@ def site(deploy: Deploy) -> Deployment:
 @pytest.fixture(scope="module")
 def seen(site: Deployment) -> Iterator[list[Event]]:
     """Every event, as it comes."""
-    seen: list[Event] = []
-    with site.app.connection_for_read() as connection:
-        receiver = site.app.events.Receiver(connection, handlers={"*": seen.append})
-        listener = threading.Thread(target=receiver.capture)
-        listener.start()
-        with site.app.events.default_dispatcher() as dispatcher:
-            wait_until(lambda: dispatcher.send("probe") or seen, "events arrive")
+    with every_event(site.app) as seen:
         yield seen
-        receiver.should_stop = True
-        listener.join(SECONDS)
 
 
 def of(seen: list[Event], task_id: str) -> list[Event]:

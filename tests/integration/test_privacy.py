@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import pickle
-import threading
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from kombu.message import Message
 from ctxqueue.errors import VersionConflict
 from ctxqueue.models import Put
 from tests.integration.apps.discreet import HouseRequest
+from tests.integration.listening import every_event
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -56,16 +56,8 @@ def site(deploy: Deploy) -> Deployment:
 
 @pytest.fixture(scope="module")
 def events(site: Deployment) -> Iterator[list[dict[str, Any]]]:
-    seen: list[dict[str, Any]] = []
-    with site.app.connection_for_read() as connection:
-        receiver = site.app.events.Receiver(connection, handlers={"*": seen.append})
-        listener = threading.Thread(target=receiver.capture)
-        listener.start()
-        with site.app.events.default_dispatcher() as dispatcher:
-            wait_until(lambda: dispatcher.send("probe") or seen, "events arrive")
+    with every_event(site.app) as seen:
         yield seen
-        receiver.should_stop = True
-        listener.join(SECONDS)
 
 
 @pytest.fixture(scope="module")
