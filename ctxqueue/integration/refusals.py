@@ -20,8 +20,8 @@ def tell(app: Celery, namespace: str, refusal: Refusal) -> None:
     guarding.log(refusal)
     conf: Any = app.conf
     if conf.get("ctxqueue_metrics"):
-        from ctxqueue.observability.metrics import shared  # noqa: PLC0415 - only who counts loads it
+        from ctxqueue.observability.metrics import count_refused_write  # noqa: PLC0415 - only who counts loads it
 
-        shared().refused.labels(namespace, refusal.guard, refusal.kind).inc()
+        count_refused_write(namespace, refusal.guard, refusal.kind)
     if current_task:
         events.refused(current_task, refusal)

@@ -6,6 +6,7 @@ multiprocess mode. What stands in the store is not a process's to say: see `expo
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 """Upper ends of the buckets of all histograms but one."""
 PARKED = (1, 10, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)
+
+_counting = threading.Lock()
+"""Held while something is counted, and over a fork: prometheus_client's own locks would else be copied as they are, and
+a process forked while a thread counts could never count, nor go on."""
+os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
 
 _refused: ContextVar[Call | None] = ContextVar("ctxqueue_refused", default=None)
 """The call whose commit met another writer last: the same once more is a retry."""
@@ -87,14 +93,28 @@ class Meters:
 
 _making = threading.Lock()
 _made: list[Meters] = []
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def shared() -> Meters:
-    """Return this process's, in prometheus_client's own registry: the app may serve them beside its own."""
+    """Return this process's, in prometheus_client's own registry: the app may serve them beside its own.
+
+    Raises ConfigurationError if the folder for counts that the environment names is none.
+    """
     with _making:
         if not _made:
+            folder = os.environ.get(FOLDER)
+            if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - "" is no folder
+                raise ConfigurationError(f"{FOLDER} is {folder!r}, which is no folder: make it, or unset the variable")
             _made.append(Meters())
         return _made[0]
+
+
+def count_refused_write(namespace: str, guard: str, kind: str) -> None:
+    """Count a write that a guard did not let pass."""
+    meters = shared()
+    with _counting:
+        meters.refused.labels(namespace, guard, kind).inc()
 
 
 class Metrics:
@@ -123,22 +143,26 @@ class Metrics:
         try:
             yield
         except CtxqueueError as error:
-            if isinstance(error, AccessDenied):
-                self._count(self._meters.denied)
-            self._meters.errors.labels(self._namespace, type(error).__name__).inc()
+            with _counting:
+                if isinstance(error, AccessDenied):
+                    self._count(self._meters.denied)
+                self._meters.errors.labels(self._namespace, type(error).__name__).inc()
             raise
         finally:
-            self._meters.calls.labels(self._namespace, name).observe(time.perf_counter() - begun)
+            with _counting:
+                self._meters.calls.labels(self._namespace, name).observe(time.perf_counter() - begun)
 
     def worked(self, name: str, seconds: float) -> None:
         """Take note of how long embedding or ranking took."""
-        self._meters.works.labels(self._namespace, name).observe(seconds)
+        with _counting:
+            self._meters.works.labels(self._namespace, name).observe(seconds)
 
     def saw(self, effect: fx.Effect[Any], reply: Any) -> None:
         """Count what an effect did."""
         see = self._see.get(type(effect))
         if see is not None:
-            see(effect, reply)
+            with _counting:
+                see(effect, reply)
 
     def _count(self, counter: Counter, amount: float = 1) -> None:
         if amount:

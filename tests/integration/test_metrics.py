@@ -199,7 +199,7 @@ def test_a_forking_worker_shows_what_its_processes_count(tmp_path: Path, monkeyp
     folder.mkdir()
     with EmbeddedServer() as server, Deployment("parking", tmp_path, BOTH, server) as site:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
-        site.worker(ctxqueue_metrics_port=0)
+        site.worker("--max-tasks-per-child", "1", ctxqueue_metrics_port=0)
         monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
         (line,) = [line for line in site.log().splitlines() if "ctxqueue_metrics: http://" in line]
         address = line.rpartition("ctxqueue_metrics: ")[2]
@@ -218,6 +218,7 @@ def test_a_forking_worker_shows_what_its_processes_count(tmp_path: Path, monkeyp
         (stats,) = site.app.control.inspect(timeout=SECONDS, limit=1)._request("ctxqueue_stats").values()  # noqa: SLF001 - as `celery inspect` does
         assert (stats["namespace"], stats["metrics"], stats["outbox"]) == ("default", True, 0)
         assert "ctxqueue_metrics: this worker forks" not in site.log()
+        assert (folder / "counter_ended.db").exists()  # each task had a process of its own
 
 
 def test_celery_inspect_knows_of_the_command() -> None:
