@@ -197,4 +197,5 @@ def _with_time(made: bytes, rest: bytes, *, version: int) -> str:
     number = int.from_bytes(made + rest)
     number = number & ~(0xF << 76) | version << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=number))
+    digits = f"{number:032x}"  # as str(UUID(int=number)) writes it
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -85,11 +85,8 @@ def prepared(
     options: dict[str, Any],
 ) -> Prepared:
     """Check all that can be checked without I/O; raises InvalidInput."""
-    if mistaken := options.keys() & {"args", "kwargs"}:
-        raise InvalidInput(
-            f"{', '.join(sorted(mistaken))}: the message's arguments are ctxqueue's, and name the update"
-        )
-    _check_names(options)
+    if options:
+        _check_names(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
     agent = acting_on_record(terms, named(agent_id), None, None, ())
     try:
@@ -114,13 +111,17 @@ def prepared(
         )
     drain = None
     if coalesce:
-        routing = tuple(sorted((name, options[name]) for name in ROUTING & options.keys()))
+        routing = tuple(sorted((name, options[name]) for name in ROUTING & options.keys())) if options else ()
         drain = drain_message(queue.app, terms.app, ref.home, routing)
     store = inbox.enqueue(terms, ref, payload, outgoing=outgoing, drain=drain, life_us=life_us)
     return Prepared(ref, store, args, options, waits_for_task=not coalesce)
 
 
 def _check_names(options: Mapping[str, Any]) -> None:
+    if mistaken := options.keys() & {"args", "kwargs"}:
+        raise InvalidInput(
+            f"{', '.join(sorted(mistaken))}: the message's arguments are ctxqueue's, and name the update"
+        )
     stamps = options.get("stamped_headers") or ()
     for name in options.keys() - OPTIONS - set(stamps):
         alike = get_close_matches(name, OPTIONS | ARGUMENTS, n=1)
