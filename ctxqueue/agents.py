@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ctxqueue.errors import InvalidInput
-from ctxqueue.handles import agent_of, named
+from ctxqueue.handles import agent_of, named, whom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ctxqueue.aio import AsyncSharedContextManager, AsyncWorkflowHandle
     from ctxqueue.callbacks import LocalSubscription
@@ -46,14 +46,14 @@ class _ContextAware:
     told_by: Any = None
     """The signature of the task that is told of changes, once the agent is registered."""
 
-    def __init__(self, name: str, role: str | None = None) -> None:
-        self.agent: Agent = agent_of(named(name), None, role, ())
+    def __init__(self, name: str, role: str | None, agent_type: str | None, groups: Sequence[str]) -> None:
+        self.agent: Agent = agent_of(named(name), agent_type, role, groups)
         self.context_subscriptions: list[tuple[str, tuple[str, ...]]] = []
         """Workflow and keys of each subscription that this object has made."""
 
     @property
     def name(self) -> str:
-        """Its id; the type follows from it."""
+        """Its id; the type follows from it, unless another one was named."""
         return self.agent.agent_id
 
     @property
@@ -90,14 +90,22 @@ class _ContextAware:
 class ContextAwareAgent(_ContextAware):
     """An agent: override `execute_task_with_context`, and `handle_context_change` to act on what others change."""
 
-    def __init__(self, name: str, role: str | None = None, *, context_manager: SharedContextManager) -> None:
-        """``name`` is its agent id. Raises InvalidName."""
-        super().__init__(name, role)
+    def __init__(
+        self,
+        name: str,
+        role: str | None = None,
+        *,
+        context_manager: SharedContextManager,
+        agent_type: str | None = None,
+        groups: Sequence[str] = (),
+    ) -> None:
+        """``name`` is its agent id; what it may see goes by its type, role and groups. Raises InvalidName."""
+        super().__init__(name, role, agent_type, groups)
         self.context_manager = context_manager
 
     def workflow(self, workflow_id: str) -> WorkflowHandle:
         """Return this agent's hold on a workflow, without I/O."""
-        return self.context_manager.workflow(workflow_id, agent_id=self.name, agent_role=self.role)
+        return self.context_manager.workflow(workflow_id, **whom(self.agent))
 
     def execute_with_context(
         self, task: str, workflow_id: str, initial_context: Mapping[str, Any] | None = None
@@ -161,14 +169,22 @@ class ContextAwareAgent(_ContextAware):
 class AsyncContextAwareAgent(_ContextAware):
     """The same for event loops, on a manager of `aconnect`."""
 
-    def __init__(self, name: str, role: str | None = None, *, context_manager: AsyncSharedContextManager) -> None:
-        """``name`` is its agent id. Raises InvalidName."""
-        super().__init__(name, role)
+    def __init__(
+        self,
+        name: str,
+        role: str | None = None,
+        *,
+        context_manager: AsyncSharedContextManager,
+        agent_type: str | None = None,
+        groups: Sequence[str] = (),
+    ) -> None:
+        """``name`` is its agent id; what it may see goes by its type, role and groups. Raises InvalidName."""
+        super().__init__(name, role, agent_type, groups)
         self.context_manager = context_manager
 
     def workflow(self, workflow_id: str) -> AsyncWorkflowHandle:
         """Return this agent's hold on a workflow, without I/O."""
-        return self.context_manager.workflow(workflow_id, agent_id=self.name, agent_role=self.role)
+        return self.context_manager.workflow(workflow_id, **whom(self.agent))
 
     async def execute_with_context(
         self, task: str, workflow_id: str, initial_context: Mapping[str, Any] | None = None

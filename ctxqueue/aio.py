@@ -17,11 +17,11 @@ from ctxqueue.handles import (
     Manager,
     TransactionBlock,
     acting_on_record,
-    named,
     namespace_and_settings,
     opened,
     resolved_url,
     sealed,
+    whom,
 )
 from ctxqueue.models import Put
 from ctxqueue.notifications import AsyncContextNotificationManager
@@ -129,20 +129,23 @@ class AsyncSharedContextManager(Manager):
         return await self.driver.arun(self._create(workflow_id, initial_data))
 
     async def get_context_for_agent(
-        self, workflow_id: str, agent_id: str, agent_role: str | None = None
+        self, workflow_id: str, agent_id: str | Agent, agent_role: str | None = None
     ) -> dict[str, Any]:
-        """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies."""
-        view = await self.workflow(workflow_id, agent_id=named(agent_id), agent_role=agent_role).view()
+        """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies.
+
+        ``agent_id`` may be an `Agent`, which has its type and groups too.
+        """
+        view = await self.workflow(workflow_id, **whom(agent_id, agent_role)).view()
         return view.as_dict()
 
     async def update_context(
-        self, workflow_id: str, agent_id: str, updates: Mapping[str, Any], merge_strategy: str = "smart_merge"
+        self, workflow_id: str, agent_id: str | Agent, updates: Mapping[str, Any], merge_strategy: str = "smart_merge"
     ) -> CommitResult:
         """Merge values in, in the agent's name; see `AsyncWorkflowHandle.update`."""
-        return await self.workflow(workflow_id, agent_id=named(agent_id)).update(updates, merge_strategy=merge_strategy)
+        return await self.workflow(workflow_id, **whom(agent_id)).update(updates, merge_strategy=merge_strategy)
 
     async def subscribe_to_context_changes(
-        self, workflow_id: str, agent_id: str, keys: str | Iterable[str], callback: Any
+        self, workflow_id: str, agent_id: str | Agent, keys: str | Iterable[str], callback: Any
     ) -> AsyncSubscription | AsyncLocalSubscription:
         """Tell an agent of what others change; see `AsyncContextNotificationManager.subscribe_to_context_changes`."""
         return await self.notification_manager.subscribe_to_context_changes(workflow_id, agent_id, keys, callback)

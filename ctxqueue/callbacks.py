@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from ctxqueue.errors import CapacityError, InvalidInput, StoreUnavailable
 from ctxqueue.flows import following
+from ctxqueue.flows.reading import may_be_told
 from ctxqueue.flows.subscriptions import resolved_at
 from ctxqueue.models import Notification
 from ctxqueue.rules.changes import Resolved, matches, place_of
@@ -27,6 +28,7 @@ from ctxqueue.stores.waking import FIRST_PAUSE, LONGEST_PAUSE
 if TYPE_CHECKING:
     from ctxqueue.context import SharedContextManager, WorkflowHandle
     from ctxqueue.flows.following import News, Place
+    from ctxqueue.handles import Handle
     from ctxqueue.models import Change
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,11 @@ LONGEST_LOOK = 5.0
 """Seconds that closing waits for a look that is under way."""
 
 _numbers = itertools.count(1)
+
+
+def may_tell(handle: Handle, key: str) -> bool:
+    """Whether a key may be spoken of to an agent; in another role, or out of a group, it may not be that any more."""
+    return may_be_told(handle.terms.policy, handle.agent, key)
 
 
 def is_local(callback: Any) -> bool:
@@ -104,10 +111,11 @@ class Registry:
             place = wanted.workflow_id, wanted.agent_id
             self._told.setdefault(place, deque(maxlen=KEPT_NOTICES)).append(told)
 
-    def with_own(self, workflow_id: str, agent_id: str, kept: list[Notification]) -> list[Notification]:
+    def with_own(self, handle: Handle, kept: list[Notification]) -> list[Notification]:
         """Return what an agent was told of here and by the store, the newest first: the last hundred."""
         with self._lock:
-            told = [*self._told.get((workflow_id, agent_id), ()), *kept]
+            here = list(self._told.get((handle.workflow_id, handle.agent.agent_id), ()))
+        told = [*(each for each in here if may_tell(handle, each.keys[0])), *kept]
         return sorted(told, key=lambda each: each.at, reverse=True)[:KEPT_NOTICES]
 
 
@@ -118,7 +126,7 @@ class LocalSubscription:
         self, callbacks: Callbacks, handle: WorkflowHandle, wanted: Wanted, callback: Callable[..., Any]
     ) -> None:
         self._callbacks = callbacks
-        self._handle = handle
+        self.handle = handle
         self._wanted = wanted
         self._callback = callback
         self._stopped = threading.Event()
@@ -152,7 +160,7 @@ class LocalSubscription:
             pause = FIRST_PAUSE
             while not self._stopped.is_set():
                 try:
-                    news = self._callbacks.news(self._handle, place)
+                    news = self._callbacks.news(self.handle, place)
                 except StoreUnavailable as error:
                     logger.warning("%s waits for the store: %s", self, error)
                     news = None
@@ -188,7 +196,7 @@ class LocalSubscription:
 
     def _look(self, change: Change | None = None) -> None:
         """Call it if the entry's dependencies are all there."""
-        seen_at = self._callbacks.resolved_at(self._handle, self._wanted)
+        seen_at = self._callbacks.resolved_at(self.handle, self._wanted)
         if seen_at is not None:
             self._is_pending, self._told_at = False, seen_at
             self.tell(self._wanted.patterns[0], seen_at, change.agent_id if change else "")
@@ -247,7 +255,7 @@ class Callbacks(Registry):
         for wanted, subscription in self.all():
             if wanted.workflow_id == workflow_id and wanted.agent_id != agent_id and not wanted.entry_key:
                 for key in keys:
-                    if matches(wanted.patterns, key):
+                    if matches(wanted.patterns, key) and may_tell(subscription.handle, key):
                         subscription.tell(key, 0, agent_id)
                         called += 1
         return called

@@ -7,7 +7,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.callbacks import Registry, Wanted
+from ctxqueue.callbacks import Registry, Wanted, may_tell
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import following
 from ctxqueue.flows.subscriptions import resolved_at
@@ -31,7 +31,7 @@ class AsyncLocalSubscription:
         self, callbacks: AsyncCallbacks, handle: AsyncWorkflowHandle, wanted: Wanted, callback: Callable[..., Any]
     ) -> None:
         self._callbacks = callbacks
-        self._handle = handle
+        self.handle = handle
         self._wanted = wanted
         self._callback = callback
         self._is_pending, self._told_at = bool(wanted.entry_key), 0
@@ -52,7 +52,7 @@ class AsyncLocalSubscription:
     async def begin(self) -> None:
         """Let the changes from now on be told."""
         try:
-            places = [await self._callbacks.present(self._handle, place) for place in self._wanted.places()]
+            places = [await self._callbacks.present(self.handle, place) for place in self._wanted.places()]
         except BaseException:  # raised on: nobody waits
             self._callbacks.remove(self._number)
             raise
@@ -73,7 +73,7 @@ class AsyncLocalSubscription:
             pause = FIRST_PAUSE
             while True:
                 try:
-                    news = await self._callbacks.news(self._handle, place)
+                    news = await self._callbacks.news(self.handle, place)
                 except StoreUnavailable as error:
                     logger.warning("%s waits for the store: %s", self, error)
                     news = None
@@ -106,7 +106,7 @@ class AsyncLocalSubscription:
             await self.tell(change.key, change.revision, change.agent_id)
 
     async def _look(self, change: Change | None = None) -> None:
-        seen_at = await self._callbacks.resolved_at(self._handle, self._wanted)
+        seen_at = await self._callbacks.resolved_at(self.handle, self._wanted)
         if seen_at is not None:
             self._is_pending, self._told_at = False, seen_at
             await self.tell(self._wanted.patterns[0], seen_at, change.agent_id if change else "")
@@ -158,7 +158,7 @@ class AsyncCallbacks(Registry):
         for wanted, subscription in self.all():
             if wanted.workflow_id == workflow_id and wanted.agent_id != agent_id and not wanted.entry_key:
                 for key in keys:
-                    if matches(wanted.patterns, key):
+                    if matches(wanted.patterns, key) and may_tell(subscription.handle, key):
                         await subscription.tell(key, 0, agent_id)
                         called += 1
         return called

@@ -21,11 +21,11 @@ from ctxqueue.handles import (
     Manager,
     TransactionBlock,
     acting_on_record,
-    named,
     namespace_and_settings,
     opened,
     resolved_url,
     sealed,
+    whom,
 )
 from ctxqueue.models import Put
 from ctxqueue.notifications import ContextNotificationManager
@@ -137,18 +137,23 @@ class SharedContextManager(Manager):
         """Make a workflow with ``initial_data`` as its metadata; raises WorkflowExists."""
         return self.driver.run(self._create(workflow_id, initial_data))
 
-    def get_context_for_agent(self, workflow_id: str, agent_id: str, agent_role: str | None = None) -> dict[str, Any]:
-        """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies."""
-        return self.workflow(workflow_id, agent_id=named(agent_id), agent_role=agent_role).view().as_dict()
+    def get_context_for_agent(
+        self, workflow_id: str, agent_id: str | Agent, agent_role: str | None = None
+    ) -> dict[str, Any]:
+        """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies.
+
+        ``agent_id`` may be an `Agent`, which has its type and groups too.
+        """
+        return self.workflow(workflow_id, **whom(agent_id, agent_role)).view().as_dict()
 
     def update_context(
-        self, workflow_id: str, agent_id: str, updates: Mapping[str, Any], merge_strategy: str = "smart_merge"
+        self, workflow_id: str, agent_id: str | Agent, updates: Mapping[str, Any], merge_strategy: str = "smart_merge"
     ) -> CommitResult:
         """Merge values in, in the agent's name; see `WorkflowHandle.update`."""
-        return self.workflow(workflow_id, agent_id=named(agent_id)).update(updates, merge_strategy=merge_strategy)
+        return self.workflow(workflow_id, **whom(agent_id)).update(updates, merge_strategy=merge_strategy)
 
     def subscribe_to_context_changes(
-        self, workflow_id: str, agent_id: str, keys: str | Iterable[str], callback: Any
+        self, workflow_id: str, agent_id: str | Agent, keys: str | Iterable[str], callback: Any
     ) -> Subscription | LocalSubscription:
         """Tell an agent of what others change; see `ContextNotificationManager.subscribe_to_context_changes`."""
         return self.notification_manager.subscribe_to_context_changes(workflow_id, agent_id, keys, callback)

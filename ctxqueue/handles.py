@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 
 from ctxqueue import binding, codec, typed
 from ctxqueue.errors import (
@@ -20,6 +20,7 @@ from ctxqueue.errors import (
     EntryNotFound,
     IdentityMismatch,
     InvalidInput,
+    InvalidName,
     ValueTooLarge,
     WorkflowExists,
 )
@@ -197,6 +198,15 @@ def _wait_for_replicas(store: Any, replicas: int) -> None:
     store.wait_replicas = replicas
 
 
+class Identity(TypedDict):
+    """An agent, as `Manager.workflow` is told of one."""
+
+    agent_id: str
+    agent_type: str | None
+    agent_role: str | None
+    groups: tuple[str, ...]
+
+
 class Manager:
     """Everything of one namespace in one store."""
 
@@ -342,7 +352,7 @@ def acting(
     )
 
 
-def remembering_as(policy: Policy, agent_id: str | None, user_id: str | None) -> Reader:
+def remembering_as(policy: Policy, agent_id: str | Agent | None, user_id: str | None) -> Reader:
     """Return who remembers or recalls. Inside a task it is the agent that this was declared for, if none is named.
 
     Raises InvalidName, and inside a task IdentityMismatch as `acting` does.
@@ -350,13 +360,34 @@ def remembering_as(policy: Policy, agent_id: str | None, user_id: str | None) ->
     declared = declared_agent.get()
     if declared is not None and agent_id is None and user_id is None and not policy.may_act_as(declared, OPERATOR):
         return Reader(declared.agent_id, None, declared)
-    reader = Reader.checked(agent_id, user_id)
-    return reader._replace(agent=declared if agent_id is None else acting(policy, agent_id, None, None, ()))
+    if agent_id is None:
+        return Reader.checked(None, user_id)._replace(agent=declared)
+    agent = acting(policy, **whom(agent_id))
+    return Reader.checked(agent.agent_id, user_id)._replace(agent=agent)
 
 
 def named(agent_id: str) -> str:
     """Return the id of an agent that must be named; raises InvalidName: None would be the operator."""
     return checked_name(agent_id, "agent_id")
+
+
+def whom(agent_id: str | Agent, agent_role: str | None = None) -> Identity:
+    """Return how `Manager.workflow` is told of an agent that must be named: by its id, or as a whole `Agent`.
+
+    Raises InvalidName, and InvalidInput for a role besides that of an `Agent`.
+    """
+    if not isinstance(agent_id, Agent):
+        return {"agent_id": named(agent_id), "agent_type": None, "agent_role": agent_role, "groups": ()}
+    if agent_id.is_operator:
+        raise InvalidName("the operator is no agent: name one")
+    if agent_role not in (None, agent_id.agent_role):
+        raise InvalidInput(f"agent_role is {agent_role!r:.60}, and the Agent has {agent_id.agent_role!r}: give one")
+    return {
+        "agent_id": agent_id.agent_id,
+        "agent_type": agent_id.agent_type,
+        "agent_role": agent_id.agent_role,
+        "groups": agent_id.groups,
+    }
 
 
 class Handle:

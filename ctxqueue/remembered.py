@@ -15,7 +15,7 @@ from ctxqueue.errors import InvalidInput, RecordDamaged, RecordTooNew, UnknownSc
 from ctxqueue.models import Agent, ContextScope, checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 KINDS: Final = ("semantic", "episodic", "procedural")
@@ -68,12 +68,21 @@ class Reader(NamedTuple):
     """Whom the policy is asked about; None: by the id alone."""
 
     @classmethod
-    def checked(cls, agent_id: str | None, user_id: str | None) -> Reader:
+    def checked(cls, agent_id: str | Agent | None, user_id: str | None) -> Reader:
         """Return it; raises InvalidName."""
+        if isinstance(agent_id, Agent):
+            return cls.checked(agent_id.agent_id, user_id)._replace(agent=agent_id)
         for what, name in (("agent_id", agent_id), ("user_id", user_id)):
             if name is not None:
                 checked_name(name, what)
         return cls(agent_id, user_id)
+
+    @property
+    def agent_type(self) -> str:
+        """The type of the agent that is named, as it was declared, else as its id says."""
+        if self.agent is not None and self.agent.agent_id == self.agent_id:
+            return self.agent.agent_type
+        return Agent(self.agent_id).agent_type if self.agent_id is not None else ""
 
     @property
     def sees_all(self) -> bool:
@@ -90,7 +99,7 @@ class Reader(NamedTuple):
         if where is ContextScope.AGENT_GROUP:
             if self.agent_id is None:
                 raise InvalidInput("a memory of scope agent_group belongs to an agent's type: give an agent_id")
-            return Owner(where, Agent(self.agent_id).agent_type)
+            return Owner(where, self.agent_type)
         if self.sees_all:
             raise InvalidInput("a private memory belongs to somebody: give an agent_id or a user_id")
         return Owner(where, self.agent_id or "", self.user_id or "")
@@ -101,7 +110,7 @@ class Reader(NamedTuple):
         owners = [Owner(ContextScope.GLOBAL)]
         if self.agent_id is not None:
             owners += [
-                Owner(ContextScope.AGENT_GROUP, Agent(self.agent_id).agent_type),
+                Owner(ContextScope.AGENT_GROUP, self.agent_type),
                 Owner(ContextScope.PRIVATE, self.agent_id),
             ]
         if self.user_id is not None:
@@ -113,6 +122,17 @@ class Reader(NamedTuple):
     def may_see(self, owner: Owner) -> bool:
         """Whether that owner's memories are visible."""
         return self.sees_all or owner in self.visible(None)
+
+
+def told_of(agent: Agent) -> list[Any]:
+    """Return an agent as messages and requests name it."""
+    return [agent.agent_id, agent.agent_type, agent.agent_role, list(agent.groups)]
+
+
+def agent_told(told: Sequence[Any]) -> Agent:
+    """Undo `told_of`."""
+    agent_id, agent_type, agent_role, groups = told
+    return Agent(agent_id, agent_type, agent_role, tuple(groups))
 
 
 def scoped(owners: list[Owner], scope: str | ContextScope | None) -> list[Owner]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import MemoryKind
     from ctxqueue.flows.memory_terms import MemoryTerms
-    from ctxqueue.models import ContextScope
+    from ctxqueue.models import Agent, ContextScope
     from ctxqueue.remembered import Owner
 
 MAX_CONTENT = 64 * 1024
@@ -41,6 +41,8 @@ class Item(NamedTuple):
     importance: float
     pinned: bool
     ttl_us: int | None
+    agent: Agent | None = None
+    """Who remembers, where that was told with type, role and groups."""
 
     @property
     def memory_id(self) -> str:
@@ -53,7 +55,7 @@ def checked(
     memory_type: str = "semantic",
     *,
     metadata: Mapping[str, Any] | None = None,
-    agent_id: str | None = None,
+    agent_id: str | Agent | None = None,
     user_id: str | None = None,
     scope: str | ContextScope | None = None,
     at: datetime | str | None = None,
@@ -75,7 +77,7 @@ def checked(
         raise InvalidInput(f"importance is {importance!r:.80}: give a number from 0 to 1")
     said = Said(
         content=checked_text(content, "content"),
-        agent_id=agent_id or "",
+        agent_id=reader.agent_id or "",
         user_id=user_id or "",
         metadata=_packed_metadata(metadata),
         at_us=None if at is None else checked_instant(at, "at"),
@@ -84,7 +86,7 @@ def checked(
         speaker=checked_name(speaker, "speaker") if speaker else "",
     )
     ttl_us = None if ttl is None else microseconds(ttl, "ttl")
-    return Item(reader.owner(scope), kind, said, float(importance), bool(pinned), ttl_us)
+    return Item(reader.owner(scope), kind, said, float(importance), bool(pinned), ttl_us, reader.agent)
 
 
 def checked_item(item: Any) -> Item:

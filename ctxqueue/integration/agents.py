@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctxqueue.agents import UPDATES, AsyncContextAwareAgent, ContextAwareAgent
 from ctxqueue.errors import InvalidInput
+from ctxqueue.handles import whom
 from ctxqueue.rules.conditions import in_workflow
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def register(
         execute, handle_change = _blocking(queue, agent)
     else:
         raise InvalidInput(f"{agent!r:.60} is no agent: give a ContextAwareAgent or an AsyncContextAwareAgent")
-    identity: dict[str, Any] = {"agent_type": agent.agent.agent_type, "agent_id": agent.name, "agent_role": agent.role}
+    identity: dict[str, Any] = dict(whom(agent.agent))
     prefix = f"agents.{agent.name}"
     tasks = RegisteredAgent(
         queue.task(**identity, **{"name": f"{prefix}.execute", **options})(execute),

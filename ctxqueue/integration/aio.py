@@ -64,7 +64,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
     async def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -78,7 +78,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
     async def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -92,7 +92,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
     async def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -105,7 +105,7 @@ class AsyncContextQueue(AsyncSharedContextManager):
     async def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from ctxqueue.effects import Outgoing
 from ctxqueue.errors import AccessDenied, CtxqueueError, InvalidInput
 from ctxqueue.flows import auditing, inbox, stored
-from ctxqueue.handles import acting_on_record, named
+from ctxqueue.handles import acting_on_record, whom
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.stored import UpdateRef
     from ctxqueue.flows.terms import Terms
     from ctxqueue.integration.install import ContextQueue
-    from ctxqueue.models import CommitResult
+    from ctxqueue.models import Agent, CommitResult
 
 CONTEXT_UPDATE = "ctxqueue.context_update"
 DRAIN_INBOX = "ctxqueue.drain_inbox"
@@ -75,7 +75,7 @@ def prepared(
     queue: ContextQueue,
     terms: Terms,
     workflow_id: str,
-    agent_id: str,
+    agent_id: str | Agent,
     updates: Mapping[str, Any],
     merge_strategy: str,
     operation_id: str | None,
@@ -88,7 +88,7 @@ def prepared(
     if options:
         _check_names(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
-    agent = acting_on_record(terms, named(agent_id), None, None, ())
+    agent = acting_on_record(terms, **whom(agent_id))
     try:
         ref = inbox.checked(terms, workflow_id, agent, updates, merge_strategy, operation)
     except AccessDenied as error:

@@ -376,7 +376,7 @@ class ContextQueue:
     def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -390,7 +390,7 @@ class ContextQueue:
     def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -404,7 +404,7 @@ class ContextQueue:
     def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",
@@ -417,7 +417,7 @@ class ContextQueue:
     def enqueue_update(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         updates: Mapping[str, Any],
         *,
         merge_strategy: str = "smart_merge",

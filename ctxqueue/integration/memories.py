@@ -16,6 +16,7 @@ from ctxqueue.memories.manager import VectorMemoryManager
 from ctxqueue.memories.managing import INDEX_FROM
 from ctxqueue.memories.recalls import PendingRecall
 from ctxqueue.memories.weights import Weights
+from ctxqueue.remembered import told_of
 from ctxqueue.tasks.memory_retention import NAME as RETENTION
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.integration.memory_requests import Message
-    from ctxqueue.models import ContextScope
+    from ctxqueue.models import Agent, ContextScope
 
 
 class QueuedMemoryManager(VectorMemoryManager):
@@ -71,7 +72,7 @@ class QueuedMemoryManager(VectorMemoryManager):
         memory_type: str = "semantic",
         *,
         metadata: Mapping[str, Any] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         at: datetime | str | None = None,
@@ -110,7 +111,7 @@ class QueuedMemoryManager(VectorMemoryManager):
         *,
         memory_types: Sequence[str] | None = None,
         limit: int = 5,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -136,7 +137,7 @@ class QueuedMemoryManager(VectorMemoryManager):
     def enqueue_learning(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         result: Mapping[str, Any],
         execution_time: float,
@@ -147,17 +148,20 @@ class QueuedMemoryManager(VectorMemoryManager):
         What is to be learned waits in the store: a message that is lost is sent again by beat, and one that comes twice
         counts once.
         """
-        self._reader(agent_id, None)  # raises for another one than the task's own
-        message = requests.to_learn(workflow_id, agent_id, task, result, execution_time, apply_async_options)
+        reader = self._reader(agent_id, None)  # raises for another one than the task's own
+        message = requests.to_learn(workflow_id, reader, task, result, execution_time, apply_async_options)
         return self._published(message)
 
     def enqueue_consolidation(
-        self, workflow_id: str, agent_id: str, *, memory_type: str = "episodic", **apply_async_options: Any
+        self, workflow_id: str, agent_id: str | Agent, *, memory_type: str = "episodic", **apply_async_options: Any
     ) -> AsyncResult[dict[str, Any]]:
         """Let a worker `consolidate` a working memory, by ``ctxqueue_memory_summariser``: ``{"memory_ids"}``."""
-        self.working(workflow_id, agent_id)  # raises for a name that is none
+        agent = self.working(workflow_id, agent_id).agent  # raises for a name that is none
         return self._published(
-            requests.named(requests.CONSOLIDATE, workflow_id, agent_id, memory_type, options=apply_async_options)
+            requests.named(
+                *(requests.CONSOLIDATE, workflow_id, agent.agent_id, memory_type, told_of(agent)),
+                options=apply_async_options,
+            )
         )
 
     def enqueue_reembedding(self, **apply_async_options: Any) -> AsyncResult[dict[str, Any]]:
@@ -178,8 +182,8 @@ class QueuedMemoryManager(VectorMemoryManager):
         of them. Its own result is ``{"memory_ids"}``. Raises InvalidInput.
         """
         given = {"memory_type": memory_type, **options}
-        self._may_store(remembering.checked_item({"content": "anything", **given}))
-        return requests.remembering_signature(self._app, given)
+        item = self._may_store(remembering.checked_item({"content": "anything", **given}))
+        return requests.remembering_signature(self._app, given, self._reader_of(item).agent)
 
 
 def _imported(conf: Any, setting: str) -> Any:

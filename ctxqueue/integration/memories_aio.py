@@ -8,6 +8,7 @@ from ctxqueue.flows import remembering
 from ctxqueue.integration import memory_requests as requests
 from ctxqueue.memories.aio import AsyncVectorMemoryManager
 from ctxqueue.memories.recalls import AsyncPendingRecall
+from ctxqueue.remembered import told_of
 from ctxqueue.tasks.memory_retention import NAME as RETENTION
 from ctxqueue.threads import in_thread
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ctxqueue.aio import AsyncSharedContextManager
     from ctxqueue.integration.install import ContextQueue
     from ctxqueue.integration.memory_requests import Message
-    from ctxqueue.models import ContextScope
+    from ctxqueue.models import Agent, ContextScope
 
 
 class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
@@ -46,7 +47,7 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
         memory_type: str = "semantic",
         *,
         metadata: Mapping[str, Any] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         at: datetime | str | None = None,
@@ -81,7 +82,7 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
         *,
         memory_types: Sequence[str] | None = None,
         limit: int = 5,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -103,24 +104,27 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
     async def enqueue_learning(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         result: Mapping[str, Any],
         execution_time: float,
         **apply_async_options: Any,
     ) -> AsyncResult[dict[str, Any]]:
         """Publish without blocking the loop; see `QueuedMemoryManager.enqueue_learning`."""
-        self._reader(agent_id, None)  # raises for another one than the task's own
-        message = requests.to_learn(workflow_id, agent_id, task, result, execution_time, apply_async_options)
+        reader = self._reader(agent_id, None)  # raises for another one than the task's own
+        message = requests.to_learn(workflow_id, reader, task, result, execution_time, apply_async_options)
         return await self._published(message)
 
     async def enqueue_consolidation(
-        self, workflow_id: str, agent_id: str, *, memory_type: str = "episodic", **apply_async_options: Any
+        self, workflow_id: str, agent_id: str | Agent, *, memory_type: str = "episodic", **apply_async_options: Any
     ) -> AsyncResult[dict[str, Any]]:
         """Publish without blocking the loop; see `QueuedMemoryManager.enqueue_consolidation`."""
-        self.working(workflow_id, agent_id)  # raises for a name that is none
+        agent = self.working(workflow_id, agent_id).agent  # raises for a name that is none
         return await self._published(
-            requests.named(requests.CONSOLIDATE, workflow_id, agent_id, memory_type, options=apply_async_options)
+            requests.named(
+                *(requests.CONSOLIDATE, workflow_id, agent.agent_id, memory_type, told_of(agent)),
+                options=apply_async_options,
+            )
         )
 
     async def enqueue_reembedding(self, **apply_async_options: Any) -> AsyncResult[dict[str, Any]]:
@@ -137,5 +141,5 @@ class AsyncQueuedMemoryManager(AsyncVectorMemoryManager):
     def remember_result(self, memory_type: str = "semantic", **options: Any) -> Signature[dict[str, Any]]:
         """Return a signature for chains and callbacks, without I/O; see `QueuedMemoryManager.remember_result`."""
         given = {"memory_type": memory_type, **options}
-        self._may_store(remembering.checked_item({"content": "anything", **given}))
-        return requests.remembering_signature(self._app, given)
+        item = self._may_store(remembering.checked_item({"content": "anything", **given}))
+        return requests.remembering_signature(self._app, given, self._reader_of(item).agent)

@@ -12,15 +12,15 @@ from celery.exceptions import Ignore
 from celery.states import READY_STATES
 
 from ctxqueue.clock import microseconds
-from ctxqueue.errors import InvalidInput, StaleOperation, StoreUnavailable
+from ctxqueue.errors import IdentityMismatch, InvalidInput, StaleOperation, StoreUnavailable
 from ctxqueue.flows import asking
+from ctxqueue.identity import declared_agent
 from ctxqueue.integration.memory_requests import LEARN, checked, published
 from ctxqueue.memories.insights import Lesson
-from ctxqueue.models import Agent
-from ctxqueue.remembered import MARK, Reader
+from ctxqueue.remembered import MARK, Reader, agent_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from celery import Task
 
@@ -31,6 +31,16 @@ OVERDUE: Final = 600.0
 """Seconds after which a message that would have let learn is taken to be lost, and sent again."""
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def acting_as(told: Sequence[Any] | None) -> Iterator[None]:
+    """Act as the agent for which something was asked, as a task that was declared for it does."""
+    token = declared_agent.set(declared_agent.get() if told is None else agent_told(told))
+    try:
+        yield
+    finally:
+        declared_agent.reset(token)
 
 
 @contextmanager
@@ -66,7 +76,7 @@ def forget(queue: ContextQueue, task: Task[..., Any], told: tuple[Any, ...]) -> 
 def recalled(memory: VectorMemoryManager, request: dict[str, Any], request_id: str) -> dict[str, Any]:
     """Answer a recall; made again it counts as the same use."""
     whose = request.pop("agent", None)
-    agent = None if whose is None else Agent(whose[0], whose[1], whose[2], tuple(whose[3]))
+    agent = None if whose is None else agent_told(whose)
     # Whoever asked was held to its task's agent then; here nobody's body runs.
     reader = Reader(request.pop("agent_id"), request.pop("user_id"), agent)
     touch_id = hashlib.blake2b(request_id.encode(), digest_size=MARK).digest()
@@ -82,18 +92,31 @@ def learned(memory: VectorMemoryManager, request: Mapping[str, Any], request_id:
     """Learn what an execution teaches; told again it counts once."""
     success, told, skill_name, steps = request["lesson"]
     lesson = Lesson(success, told, skill_name, tuple(steps))
+    # One that was asked for by an earlier version names no more than the id.
+    agent = agent_told(request["agent"]) if "agent" in request else request["agent_id"]
     flow = memory._learn(  # noqa: SLF001 - the app's own
-        *(request["workflow_id"], request["agent_id"], request["task"], lesson, request["execution_time"]), request_id
+        *(request["workflow_id"], agent, request["task"], lesson, request["execution_time"]), request_id
     )
     return {"memory_ids": memory.driver.run(flow)}
 
 
 def with_options(value: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `remember`'s arguments of what a task has returned."""
+    """Return `remember`'s arguments of what a task has returned; raises IdentityMismatch, InvalidInput.
+
+    A model may have written that: as which agent it is remembered is said where the signature is made, and so is
+    about which user, if that is said there at all.
+    """
     if isinstance(value, str):
         return {**options, "content": value}
     if isinstance(value, dict):
-        return {**options, **value}
+        given = {**options, **value}
+        if given.get("agent_id") != options.get("agent_id") or given.get("user_id") != options.get(
+            "user_id", given.get("user_id")
+        ):
+            raise IdentityMismatch(
+                "the task before returned an agent_id or a user_id of its own: say whose it is in remember_result(...)"
+            )
+        return given
     raise InvalidInput(f"the task before returned a {type(value).__name__}: a text, a mapping or a list is remembered")
 
 

@@ -15,7 +15,8 @@ from ctxqueue.flows import asking, remembering
 from ctxqueue.integration.enqueuing import ROUTING
 from ctxqueue.memories.experiences import workflow_experience
 from ctxqueue.memories.insights import lesson_of
-from ctxqueue.models import ContextScope, checked_name
+from ctxqueue.models import Agent, ContextScope, checked_name
+from ctxqueue.remembered import told_of
 from ctxqueue.settings import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def to_recall(reader: Reader, wanted: Mapping[str, Any], options: dict[str, Any]
 
 def to_learn(
     workflow_id: str,
-    agent_id: str,
+    reader: Reader,
     task: str,
     result: Mapping[str, Any],
     execution_time: float,
@@ -86,11 +87,13 @@ def to_learn(
 ) -> Message:
     """Store what an execution teaches, and let a worker learn it; raises InvalidInput."""
     lesson = lesson_of(result)
+    agent_id = str(reader.agent_id)
     workflow_experience(workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task)
     options = checked(options)
     payload = {
         "workflow_id": checked_name(workflow_id, "workflow_id"),
-        "agent_id": checked_name(agent_id, "agent_id"),
+        "agent_id": agent_id,
+        "agent": told_of(reader.agent or Agent(agent_id)),
         "task": remembering.checked_text(task, "task"),
         "lesson": list(lesson),
         "execution_time": execution_time,
@@ -137,11 +140,13 @@ def check_results(app: Celery) -> None:
         raise ConfigurationError("a recall by a worker answers by Celery's result backend: set result_backend")
 
 
-def remembering_signature(app: Celery, options: dict[str, Any]) -> Signature[dict[str, Any]]:
-    """Return what remembers the result of the task before it; raises InvalidInput."""
-    remembering.checked_item({"content": "anything", **options})
+def remembering_signature(app: Celery, options: dict[str, Any], agent: Agent | None) -> Signature[dict[str, Any]]:
+    """Return what remembers the result of the task before it, as an agent if one is given."""
     plain = {name: str(value) if isinstance(value, ContextScope) else value for name, value in options.items()}
-    signature: Signature[dict[str, Any]] = app.tasks[REMEMBER].signature(kwargs={"options": plain})
+    if isinstance(named_by := options.get("agent_id"), Agent):
+        plain["agent_id"] = named_by.agent_id
+    given: dict[str, Any] = {"options": plain} | ({} if agent is None else {"agent": told_of(agent)})
+    signature: Signature[dict[str, Any]] = app.tasks[REMEMBER].signature(kwargs=given)
     # What comes in is nobody's business who watches messages go by.
     signature.options.update(argsrepr="(<result>,)", kwargsrepr="{'options': ...}")
     return signature

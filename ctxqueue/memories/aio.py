@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.aio import AsyncSharedContextManager
     from ctxqueue.memories.weights import Weights
-    from ctxqueue.models import ContextScope, Page
+    from ctxqueue.models import Agent, ContextScope, Page
     from ctxqueue.remembered import MemoryEntry, Recalled, RetentionReport
     from ctxqueue.stores.base import AsyncStore
 
@@ -72,7 +72,7 @@ class AsyncVectorMemoryManager(MemoryBase):
         memory_type: str = "semantic",
         *,
         metadata: Mapping[str, Any] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         at: datetime | str | None = None,
@@ -117,7 +117,7 @@ class AsyncVectorMemoryManager(MemoryBase):
         *,
         memory_types: Sequence[str] | None = None,
         limit: int = 5,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -143,7 +143,7 @@ class AsyncVectorMemoryManager(MemoryBase):
         self,
         memory_id: str,
         *,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         reveal: bool = False,
     ) -> MemoryEntry | None:
@@ -154,7 +154,7 @@ class AsyncVectorMemoryManager(MemoryBase):
         self,
         *,
         memory_types: Sequence[str] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -170,23 +170,25 @@ class AsyncVectorMemoryManager(MemoryBase):
             self._list(memory_types, reader, scope, where, since, until, limit, cursor, reveal=reveal)
         )
 
-    async def forget(self, memory_id: str, *, agent_id: str | None = None, user_id: str | None = None) -> bool:
+    async def forget(self, memory_id: str, *, agent_id: str | Agent | None = None, user_id: str | None = None) -> bool:
         """Remove a memory; False if there is none that the reader may see."""
         return await self.driver.arun(keeping.forget(*self._of(agent_id, user_id), memory_id))
 
     async def reinforce(
-        self, memory_id: str, amount: float = 0.1, *, agent_id: str | None = None, user_id: str | None = None
+        self, memory_id: str, amount: float = 0.1, *, agent_id: str | Agent | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Add to a memory's importance, which stays from 0 to 1; raises EntryNotFound."""
         return await self.driver.arun(keeping.reinforce(*self._of(agent_id, user_id), memory_id, amount))
 
     async def pin(
-        self, memory_id: str, *, pinned: bool = True, agent_id: str | None = None, user_id: str | None = None
+        self, memory_id: str, *, pinned: bool = True, agent_id: str | Agent | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Exempt a memory from retention, or no more; raises EntryNotFound."""
         return await self.driver.arun(keeping.pin(*self._of(agent_id, user_id), memory_id, pinned=pinned))
 
-    async def supersede(self, old: str, new: str, *, agent_id: str | None = None, user_id: str | None = None) -> None:
+    async def supersede(
+        self, old: str, new: str, *, agent_id: str | Agent | None = None, user_id: str | None = None
+    ) -> None:
         """Let one memory take another's place: the old one is kept, and found no more. Raises EntryNotFound."""
         await self.driver.arun(keeping.supersede(*self._of(agent_id, user_id), old, new))
 
@@ -213,7 +215,7 @@ class AsyncVectorMemoryManager(MemoryBase):
     def working(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         *,
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
@@ -227,7 +229,7 @@ class AsyncVectorMemoryManager(MemoryBase):
     async def consolidate(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         summariser: Callable[[builtins.list[str]], str | Sequence[str]] | None = None,
         *,
         memory_type: str = "episodic",
@@ -311,7 +313,7 @@ class AsyncVectorMemoryManager(MemoryBase):
     async def learn_from_execution(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         result: Mapping[str, Any],
         execution_time: float,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue import rendering
 from ctxqueue.aio import AsyncSharedContextManager
 from ctxqueue.errors import CtxqueueError, WorkflowNotFound
+from ctxqueue.handles import whom
 from ctxqueue.memories import insights
 from ctxqueue.threads import in_thread
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ctxqueue.memories.aio import AsyncVectorMemoryManager
+    from ctxqueue.models import Agent
     from ctxqueue.storages import AsyncContextStorage
     from ctxqueue.stores.base import AsyncStore
 
@@ -37,18 +39,19 @@ class AsyncMemoryEnhancedContextManager(AsyncSharedContextManager):
         self.memory_manager = memory_manager
 
     async def get_context_with_memory(
-        self, workflow_id: str, agent_id: str, current_task: str, agent_role: str | None = None
+        self, workflow_id: str, agent_id: str | Agent, current_task: str, agent_role: str | None = None
     ) -> dict[str, Any]:
         """Return the agent's context with ``memory_insights``, at most three, and ``has_relevant_experience``.
 
         Memories are those that the agent may see and that are like the task at all. Of a workflow that is not there
         the context is empty.
         """
+        handle = self.workflow(workflow_id, **whom(agent_id, agent_role))
+        agent = handle.agent
         try:
-            context = await self.get_context_for_agent(workflow_id, agent_id, agent_role)
+            context = (await handle.view()).as_dict()
         except WorkflowNotFound:
-            context = insights.nothing_known(workflow_id, agent_id)
-        agent = self.workflow(workflow_id, agent_id=agent_id, agent_role=agent_role).agent
+            context = insights.nothing_known(workflow_id, agent.agent_id)
         memory = self.memory_manager
         found = await memory.driver.arun(memory._insights(agent, current_task, rendering.INSIGHTS))  # noqa: SLF001 - its own kind
         return insights.with_insights(context, found)
@@ -56,7 +59,7 @@ class AsyncMemoryEnhancedContextManager(AsyncSharedContextManager):
     async def learn_from_execution(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         result: Mapping[str, Any],
         execution_time: float,
@@ -97,20 +100,20 @@ class AsyncUnifiedContextMemorySystem:
         self._execute = execute
 
     async def process_with_memory_learning(
-        self, workflow_id: str, agent_id: str, task: str, input_data: Mapping[str, Any]
+        self, workflow_id: str, agent_id: str | Agent, task: str, input_data: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """Get the context with memories, run the task, learn of it, and commit ``latest_result``; return the result.
 
         A task that raises is learned of as failed, and its error goes on. Raises WorkflowNotFound before it runs.
         """
         manager = self.context_manager
-        handle = manager.workflow(workflow_id, agent_id=agent_id)
+        handle = manager.workflow(workflow_id, **whom(agent_id))
         _ = await handle.etag  # raises, before the task runs, if its result could not be kept
         context = await manager.get_context_with_memory(workflow_id, agent_id, task)
         begun = time.monotonic()
         try:
             with handle:
-                result = await self._executed(agent_id, task, input_data, context)
+                result = await self._executed(handle.agent.agent_id, task, input_data, context)
             insights.lesson_of(result)
         except Exception as error:
             # Its kind alone: what an error says may hold what it was about, and everybody may recall it.
@@ -141,7 +144,7 @@ class AsyncUnifiedContextMemorySystem:
         return await in_thread(published)
 
     async def _learn(
-        self, workflow_id: str, agent_id: str, task: str, result: Mapping[str, Any], execution_time: float
+        self, workflow_id: str, agent_id: str | Agent, task: str, result: Mapping[str, Any], execution_time: float
     ) -> None:
         if self.learning_enabled:
             await self.context_manager.learn_from_execution(workflow_id, agent_id, task, result, execution_time)

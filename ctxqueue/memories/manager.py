@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.context import SharedContextManager
     from ctxqueue.memories.weights import Weights
-    from ctxqueue.models import ContextScope, Page
+    from ctxqueue.models import Agent, ContextScope, Page
     from ctxqueue.remembered import MemoryEntry, Recalled, RetentionReport
     from ctxqueue.stores.base import Store
 
@@ -75,7 +75,7 @@ class VectorMemoryManager(MemoryBase):
         memory_type: str = "semantic",
         *,
         metadata: Mapping[str, Any] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         at: datetime | str | None = None,
@@ -120,7 +120,7 @@ class VectorMemoryManager(MemoryBase):
         *,
         memory_types: Sequence[str] | None = None,
         limit: int = 5,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -146,7 +146,7 @@ class VectorMemoryManager(MemoryBase):
         self,
         memory_id: str,
         *,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         reveal: bool = False,
     ) -> MemoryEntry | None:
@@ -157,7 +157,7 @@ class VectorMemoryManager(MemoryBase):
         self,
         *,
         memory_types: Sequence[str] | None = None,
-        agent_id: str | None = None,
+        agent_id: str | Agent | None = None,
         user_id: str | None = None,
         scope: str | ContextScope | None = None,
         where: Mapping[str, Any] | None = None,
@@ -173,23 +173,23 @@ class VectorMemoryManager(MemoryBase):
             self._list(memory_types, reader, scope, where, since, until, limit, cursor, reveal=reveal)
         )
 
-    def forget(self, memory_id: str, *, agent_id: str | None = None, user_id: str | None = None) -> bool:
+    def forget(self, memory_id: str, *, agent_id: str | Agent | None = None, user_id: str | None = None) -> bool:
         """Remove a memory; False if there is none that the reader may see."""
         return self.driver.run(keeping.forget(*self._of(agent_id, user_id), memory_id))
 
     def reinforce(
-        self, memory_id: str, amount: float = 0.1, *, agent_id: str | None = None, user_id: str | None = None
+        self, memory_id: str, amount: float = 0.1, *, agent_id: str | Agent | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Add to a memory's importance, which stays from 0 to 1; raises EntryNotFound."""
         return self.driver.run(keeping.reinforce(*self._of(agent_id, user_id), memory_id, amount))
 
     def pin(
-        self, memory_id: str, *, pinned: bool = True, agent_id: str | None = None, user_id: str | None = None
+        self, memory_id: str, *, pinned: bool = True, agent_id: str | Agent | None = None, user_id: str | None = None
     ) -> MemoryEntry:
         """Exempt a memory from retention, or no more; raises EntryNotFound."""
         return self.driver.run(keeping.pin(*self._of(agent_id, user_id), memory_id, pinned=pinned))
 
-    def supersede(self, old: str, new: str, *, agent_id: str | None = None, user_id: str | None = None) -> None:
+    def supersede(self, old: str, new: str, *, agent_id: str | Agent | None = None, user_id: str | None = None) -> None:
         """Let one memory take another's place: the old one is kept, and found no more. Raises EntryNotFound."""
         self.driver.run(keeping.supersede(*self._of(agent_id, user_id), old, new))
 
@@ -216,7 +216,7 @@ class VectorMemoryManager(MemoryBase):
     def working(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         *,
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
@@ -230,7 +230,7 @@ class VectorMemoryManager(MemoryBase):
     def consolidate(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         summariser: Callable[[builtins.list[str]], str | Sequence[str]] | None = None,
         *,
         memory_type: str = "episodic",
@@ -314,7 +314,7 @@ class VectorMemoryManager(MemoryBase):
     def learn_from_execution(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         result: Mapping[str, Any],
         execution_time: float,

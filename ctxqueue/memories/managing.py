@@ -17,7 +17,8 @@ from ctxqueue.memories import experiences
 from ctxqueue.memories.archives import Archive
 from ctxqueue.memories.extracting import extract
 from ctxqueue.memories.loading import Loading
-from ctxqueue.remembered import KINDS, Reader, RetentionReport
+from ctxqueue.models import ContextScope
+from ctxqueue.remembered import KINDS, Owner, Reader, RetentionReport, told_of
 from ctxqueue.rules.remembering import hold
 from ctxqueue.rules.retention import retention_of
 from ctxqueue.settings import MAX_PAGE
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ctxqueue.memories.insights import Lesson
     from ctxqueue.memories.weights import Weights
     from ctxqueue.memories.working import _Working
-    from ctxqueue.models import Agent, ContextScope, Page
+    from ctxqueue.models import Agent, Page
     from ctxqueue.remembered import MemoryEntry, Recalled
     from ctxqueue.rules.policy import Policy
     from ctxqueue.rules.retention import Retention
@@ -98,17 +99,23 @@ class MemoryBase:
         """Embed and search with another manager's library, and by its rules."""
         self.loading, self.memory_terms = other.loading, other.memory_terms
 
-    def _reader(self, agent_id: str | None, user_id: str | None) -> Reader:
+    def _reader(self, agent_id: str | Agent | None, user_id: str | None) -> Reader:
         """Return who remembers or recalls; raises InvalidName, IdentityMismatch."""
         return remembering_as(self.memory_terms.policy, agent_id, user_id)
 
-    def _of(self, agent_id: str | None, user_id: str | None) -> tuple[Policy, Reader]:
+    def _of(self, agent_id: str | Agent | None, user_id: str | None) -> tuple[Policy, Reader]:
         """Return by what policy, and as whom, one memory is looked at."""
         return self.memory_terms.policy, self._reader(agent_id, user_id)
 
+    def _reader_of(self, item: remembering.Item) -> Reader:
+        """Return who remembers something; raises IdentityMismatch."""
+        return self._reader(item.agent or item.said.agent_id or None, item.said.user_id or None)
+
     def _may_store(self, item: remembering.Item) -> remembering.Item:
         """Return what may be stored by whom it names, or by the task's agent; raises AccessDenied, IdentityMismatch."""
-        reader = self._reader(item.said.agent_id or None, item.said.user_id or None)
+        reader = self._reader_of(item)
+        if item.owner.scope is ContextScope.AGENT_GROUP:
+            item = item._replace(owner=reader.owner(ContextScope.AGENT_GROUP))  # of the type that it was declared for
         hold(self.memory_terms.policy, reader, item.owner, item.kind, "write")
         return item
 
@@ -180,9 +187,7 @@ class MemoryBase:
             "until": until,
             "min_score": min_score if min_score == "default" else self._least(min_score),
             "explain": bool(explain),
-            "agent": None
-            if agent is None
-            else [agent.agent_id, agent.agent_type, agent.agent_role, list(agent.groups)],
+            "agent": None if agent is None else told_of(agent),
         }
 
     def _least(self, min_score: float | str | None) -> float | None:
@@ -287,11 +292,12 @@ class MemoryBase:
         *,
         create: bool,
         operation_id: str | None,
+        reader: Reader | None = None,
     ) -> Flow[MemoryEntry | None]:
         done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
         return (
             yield from practising.practise(
-                *(self.memory_terms, self._reader(None, None), skill_name, done, used_in),
+                *(self.memory_terms, reader or self._reader(None, None), skill_name, done, used_in),
                 success=bool(success),
                 create=create,
                 operation_id=operation_id,
@@ -301,22 +307,25 @@ class MemoryBase:
     def _learn(
         self,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         task: str,
         lesson: Lesson,
         execution_time: float,
         operation_id: str | None,
     ) -> Flow[list[str]]:
-        self._reader(agent_id, None)  # raises for another one than the task's own
+        reader = self._reader(agent_id, None)  # raises for another one than the task's own
         experience = experiences.workflow_experience(
-            workflow_id, [agent_id], lesson.success, execution_time, lesson.insights, task
+            workflow_id, [str(reader.agent_id)], lesson.success, execution_time, lesson.insights, task
         )
+        for kind in ("episodic",) if lesson.skill_name is None else ("episodic", "procedural"):
+            hold(self.memory_terms.policy, reader, Owner(ContextScope.GLOBAL), kind, "write")
         learned = [(yield from self._store(experience))]
         if lesson.skill_name is not None:
             skill = yield from self._practise(
-                *(f"{agent_id}_{lesson.skill_name}", lesson.success, lesson.steps, [task]),
+                *(f"{reader.agent_id}_{lesson.skill_name}", lesson.success, lesson.steps, [task]),
                 create=lesson.success,
                 operation_id=operation_id,
+                reader=reader,
             )
             learned += [skill.id] if skill is not None else []
         return learned

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import InvalidInput
 from ctxqueue.flows import remembering, working
-from ctxqueue.handles import acting_on_record, named
+from ctxqueue.handles import acting_on_record, whom
 from ctxqueue.models import checked_name
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ctxqueue.effects import Flow
     from ctxqueue.flows.terms import Terms
+    from ctxqueue.models import Agent
 
 T = TypeVar("T")
 
@@ -28,14 +29,14 @@ class _Working:
         self,
         terms: Terms,
         workflow_id: str,
-        agent_id: str,
+        agent_id: str | Agent,
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_BYTES,
         ttl: float | timedelta | None = None,
     ) -> None:
         self._terms = terms
         self.workflow_id = checked_name(workflow_id, "workflow_id")
-        self.agent = acting_on_record(terms, named(agent_id), None, None, ())
+        self.agent = acting_on_record(terms, **whom(agent_id))
         self.bounds = working.Bounds(max_items, max_bytes, ttl)
 
     def _add(self, content: str, importance: float, metadata: Mapping[str, Any] | None) -> Flow[str]:

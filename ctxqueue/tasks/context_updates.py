@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ctxqueue.errors import StoreUnavailable
 from ctxqueue.flows import inbox
 from ctxqueue.flows.stored import UpdateRef
-from ctxqueue.handles import acting_on_record, named
+from ctxqueue.handles import acting_on_record, whom
 from ctxqueue.integration.enqueuing import CONTEXT_UPDATE, REPORT, shown
 from ctxqueue.models import Agent, checked_name
 from ctxqueue.tasks.options import again, with_result
@@ -71,7 +71,7 @@ class UpdateSignatures:
         self._queue = queue
 
     def s(
-        self, workflow_id: str, *, key: str, agent_id: str, merge_strategy: str = "smart_merge"
+        self, workflow_id: str, *, key: str, agent_id: str | Agent, merge_strategy: str = "smart_merge"
     ) -> Signature[dict[str, Any]]:
         """Return a signature for chains, chord bodies and callbacks; raises InvalidName, UnknownStrategy.
 
@@ -79,12 +79,16 @@ class UpdateSignatures:
         """
         checked_name(workflow_id, "workflow_id")
         terms = self._queue.manager.terms
-        agent = acting_on_record(terms, named(agent_id), None, None, ())
+        agent = acting_on_record(terms, **whom(agent_id))
         inbox.checked_place(terms, agent, key, merge_strategy)
         task: Task[..., Any] = self._queue.app.tasks[WITH_RESULT]
-        given = {"workflow_id": workflow_id, "agent_id": agent_id, "key": key, "merge_strategy": merge_strategy}
+        given = {"workflow_id": workflow_id, "agent_id": agent.agent_id, "key": key, "merge_strategy": merge_strategy}
         # It is held to the policy again when it runs, by the role in which it was asked for.
-        whose = {"agent": [agent.agent_type, agent.agent_role, list(agent.groups)]} if agent != Agent(agent_id) else {}
+        whose = (
+            {"agent": [agent.agent_type, agent.agent_role, list(agent.groups)]}
+            if agent != Agent(agent.agent_id)
+            else {}
+        )
         signature: Signature[dict[str, Any]] = task.signature(kwargs={**given, **whose})
         # The value is nobody's business who watches messages go by.
         signature.options.update(argsrepr="(<result>,)", kwargsrepr=repr({**given, "key": "<key>"}))

@@ -14,6 +14,7 @@ from ctxqueue.errors import EmbedderError, StoreUnavailable
 from ctxqueue.flows import embedding
 from ctxqueue.integration import memory_answers as answers
 from ctxqueue.integration import memory_requests as asked
+from ctxqueue.remembered import agent_told
 from ctxqueue.tasks.options import again, with_result
 
 if TYPE_CHECKING:
@@ -46,25 +47,30 @@ def _register_storing(queue: ContextQueue) -> None:
         return {"memory_ids": list(memory_ids), "embedded": embedded}
 
     @queue.app.task(name=asked.REMEMBER, base=queue.PlainTask, **with_result(300, 330))
-    def remember(self: Task[..., Any], value: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    def remember(
+        self: Task[..., Any], value: Any, options: Mapping[str, Any], agent: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
         """Remember what the task before has returned: texts, or mappings of `remember`'s arguments."""
         items = [
             answers.with_options(each, options) for each in (value if isinstance(value, list | tuple) else [value])
         ]
         try:
-            with answers.one_thread():
+            with answers.one_thread(), answers.acting_as(agent):
                 ids = queue.memory.remember_many(items)
         except PASSING as error:
             again(self, error)
         return {"memory_ids": ids}
 
     @queue.app.task(name=asked.CONSOLIDATE, base=queue.PlainTask, **with_result(300, 330))
-    def consolidate(self: Task[..., Any], workflow_id: str, agent_id: str, memory_type: str) -> dict[str, Any]:
-        """Turn what is worth keeping of a working memory into long-term memories."""
+    def consolidate(
+        self: Task[..., Any], workflow_id: str, agent_id: str, memory_type: str, agent: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
+        """Turn what is worth keeping of a working memory into long-term memories, as the agent that was told."""
         memory = queue.memory
         try:
             with answers.one_thread():
-                ids = memory.consolidate(workflow_id, agent_id, memory.summariser, memory_type=memory_type)
+                who = agent_id if agent is None else agent_told(agent)
+                ids = memory.consolidate(workflow_id, who, memory.summariser, memory_type=memory_type)
         except PASSING as error:
             again(self, error)
         return {"memory_ids": ids}

@@ -14,7 +14,7 @@ import pytest
 from celery import chain
 
 import ctxqueue
-from ctxqueue import InvalidInput, StaleOperation, WorkflowNotFound
+from ctxqueue import IdentityMismatch, InvalidInput, StaleOperation, WorkflowNotFound
 from ctxqueue.clock import microseconds
 from ctxqueue.effects import LoadMemories
 from ctxqueue.flows import asking
@@ -180,6 +180,8 @@ def test_a_chains_result_is_remembered(site: Deployment) -> None:
     assert [(each.content, each.importance) for each in entries if each] == [("one", 0.8), ("two", 0.8)]
     with pytest.raises(InvalidInput):
         chain(site.task("tell").s(5), remembering).delay().get(SECONDS)
+    with pytest.raises(IdentityMismatch):
+        chain(site.task("tell").s({"content": "three", "agent_id": "mallory_1"}), remembering).delay().get(SECONDS)
     with pytest.raises(InvalidInput):
         memory.remember_result("imaginary")
 

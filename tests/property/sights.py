@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctxqueue.agents import ContextAwareAgent
+from ctxqueue.agents import AsyncContextAwareAgent, ContextAwareAgent
 from ctxqueue.effects import Position, family_of
 from ctxqueue.flows import attempts, following, triggers
 from ctxqueue.flows.publishing import item_id
 from ctxqueue.models import Change
 from ctxqueue.rules.conditions import all_of, any_of, as_condition, at_least, key, stale
-from tests.property.worlds import KEYS, WORKFLOW, may_name, plain, told
+from tests.property.worlds import KEYS, WORKFLOW, Awaited, may_name, plain, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,11 +171,7 @@ def viewed_then(world: World) -> Any:
 
 @drives("SharedContextManager.get_context_for_agent")
 def context(world: World) -> Any:
-    """The reference's names know no groups: whoever is in some is another agent by them."""
-    agent = world.agent
-    if agent.groups:
-        return None
-    found = world.manager.get_context_for_agent(WORKFLOW, agent.agent_id, agent.agent_role)
+    found = world.face.get_context_for_agent(WORKFLOW, world.agent)
     return plain({**found, "dependencies": sorted(found["dependencies"])})
 
 
@@ -186,11 +182,21 @@ class Looking(ContextAwareAgent):
         return {**context, "dependencies": sorted(context["dependencies"]), "task": task}
 
 
+class AsyncLooking(AsyncContextAwareAgent):
+    """Returns what it is given."""
+
+    async def execute_task_with_context(self, task: str, context: dict[str, Any]) -> dict[str, Any]:
+        return {**context, "dependencies": sorted(context["dependencies"]), "task": task}
+
+
 @drives("ContextAwareAgent.execute_with_context", "ContextAwareAgent.wait_for_dependency", of_key=True)
 def executed(world: World) -> Any:
-    if world.agent.groups:
-        return None
-    agent = Looking(world.agent.agent_id, world.agent.agent_role, context_manager=world.manager)
+    given: Any = {"role": world.agent.agent_role, "groups": world.agent.groups}
+    agent: Any
+    if world.awaited is None or world.loop is None:
+        agent = Looking(world.agent.agent_id, context_manager=world.manager, **given)
+    else:
+        agent = Awaited(AsyncLooking(world.agent.agent_id, context_manager=world.awaited, **given), world.loop)
     waited = each_key(lambda name: sorted(agent.wait_for_dependency(WORKFLOW, name, timeout=SHORT)))
     return plain(dict(agent.execute_with_context("look", WORKFLOW))), waited
 
@@ -296,7 +302,7 @@ def fired(world: World) -> Any:
 @drives("WorkflowHandle.notifications", "ContextNotificationManager.notification_history")
 def notified(world: World) -> Any:
     kept = world.handle.notifications()
-    by_name = world.manager.notification_manager.notification_history(WORKFLOW, world.agent.agent_id)
+    by_name = world.manager.notification_manager.notification_history(WORKFLOW, world.agent)
     found = [[(world.armed[each.subscription], each.keys, each.agent_id) for each in some] for some in (kept, by_name)]
     return [sorted(some, key=lambda each: each[0]) for some in found]
 

@@ -255,6 +255,11 @@ class World:
             named = {"agent_id": agent.agent_id, "agent_role": agent.agent_role, "groups": agent.groups}
         return cast("WorkflowHandle", Awaited(self.awaited.workflow(WORKFLOW, **named), self.loop))
 
+    @property
+    def face(self) -> Any:
+        """The manager, blocking: what it awaits is awaited."""
+        return self.manager if self.awaited is None or self.loop is None else Awaited(self.awaited, self.loop)
+
     def happen(self, happened: list[Event]) -> None:
         for event in happened:
             handle, place = self.handle_of(event.author), event.place
