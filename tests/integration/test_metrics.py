@@ -97,6 +97,23 @@ def test_what_is_denied_armed_fired_late_and_expired_is_counted(counted: Counted
     assert counted.of("call_seconds_count", call="sweep") == 1
 
 
+def test_more_workflows_keys_and_agents_make_no_more_series(counted: Counted) -> None:
+    def series() -> int:
+        return sum(len(family.samples) for family in counted.registry.collect())
+
+    def work(number: int) -> None:
+        wf = counted.queue.workflow(f"w{number}", agent_id=f"agent_{number}")
+        wf.open()
+        wf.put(f"k{number}", number)
+        wf.view()
+
+    work(0)
+    before = series()
+    for number in range(1, 20):
+        work(number)
+    assert (series(), counted["commits_total"]) == (before, 20)
+
+
 def test_recall_and_embedding_are_timed() -> None:
     app = Celery("remembering", set_as_current=False)
     app.conf.update(ctxqueue_metrics=True, ctxqueue_namespace="remembering")

@@ -107,3 +107,10 @@ def test_a_retry_writes_again(site: Deployment) -> None:
     with workflow:
         assert site.task("persist").delay().get(SECONDS) == 2
     assert workflow["log"] == ["try 0", "try 1", "try 2"]
+
+
+def test_the_worker_tells_of_itself_and_the_store(site: Deployment) -> None:
+    (stats,) = site.app.control.inspect(timeout=SECONDS, limit=1)._request("ctxqueue_stats").values()  # noqa: SLF001 - as `celery inspect` does
+    told = {"installed": True, "metrics": False, "tracing": False, "namespace": "default", "outbox": 0}
+    assert stats | told == stats
+    assert stats["store"] in site.url

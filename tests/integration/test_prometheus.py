@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -36,6 +37,10 @@ JOB = (
     "import sys; from pathlib import Path; from workers import consolidate; source = Path(sys.argv[1]);"
     " consolidate.start('job', source, Path(sys.argv[2]), consolidate.plan(source))"
 )
+RECALL = (
+    "from workers.app import ctx; memory = ctx.memory;"
+    " memory.enqueue_remember('water boils at 100 degrees', agent_id='analyst_1').get(60); memory.enqueue_recall('what boils', agent_id='analyst_1').get(60)"
+)
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 
 
@@ -56,7 +61,9 @@ def test_what_the_dashboard_and_the_alerts_ask_for_is_there() -> None:
         collector = StoreCollector(manager, 60.0)
         collector.survey()
         registry.register(collector)
-        there = {sample.name for family in registry.collect() for sample in family.samples}
+        families = list(registry.collect())
+        there = {sample.name for family in families for sample in family.samples}
+        there |= {f"{family.name}_total" for family in families if family.type == "counter"}
     asked = {name for query in [*queries(), *rules()] for name in NAME.findall(query)}
     assert asked <= there
     assert len(asked) > 20
@@ -68,6 +75,72 @@ def test_promtool_takes_the_rules_and_the_scrape_configuration() -> None:
         command = [str(PROMTOOL), "check", kind, str(CONFIG / "prometheus" / name)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+HEALTHY = {"store_up": "1x120", "commits_total": "0+60x120", "survey_age_seconds": "60x120"}
+ALARMING = {
+    "CtxqueueStoreAway": {"store_up": "0x120"},
+    "CtxqueueOverdue": {"oldest_overdue_seconds": "0+60x120"},
+    "CtxqueueOutboxStuck": {"outbox_age_seconds": "0+60x120"},
+    "CtxqueueDeadLetters": {"dead_letters": "3x120"},
+    "CtxqueueParkedForLong": {"parked": "1x120"},
+    "CtxqueueLate": {"late_total": "0+1x120"},
+    "CtxqueueContended": {"retries_total": "0+61x120"},
+    "CtxqueueDiverging": {"divergences_total": "0x110 1x10"},
+    "CtxqueueDenied": {"denied_total": "0+61x120"},
+    "CtxqueueForged": {"refused_work_total": "0x110 1x10"},
+    "CtxqueueNotSurveyed": {"survey_age_seconds": "0+60x120"},
+}
+"""What makes each alert fire, and no other: a value a minute, over two hours."""
+NEARLY = {
+    "oldest_overdue_seconds": "120x120",
+    "outbox_age_seconds": "120x120",
+    "dead_letters": "0x120",
+    "parked": "0x120",
+    "late_total": "0+0.6x120",
+    "retries_total": "0+60x120",
+    "divergences_total": "5x120",
+    "denied_total": "0+60x120",
+    "refused_work_total": "5x120",
+    "survey_age_seconds": "3600x120",
+}
+ABSENT = "CtxqueueNotLookedAt"
+
+
+def told(namespace: str, series: dict[str, str]) -> list[dict[str, str]]:
+    """Return what Prometheus has read of a namespace where all is well but for what is given."""
+    age = ',age="more"'
+    return [
+        {"series": f'ctxqueue_{name}{{namespace="{namespace}"{age if name == "parked" else ""}}}', "values": values}
+        for name, values in {**HEALTHY, **series}.items()
+    ]
+
+
+def firing_after_two_hours(series: list[dict[str, str]], *firing: tuple[str, str]) -> dict[str, Any]:
+    """Return a test of promtool's."""
+    labels = (f'{{alertname="{alert}"' + (f',namespace="{name}"' if name else "") + "}" for alert, name in firing)
+    query = 'sum by (alertname, namespace) (ALERTS{alertstate="firing"})'
+    samples = [{"labels": each, "value": 1} for each in labels]
+    asked = [{"expr": query, "eval_time": "2h", "exp_samples": samples}]
+    return {"interval": "1m", "input_series": series, "promql_expr_test": asked}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool: apt-get install prometheus")
+def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) -> None:
+    groups = yaml.safe_load((CONFIG / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    assert {rule["alert"] for group in groups for rule in group["rules"]} == {ABSENT, *ALARMING}
+    alarming = [line for name, series in ALARMING.items() for line in told(f"of-{name}", series)]
+    tests = [
+        firing_after_two_hours(
+            [*told("well", {}), *told("nearly", NEARLY), *alarming], *((name, f"of-{name}") for name in ALARMING)
+        ),
+        firing_after_two_hours([], (ABSENT, "")),
+    ]
+    asked = {"rule_files": [str(CONFIG / "prometheus" / "alerts.yml")], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(asked), encoding="utf-8")
+    command = [str(PROMTOOL), "test", "rules", str(tmp_path / "tests.yml")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 def free_port() -> int:
@@ -125,9 +198,17 @@ class Site:
         except OSError:
             return {}
 
+    def recall(self) -> None:
+        """Have the worker embed and recall."""
+        subprocess.run(
+            [sys.executable, "-P", "-c", RECALL], cwd=ROOT, env=self._environment, check=True, timeout=SECONDS
+        )
+
     def has_data(self, query: str) -> bool:
+        """Tell whether there is a value that can be drawn: of nothing in it a quantile is NaN."""
         plain = query.replace("$namespace", ".*").replace("$__rate_interval", "1m")
-        return bool(self.ask("query", query=plain).get("result"))
+        found = self.ask("query", query=plain).get("result", ())
+        return any(not math.isnan(float(series["value"][1])) for series in found)
 
 
 @pytest.fixture
@@ -139,7 +220,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.long
 @pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus: apt-get install prometheus")
 def test_each_query_of_the_dashboard_returns_data_while_the_main_job_runs(site: Site) -> None:
+    wait_until(lambda: site.has_data("ctxqueue_commits_total"), "the worker is scraped before there is anything")
     site.do_the_job()
+    site.recall()
     wait_until(lambda: site.has_data("ctxqueue_commits_total > 0"), "the worker is scraped")
     wait_until(lambda: site.has_data("ctxqueue_entries > 0"), "the exporter is scraped")
     for query in queries():
