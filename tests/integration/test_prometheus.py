@@ -38,8 +38,9 @@ JOB = (
     " consolidate.start('job', source, Path(sys.argv[2]), consolidate.plan(source))"
 )
 RECALL = (
-    "from workers.app import ctx; memory = ctx.memory;"
-    " memory.enqueue_remember('water boils at 100 degrees', agent_id='analyst_1').get(60); memory.enqueue_recall('what boils', agent_id='analyst_1').get(60)"
+    "from workers.app import ctx; who = {'agent_id': 'analyst_1'};"
+    " ctx.memory.enqueue_remember('water boils at 100 degrees', **who).get(60);"
+    " ctx.memory.enqueue_recall('what boils', **who).get(60)"
 )
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 

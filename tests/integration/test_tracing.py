@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import ctxqueue
 from ctxqueue import AccessDenied, ConfigurationError, all_of
 from ctxqueue.observability import tracing
+from tests.integration.deployments import Deployment
 from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -159,3 +162,67 @@ def test_what_is_published_outside_any_span_carries_none(queue: ContextQueue) ->
     with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))):
         of_messages.inject(headers)
     assert list(headers) == [of_messages.TRACE]
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def spans_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the spans that the processes have ended, by their ids."""
+    found = [json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
+    return {span["context"]["span_id"]: span for span in found}
+
+
+def way_up(span: dict[str, Any] | None, spans: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield the names of a span and of those above it that were made in workers, and last the id above them."""
+    above = ""
+    while span is not None:
+        yield span["name"]
+        above = span["parent_id"]
+        span = spans.get(above)
+    yield above
+
+
+def test_one_trace_goes_through_the_processes_and_nothing_of_what_was_written_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exporter: InMemorySpanExporter
+) -> None:
+    monkeypatch.setenv("SPANS", str(tmp_path))
+    with Deployment("traced", tmp_path, {"ctxqueue_tracing": True}) as site:
+        site.worker()
+        wf = site.workflow("traced")
+        wf.put("rates", "canary of the producer")
+        wf.when(all_of("canary_revenue")).then(site.task("triggered").s("canary argument"))
+        with wf:
+            with tracing.tracer().start_as_current_span("asking") as asking:
+                waiting = site.task("calculate").delay()
+            wait_until(lambda: waiting.state == "WAITING", "it waits")
+            with tracing.tracer().start_as_current_span("producing") as producing:
+                site.task("extract").delay("canary value")
+        assert waiting.get(SECONDS) == "calculated"
+
+        def ran() -> dict[str, dict[str, Any]]:
+            spans = spans_of(tmp_path)
+            names = [span["name"] for span in spans.values() if span["attributes"].get("celery.state") == "FAILURE"]
+            return spans if "run triggered" in names else {}
+
+        spans = wait_until(ran, "the triggered task has run, and failed")
+    of_one = {key: span for key, span in spans.items() if span["context"]["trace_id"] == ids(producing)[0]}
+    (refused,) = (span for span in of_one.values() if span["attributes"].get("error.type"))
+    assert (refused["name"], refused["attributes"]["error.type"]) == ("ctxqueue put", "VersionConflict")
+    assert list(way_up(refused, of_one)) == [
+        *("ctxqueue put", "run triggered", "run ctxqueue.launch_canvas", "ctxqueue update", "run extract"),
+        ids(producing)[1],
+    ]
+    (commit,) = (key for key, span in of_one.items() if span["name"] == "ctxqueue update")
+    first, second = (span for span in spans.values() if span["name"] == "run calculate")
+    assert {span["context"]["trace_id"] for span in (first, second)} == {ids(asking)[0]}
+    assert [link["context"]["span_id"] for link in (*first["links"], *second["links"])] == [commit]
+    everything = [path.read_text() for path in tmp_path.glob("*.jsonl")]
+    everything += [span.to_json() for span in exporter.get_finished_spans()]
+    assert not [text for text in everything if "canary" in text]
+
+
+def ids(span: trace.Span) -> tuple[str, str]:
+    """Return the ids of a span's trace and of itself, as an exporter writes them."""
+    context = span.get_span_context()
+    return f"0x{context.trace_id:032x}", f"0x{context.span_id:016x}"
