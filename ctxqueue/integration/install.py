@@ -9,12 +9,13 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 
 import msgspec
 from celery import Celery
+from celery.backends.base import DisabledBackend
 
 from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
@@ -249,6 +250,11 @@ class ContextQueue:
         self.guards.set_policy(manager.terms.policy.guards)
         manager.driver = manager.recorder.blocking = observed.driver_of(self, namespace, manager.store)
         return manager
+
+    @cached_property
+    def no_results(self) -> Any:
+        """A result backend that nobody listens to; made once, as making one takes as long as half a round trip."""
+        return DisabledBackend(app=self.app)
 
     @property
     def policy(self) -> Policy:

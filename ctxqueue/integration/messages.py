@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery._state import _task_stack  # type: ignore[attr-defined]  # the stubs leave it out
-from celery.backends.base import DisabledBackend
 from celery.canvas import Signature
 from kombu.exceptions import EncodeError, KombuError, OperationalError
 from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs leave the registry out
@@ -152,7 +151,7 @@ def publish(queue: ContextQueue, items: tuple[Outgoing, ...]) -> tuple[str, ...]
         return tuple(item.item_id for item in items)
     taken: list[str] = []
     kept = [keep() for keep in kept_of_callers]
-    with _no_task_under_way(), _no_results(app):
+    with _no_task_under_way(), _no_results(queue):
         Context().run(_publish, app, items, taken, kept)
     return tuple(taken)
 
@@ -169,14 +168,14 @@ def _no_task_under_way() -> Iterator[None]:
 
 
 @contextmanager
-def _no_results(app: Any) -> Iterator[None]:
+def _no_results(queue: ContextQueue) -> Iterator[None]:
     """Let nobody listen inside the block for the results of what is published: who asks for one does so himself.
 
     It took longer than all else between a commit and the start of what it releases. One backend for all threads is let
     be: the others need it.
     """
-    silent: Any = DisabledBackend(app=app)
-    local = app._local  # noqa: SLF001 - the only way to say so
+    silent, app = queue.no_results, queue.app
+    local: Any = app._local  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to say so
     if silent.thread_safe:
         yield
         return
