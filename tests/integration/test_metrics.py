@@ -97,6 +97,18 @@ def test_what_is_denied_armed_fired_late_and_expired_is_counted(counted: Counted
     assert counted.of("call_seconds_count", call="sweep") == 1
 
 
+def test_each_firing_of_what_fires_again_is_counted(counted: Counted) -> None:
+    signature = counted.app.signature("nothing")
+    counted.wf.subscribe("watched", signature)
+    counted.wf.when(all_of("watched")).then(signature, every=True)
+    assert counted.of("armed_total", kind="trigger") == 2
+    other = counted.queue.workflow("q3", agent_id="other_1")  # nobody is notified of what they wrote themselves
+    other.put("watched", 1)
+    assert counted["fired_total"] == 2
+    other.put("watched", 2)  # the trigger's run has not ended
+    assert counted["fired_total"] == 3
+
+
 def test_more_workflows_keys_and_agents_make_no_more_series(counted: Counted) -> None:
     def series() -> int:
         return sum(len(family.samples) for family in counted.registry.collect())
