@@ -84,6 +84,12 @@ class Attempt:
         return f"{self.retries}:{name}:{n}"
 
 
+def operation_here(kind: str, place: str, *what: str) -> str | None:
+    """Return what names this call of the running task, the same when its body runs again; None outside tasks."""
+    attempt = current_attempt.get()
+    return None if attempt is None else f"{attempt.run_id}:{attempt.next_call(kind, place, what)}"
+
+
 def note_read(workflow_id: str, entry: Any) -> None:
     """Take note that an entry was handed to the body of a task, where that is wanted."""
     attempt = current_attempt.get()

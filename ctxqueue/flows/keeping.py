@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -11,8 +10,10 @@ from msgspec.structs import replace
 from ctxqueue import codec
 from ctxqueue.effects import AmendMemory, Doomed, DropMemories, Flow, GetMemories, LoadMemories, do
 from ctxqueue.errors import EntryNotFound, InvalidInput, StoreUnavailable
+from ctxqueue.flows.marks import mark_of
+from ctxqueue.identity import operation_here
 from ctxqueue.models import Page
-from ctxqueue.remembered import MARK, Owner, body_of, entry_of, has_mark, marked, owner_digest_of, pack_body
+from ctxqueue.remembered import Owner, body_of, entry_of, has_mark, marked, owner_digest_of, pack_body
 from ctxqueue.rules.remembering import hold, part_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def forget(policy: Policy, reader: Reader, memory_id: str) -> Flow[bool]:
 
 def pin(policy: Policy, reader: Reader, memory_id: str, *, pinned: bool) -> Flow[MemoryEntry]:
     """Exempt a memory from retention, or no more; raises EntryNotFound, AccessDenied."""
-    return _amended(policy, reader, memory_id, lambda flags: flags._replace(pinned=pinned))
+    return _amended(policy, reader, memory_id, lambda flags: flags._replace(pinned=pinned), mark_of(None))
 
 
 def reinforce(policy: Policy, reader: Reader, memory_id: str, amount: float) -> Flow[MemoryEntry]:
@@ -97,7 +98,7 @@ def reinforce(policy: Policy, reader: Reader, memory_id: str, amount: float) -> 
         importance = min(1.0, max(0.0, flags.body.importance + amount))
         return flags._replace(body=replace(flags.body, importance=importance))
 
-    return _amended(policy, reader, memory_id, raised)
+    return _amended(policy, reader, memory_id, raised, mark_of(operation_here("reinforce", "", memory_id)))
 
 
 def supersede(policy: Policy, reader: Reader, old: str, new: str) -> Flow[None]:
@@ -129,7 +130,7 @@ def superseded_by(owner: Owner, old: str, new: str) -> Flow[bool]:
         body = body_of(row.body)
         if row.superseded and body.superseded_by == new:
             return True
-        written = pack_body(replace(body, superseded_by=new, change=marked(body, os.urandom(MARK))))
+        written = pack_body(replace(body, superseded_by=new, change=marked(body, mark_of(None))))
         effect = AmendMemory(
             *(owner.digest, old, row.kind, row.number, written, row.pinned), superseded=True, successor=new
         )
@@ -141,16 +142,17 @@ def superseded_by(owner: Owner, old: str, new: str) -> Flow[bool]:
     raise _too_busy(old)
 
 
-def _amended(policy: Policy, reader: Reader, memory_id: str, change: Callable[[Flags], Flags]) -> Flow[MemoryEntry]:
-    """Change what is known of a memory, over whatever others change at the same time."""
-    mark = os.urandom(MARK)
+def _amended(
+    policy: Policy, reader: Reader, memory_id: str, change: Callable[[Flags], Flags], mark: bytes
+) -> Flow[MemoryEntry]:
+    """Change what is known of a memory, over whatever others change at the same time; once for each ``mark``."""
     for _ in range(MOST_TRIES):
         row = yield from _row(policy, reader, memory_id, "write")
         if row is None:
             raise EntryNotFound(f"there is no memory {memory_id!r} that may be seen here")
         body = body_of(row.body)
         if has_mark(body, mark):
-            return read(row, conceals=reader.sees_all)  # it was written, and the answer lost
+            return read(row, conceals=reader.sees_all)  # it was written: the answer was lost, or a task runs again
         now = change(Flags(body, row.pinned, row.superseded))
         written = pack_body(replace(now.body, change=marked(body, mark)))
         effect = AmendMemory(

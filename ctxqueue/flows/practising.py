@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,9 @@ from ctxqueue.effects import AmendMemory, Flow, GetMemories, do, work
 from ctxqueue.errors import InvalidInput, ModelMismatch, StoreUnavailable
 from ctxqueue.flows import remembering
 from ctxqueue.flows.keeping import MOST_TRIES, read
+from ctxqueue.flows.marks import mark_of
 from ctxqueue.models import checked_name
-from ctxqueue.remembered import MARK, Owner, Reader, Said, body_of, has_mark, marked, pack_body
+from ctxqueue.remembered import Owner, Reader, Said, body_of, has_mark, marked, pack_body
 from ctxqueue.rules.remembering import hold, part_of, why_sensitive
 from ctxqueue.rules.skills import Skill
 
@@ -47,9 +46,7 @@ def practise(
     skill = Skill(checked_name(name, "skill_name"))
     owner = Reader(None, None).owner(None)
     hold(terms.policy, reader, owner, "procedural", "write")
-    mark = (
-        os.urandom(MARK) if operation_id is None else hashlib.blake2b(operation_id.encode(), digest_size=MARK).digest()
-    )
+    mark = mark_of(operation_id)
     for _ in range(MOST_TRIES):
         fresh = _item(owner, skill.practised(steps, contexts, success=success)._replace(stated=stated))
         rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))

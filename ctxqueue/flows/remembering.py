@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_CONTENT = 64 * 1024
 """Bytes of one memory's text, and of its packed metadata."""
+MOST = 2**63 - 1
+"""The largest whole number that a row can hold."""
 ROWS_A_CALL = 50
 BYTES_A_CALL = 256 * 1024
 
@@ -71,10 +73,12 @@ def checked(
     reader = Reader.checked(agent_id, user_id)
     if isinstance(session, bool) or not isinstance(session, str | int | None):
         raise InvalidInput(f"session is {session!r:.80}: give a name or a number")
+    if isinstance(session, int) and abs(session) > MOST:
+        raise InvalidInput(f"session is {_shown(session)}: give a name, or a number of at most 63 bits")
     if sequence is not None and not _is_number(sequence):
-        raise InvalidInput(f"sequence is {sequence!r:.80}: give a number")
+        raise InvalidInput(f"sequence is {_shown(sequence)}: give a number of at most 63 bits")
     if not _is_number(importance) or not 0 <= importance <= 1:
-        raise InvalidInput(f"importance is {importance!r:.80}: give a number from 0 to 1")
+        raise InvalidInput(f"importance is {_shown(importance)}: give a number from 0 to 1")
     said = Said(
         content=checked_text(content, "content"),
         agent_id=reader.agent_id or "",
@@ -139,8 +143,15 @@ def checked_instant(moment: datetime | str, what: str) -> int:
     return since_epoch(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
+def _shown(value: Any) -> str:
+    """Return it for an error; Python writes no number of very many digits."""
+    return f"of {value.bit_length()} bits" if isinstance(value, int) and abs(value) > MOST else f"{value!r:.80}"
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= MOST if isinstance(value, int) else math.isfinite(value)
 
 
 def _packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:
@@ -148,6 +159,8 @@ def _packed_metadata(metadata: Mapping[str, Any] | None) -> bytes:
         if metadata is None or isinstance(metadata, Mapping):
             return b""
     elif isinstance(metadata, Mapping):
+        if wrong := [name for name in metadata if not isinstance(name, str)]:
+            raise InvalidInput(f"metadata has a key {wrong[0]!r:.80}: give names as texts")
         packed = codec.pack(dict(metadata))
         if len(packed) > MAX_CONTENT:
             raise ValueTooLarge(f"metadata of a memory takes {len(packed)} bytes: at most {MAX_CONTENT}")

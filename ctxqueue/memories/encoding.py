@@ -66,13 +66,23 @@ class Encoder:
         return [found[text] for text in texts]
 
     def _made(self, texts: list[str]) -> list[bytes]:
+        if self.pools:
+            return self._tokens(texts)
         with self._translated():
-            if self.pools:
-                pooling = cast("PoolingEmbedder", self.embedder)
-                return [ids.astype("<u4").tobytes() for ids in pooling.tokens(texts)]
             vectors = np.asarray(self.embedder.embed(texts), dtype=np.float32)
         self._check(vectors, len(texts))
         return [row.tobytes() for row in unit(vectors).astype("<f4")]
+
+    def _tokens(self, texts: list[str]) -> list[bytes]:
+        pooling, name = cast("PoolingEmbedder", self.embedder), self.embedder.name
+        with self._translated():
+            tokens = [np.asarray(ids, dtype=np.int64) for ids in pooling.tokens(texts)]
+            known = len(pooling.table)
+        if len(tokens) != len(texts):
+            raise EmbedderError(f"embedder {name!r} returned the tokens of {len(tokens)} texts for {len(texts)}")
+        if any(ids.ndim != 1 or (ids.size and not 0 <= ids.min() <= ids.max() < known) for ids in tokens):
+            raise EmbedderError(f"embedder {name!r} returned tokens that are not in its table of {known}")
+        return [ids.astype("<u4").tobytes() for ids in tokens]
 
     def _check(self, vectors: NDArray[np.float32], texts: int) -> None:
         name, dimension = self.embedder.name, self.embedder.dimension
@@ -80,6 +90,8 @@ class Encoder:
             raise EmbedderError(
                 f"embedder {name!r} returned an array of shape {vectors.shape} for {texts} texts: one row a text"
             )
+        if not vectors.shape[1]:
+            raise EmbedderError(f"embedder {name!r} returned vectors of no numbers")
         if vectors.shape[1] != dimension:
             raise DimensionMismatch(
                 f"embedder {name!r} returned vectors of {vectors.shape[1]} numbers, it says {dimension}"

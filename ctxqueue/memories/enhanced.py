@@ -9,7 +9,7 @@ from ctxqueue import rendering
 from ctxqueue.context import SharedContextManager
 from ctxqueue.errors import CtxqueueError, WorkflowNotFound
 from ctxqueue.handles import whom
-from ctxqueue.memories import insights
+from ctxqueue.memories import executing, insights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,8 @@ class UnifiedContextMemorySystem:
     ) -> None:
         """Take ``execute(agent_id, task, input_data, context) -> result``: a function, or a Celery task.
 
-        A Celery task is published with these arguments, and its result waited for.
+        A Celery task is published with these arguments, and its result waited for; inside a task, where workers must
+        not wait for each other, its body runs here.
         """
         self.context_manager = (
             manager
@@ -99,11 +100,19 @@ class UnifiedContextMemorySystem:
         self._execute = execute
 
     def process_with_memory_learning(
-        self, workflow_id: str, agent_id: str | Agent, task: str, input_data: Mapping[str, Any]
+        self,
+        workflow_id: str,
+        agent_id: str | Agent,
+        task: str,
+        input_data: Mapping[str, Any],
+        *,
+        operation_id: str | None = None,
     ) -> Mapping[str, Any]:
         """Get the context with memories, run the task, learn of it, and commit ``latest_result``; return the result.
 
-        A task that raises is learned of as failed, and its error goes on. Raises WorkflowNotFound before it runs.
+        A task that raises is learned of as failed, and its error goes on. An execution that is told again, under the
+        same ``operation_id`` or by a task that runs again, counts once, as it was first told. Raises WorkflowNotFound
+        before it runs.
         """
         manager = self.context_manager
         handle = manager.workflow(workflow_id, **whom(agent_id))
@@ -118,12 +127,13 @@ class UnifiedContextMemorySystem:
             # Its kind alone: what an error says may hold what it was about, and everybody may recall it.
             failed = {"status": "error", "error": type(error).__name__}
             try:
-                self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+                self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun, operation_id)
             except CtxqueueError as unlearned:  # the task's own error is what its caller goes by
                 error.add_note(f"and it was not learned of: {unlearned}")
             raise
         try:
-            self._learn(workflow_id, agent_id, task, result, insights.seconds_of(result, time.monotonic() - begun))
+            seconds = insights.seconds_of(result, time.monotonic() - begun)
+            self._learn(workflow_id, agent_id, task, result, seconds, operation_id)
         finally:  # what was worked out is kept, also where it cannot be learned of
             manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
         return result
@@ -131,14 +141,20 @@ class UnifiedContextMemorySystem:
     def _executed(
         self, agent_id: str, task: str, input_data: Mapping[str, Any], context: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        publish = getattr(self._execute, "apply_async", None)
-        if publish is None:
-            return self._execute(agent_id, task, input_data, context)
-        result: Mapping[str, Any] = publish(args=(agent_id, task, dict(input_data), dict(context))).get()
-        return result
+        if executing.is_task(self._execute):
+            return executing.executed(self._execute, agent_id, task, input_data, context)
+        return self._execute(agent_id, task, input_data, context)
 
     def _learn(
-        self, workflow_id: str, agent_id: str | Agent, task: str, result: Mapping[str, Any], execution_time: float
+        self,
+        workflow_id: str,
+        agent_id: str | Agent,
+        task: str,
+        result: Mapping[str, Any],
+        execution_time: float,
+        operation_id: str | None,
     ) -> None:
         if self.learning_enabled:
-            self.context_manager.learn_from_execution(workflow_id, agent_id, task, result, execution_time)
+            self.context_manager.learn_from_execution(
+                workflow_id, agent_id, task, result, execution_time, operation_id=operation_id
+            )

@@ -9,7 +9,7 @@ from ctxqueue import rendering
 from ctxqueue.aio import AsyncSharedContextManager
 from ctxqueue.errors import CtxqueueError, WorkflowNotFound
 from ctxqueue.handles import whom
-from ctxqueue.memories import insights
+from ctxqueue.memories import executing, insights
 from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class AsyncUnifiedContextMemorySystem:
     ) -> None:
         """Take ``execute(agent_id, task, input_data, context) -> result``: a coroutine function, or a Celery task.
 
-        A Celery task is published with these arguments, and its result waited for, in a thread.
+        A Celery task is published with these arguments, and its result waited for, in a thread; inside a task, where
+        workers must not wait for each other, its body runs here, in a thread too.
         """
         self.context_manager = (
             manager
@@ -100,11 +101,19 @@ class AsyncUnifiedContextMemorySystem:
         self._execute = execute
 
     async def process_with_memory_learning(
-        self, workflow_id: str, agent_id: str | Agent, task: str, input_data: Mapping[str, Any]
+        self,
+        workflow_id: str,
+        agent_id: str | Agent,
+        task: str,
+        input_data: Mapping[str, Any],
+        *,
+        operation_id: str | None = None,
     ) -> Mapping[str, Any]:
         """Get the context with memories, run the task, learn of it, and commit ``latest_result``; return the result.
 
-        A task that raises is learned of as failed, and its error goes on. Raises WorkflowNotFound before it runs.
+        A task that raises is learned of as failed, and its error goes on. An execution that is told again, under the
+        same ``operation_id`` or by a task that runs again, counts once, as it was first told. Raises WorkflowNotFound
+        before it runs.
         """
         manager = self.context_manager
         handle = manager.workflow(workflow_id, **whom(agent_id))
@@ -119,13 +128,13 @@ class AsyncUnifiedContextMemorySystem:
             # Its kind alone: what an error says may hold what it was about, and everybody may recall it.
             failed = {"status": "error", "error": type(error).__name__}
             try:
-                await self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun)
+                await self._learn(workflow_id, agent_id, task, failed, time.monotonic() - begun, operation_id)
             except CtxqueueError as unlearned:  # the task's own error is what its caller goes by
                 error.add_note(f"and it was not learned of: {unlearned}")
             raise
         seconds = insights.seconds_of(result, time.monotonic() - begun)
         try:
-            await self._learn(workflow_id, agent_id, task, result, seconds)
+            await self._learn(workflow_id, agent_id, task, result, seconds, operation_id)
         finally:  # what was worked out is kept, also where it cannot be learned of
             await manager.update_context(workflow_id, agent_id, {"latest_result": dict(result)}, "replace")
         return result
@@ -133,18 +142,20 @@ class AsyncUnifiedContextMemorySystem:
     async def _executed(
         self, agent_id: str, task: str, input_data: Mapping[str, Any], context: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        publish = getattr(self._execute, "apply_async", None)
-        if publish is None:
-            return await self._execute(agent_id, task, input_data, context)
-
-        def published() -> Mapping[str, Any]:
-            result: Mapping[str, Any] = publish(args=(agent_id, task, dict(input_data), dict(context))).get()
-            return result
-
-        return await in_thread(published)
+        if executing.is_task(self._execute):
+            return await in_thread(executing.executed, self._execute, agent_id, task, input_data, context)
+        return await self._execute(agent_id, task, input_data, context)
 
     async def _learn(
-        self, workflow_id: str, agent_id: str | Agent, task: str, result: Mapping[str, Any], execution_time: float
+        self,
+        workflow_id: str,
+        agent_id: str | Agent,
+        task: str,
+        result: Mapping[str, Any],
+        execution_time: float,
+        operation_id: str | None,
     ) -> None:
         if self.learning_enabled:
-            await self.context_manager.learn_from_execution(workflow_id, agent_id, task, result, execution_time)
+            await self.context_manager.learn_from_execution(
+                workflow_id, agent_id, task, result, execution_time, operation_id=operation_id
+            )

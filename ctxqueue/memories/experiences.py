@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ctxqueue.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 class Experience(NamedTuple):
@@ -55,8 +56,8 @@ def workflow_experience(
 
 def semantic_knowledge(concept: str, definition: str, related_concepts: Sequence[str] | None = None) -> Experience:
     """Put a concept into words."""
-    related = names(related_concepts or [], "related_concepts")
-    lines = [f"Concept: {concept}", f"Definition: {definition}"]
+    related = names([] if related_concepts is None else related_concepts, "related_concepts")
+    lines = [f"Concept: {text(concept, 'concept')}", f"Definition: {text(definition, 'definition')}"]
     if related:
         lines.append(f"Related: {', '.join(related)}")
     metadata = {
@@ -69,7 +70,23 @@ def semantic_knowledge(concept: str, definition: str, related_concepts: Sequence
 
 
 def names(given: Sequence[str], what: str) -> list[str]:
-    """Return names as texts; raises InvalidInput for one text in the place of a list."""
-    if isinstance(given, str):
-        raise InvalidInput(f"{what} is a text: give a list of texts")
-    return [str(name) for name in given]
+    """Return names as a list; raises InvalidInput for what is no list of texts, as one text in its place."""
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise InvalidInput(f"{what} is a {_kind(given)}: give a list of texts")
+    found = list(given)
+    if wrong := [name for name in found if not isinstance(name, str)]:
+        raise InvalidInput(f"{what} holds a {_kind(wrong[0])}: give texts")
+    return found
+
+
+def text(given: str, what: str) -> str:
+    """Return what was given as a text; raises InvalidInput for anything else, and for an empty one."""
+    if not isinstance(given, str):
+        raise InvalidInput(f"{what} is a {_kind(given)}: give a text")
+    if not given.strip():
+        raise InvalidInput(f"{what} is empty: give a text")
+    return given
+
+
+def _kind(given: object) -> str:
+    return "text" if isinstance(given, str) else type(given).__name__

@@ -9,10 +9,21 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ctxqueue.errors import ConfigurationError, InvalidInput
-from ctxqueue.flows import consolidating, keeping, nearing, practising, recalling, reembedding, remembering, retiring
+from ctxqueue.flows import (
+    consolidating,
+    keeping,
+    learning,
+    nearing,
+    practising,
+    recalling,
+    reembedding,
+    remembering,
+    retiring,
+)
 from ctxqueue.flows.memory_terms import MemoryTerms, Wanted
 from ctxqueue.flows.terms import Terms
 from ctxqueue.handles import opened, remembering_as
+from ctxqueue.identity import operation_here
 from ctxqueue.memories import experiences
 from ctxqueue.memories.archives import Archive
 from ctxqueue.memories.extracting import extract
@@ -295,12 +306,13 @@ class MemoryBase:
         reader: Reader | None = None,
     ) -> Flow[MemoryEntry | None]:
         done, used_in = experiences.names(steps, "steps"), experiences.names(contexts, "contexts")
+        operation = operation_here("practise", "", skill_name) if operation_id is None else operation_id
         return (
             yield from practising.practise(
                 *(self.memory_terms, reader or self._reader(None, None), skill_name, done, used_in),
                 success=bool(success),
                 create=create,
-                operation_id=operation_id,
+                operation_id=operation,
             )
         )
 
@@ -319,16 +331,21 @@ class MemoryBase:
         )
         for kind in ("episodic",) if lesson.skill_name is None else ("episodic", "procedural"):
             hold(self.memory_terms.policy, reader, Owner(ContextScope.GLOBAL), kind, "write")
-        learned = [(yield from self._store(experience))]
-        if lesson.skill_name is not None:
-            skill = yield from self._practise(
-                *(f"{reader.agent_id}_{lesson.skill_name}", lesson.success, lesson.steps, [task]),
+        skill_name = None if lesson.skill_name is None else f"{reader.agent_id}_{lesson.skill_name}"
+
+        def practised(operation: str | None) -> Flow[MemoryEntry | None]:
+            return self._practise(
+                *(f"{skill_name}", lesson.success, lesson.steps, [task]),
                 create=lesson.success,
-                operation_id=operation_id,
+                operation_id=operation,
                 reader=reader,
             )
-            learned += [skill.id] if skill is not None else []
-        return learned
+
+        episode = self._may_store(
+            remembering.checked(experience.content, experience.memory_type, metadata=experience.metadata)
+        )
+        occasion = (workflow_id, str(reader.agent_id), task)
+        return (yield from learning.learn(self.memory_terms, episode, skill_name, practised, operation_id, occasion))
 
     def _store(self, experience: experiences.Experience) -> Flow[str]:
         return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})
@@ -349,6 +366,8 @@ def _wanted(
         raise InvalidInput(f"where is a {type(where).__name__}: give a mapping of metadata")
     kinds: tuple[str, ...] = KINDS
     if memory_types is not None:
+        if not isinstance(memory_types, Iterable):
+            raise InvalidInput(f"memory_types is a {type(memory_types).__name__}: give a name, or a list of names")
         named = [memory_types] if isinstance(memory_types, str) else list(memory_types)
         # A working memory is of no long-term type: asking for it too finds none, and is no mistake.
         kinds = tuple(remembering.checked_kind(kind) for kind in named if kind != "working")

@@ -190,12 +190,31 @@ def test_texts_are_embedded_once_while_they_are_kept() -> None:
         ([1.0, 2.0], EmbedderError),
         ([[1.0, float("inf")]], EmbedderError),
         ([["a", "b"]], EmbedderError),
+        ([[]], EmbedderError),
         (None, EmbedderError),
     ],
 )
 def test_what_is_no_vector_is_refused(vectors: Any, error: type[Exception]) -> None:
     memory = VectorMemoryManager(embedder=CallableEmbedder(lambda _texts: vectors, name="f", dimension=2))
     with pytest.raises(error):
+        memory.remember("x")
+    assert len(memory.list()) == 0
+
+
+@pytest.mark.parametrize("tokens", [[], [[1], [2]], [[4]], [[-1]], [[[1]]], [["a"]], None])
+def test_what_are_no_tokens_is_refused(tokens: Any) -> None:
+    class Pooling:
+        name, dimension = "p", 2
+        table = np.ones((4, 2), np.float32)
+
+        def tokens(self, _texts: Any) -> Any:
+            return None if tokens is None else [np.array(ids) for ids in tokens]
+
+        def embed(self, texts: Any) -> Any:
+            return [[1.0, 1.0] for _ in texts]
+
+    memory = VectorMemoryManager(embedder=Pooling())
+    with pytest.raises(EmbedderError):
         memory.remember("x")
     assert len(memory.list()) == 0
 

@@ -324,7 +324,11 @@ class Memories(Contract):
             ({"content": "x", "importance": float("nan")}, InvalidInput),
             ({"content": "x", "at": "yesterday"}, InvalidInput),
             ({"content": "x", "ttl": 0}, InvalidInput),
+            ({"content": "x", "metadata": {1: "a"}}, InvalidInput),
             ({"content": "x", "sequence": "first"}, InvalidInput),
+            ({"content": "x", "sequence": 10**5_000}, InvalidInput),
+            ({"content": "x", "session": 2**63}, InvalidInput),
+            ({"content": "x", "importance": 10**5_000}, InvalidInput),
             ({"content": "x", "scope": "private"}, InvalidInput),
             ({"content": "x", "scope": "workflow"}, UnknownScope),
             ({"content": "x", "agent_id": ""}, InvalidInput),
@@ -340,6 +344,16 @@ class Memories(Contract):
         for limit in (0, -1, 1_001, True, 1.5):
             with pytest.raises(InvalidInput):
                 memory.recall("x", limit=limit)  # type: ignore[arg-type]
+        for kinds in (5, ["imaginary"], [None]):
+            with pytest.raises(InvalidInput):
+                memory.recall("x", memory_types=kinds)  # type: ignore[arg-type]
+        concepts: tuple[tuple[Any, ...], ...] = (("", "a"), ("a", None), ("a", "b", ["c", None]), ("a", "b", "c"))
+        for concept in concepts:
+            with pytest.raises(InvalidInput):
+                memory.store_semantic_knowledge(*concept)
+        with pytest.raises(InvalidInput):
+            memory.store_workflow_experience("w", None, success=True, execution_time=1.0, insights="")  # type: ignore[arg-type]
+        assert len(memory.list()) == 1
         for call in (memory.get, memory.forget, memory.pin):
             with pytest.raises(InvalidInput):
                 call("no id")
