@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ctxqueue.flows import auditing, inbox, stored
 from ctxqueue.handles import acting_on_record, whom
 from ctxqueue.identity import new_run_id
 from ctxqueue.integration.messages import frozen
+from ctxqueue.integration.options import ROUTING, check
 from ctxqueue.pending import AsyncPendingUpdate, PendingUpdate
 from ctxqueue.threads import in_thread
 
@@ -41,21 +41,6 @@ DRAIN_INBOX = "ctxqueue.drain_inbox"
 
 REPORT = "report"
 """Last argument of a message that says what a drain has done."""
-
-ROUTING = frozenset({"queue", "exchange", "routing_key", "priority"})
-"""Of the caller's options, those that are the drain's too: it is nobody's task in particular."""
-
-OPTIONS = ROUTING | {
-    *("countdown", "eta", "expires", "time_limit", "soft_time_limit", "ignore_result"),
-    *("task_id", "group_id", "group_index", "parent_id", "root_id", "reply_to", "chord", "link", "link_error"),
-    *("add_to_parent", "replaced_task_nesting", "shadow", "argsrepr", "kwargsrepr", "headers", "stamped_headers"),
-    *("serializer", "compression", "content_type", "content_encoding", "retry", "retry_policy", "confirm_timeout"),
-    *("exchange_type", "declare", "delivery_mode", "mandatory", "immediate", "timeout", "origin"),
-    *("connection", "publisher", "router", "route_name", "event_dispatcher", "expiration", "retries", "chain"),
-    *("correlation_id", "message_id", "app_id", "user_id", "type", "timestamp"),
-}
-"""What Celery's ``apply_async`` and kombu's ``publish`` know; a name that none knows would be lost without a word."""
-ARGUMENTS = frozenset({"merge_strategy", "operation_id", "coalesce", "as_task"})
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +71,7 @@ def prepared(
 ) -> Prepared:
     """Check all that can be checked without I/O; raises InvalidInput."""
     if options:
-        _check_names(options)
+        check(options)
     operation = f"update:{new_run_id()}" if operation_id is None else operation_id
     agent = acting_on_record(terms, **whom(agent_id))
     try:
@@ -115,18 +100,6 @@ def prepared(
         drain = drain_message(queue.app, terms.app, ref.home, routing)
     store = inbox.enqueue(terms, ref, payload, outgoing=outgoing, drain=drain, life_us=life_us)
     return Prepared(ref, store, args, options, waits_for_task=not coalesce)
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    if mistaken := options.keys() & {"args", "kwargs"}:
-        raise InvalidInput(
-            f"{', '.join(sorted(mistaken))}: the message's arguments are ctxqueue's, and name the update"
-        )
-    stamps = options.get("stamped_headers") or ()
-    for name in options.keys() - OPTIONS - set(stamps):
-        alike = get_close_matches(name, OPTIONS | ARGUMENTS, n=1)
-        meant = f"did you mean {alike[0]}?" if alike else "a header of your own goes into headers={...}"
-        raise InvalidInput(f"{name} is neither an argument of enqueue_update nor an option of apply_async: {meant}")
 
 
 @lru_cache(maxsize=1_024)

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from ctxqueue.clock import microseconds
 from ctxqueue.errors import ConfigurationError, InvalidInput
 from ctxqueue.flows import asking, remembering
-from ctxqueue.integration.enqueuing import ROUTING
+from ctxqueue.integration.options import ROUTING
 from ctxqueue.memories.experiences import workflow_experience
 from ctxqueue.memories.insights import lesson_of
 from ctxqueue.models import Agent, ContextScope, checked_name

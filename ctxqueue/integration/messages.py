@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from celery._state import _task_stack  # type: ignore[attr-defined]  # the stubs leave it out
 from celery.canvas import Signature
-from kombu.exceptions import EncodeError, KombuError, OperationalError
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs leave the registry out
     dumps,
     loads,
@@ -19,7 +20,7 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
 )
 
 from ctxqueue.envelopes import opened
-from ctxqueue.errors import CtxqueueError, InvalidInput, RecordDamaged
+from ctxqueue.errors import InvalidInput, RecordDamaged
 from ctxqueue.integration import signatures
 from ctxqueue.integration.eager import carry_out
 from ctxqueue.integration.headers import CONTENT_TYPE, LEG
@@ -186,6 +187,17 @@ def _no_results(queue: ContextQueue) -> Iterator[None]:
         local.backend = backend
 
 
+def _is_of_the_message(error: Exception) -> bool:
+    """Whether one message cannot be sent, rather than that the broker is away or the caller's time is up.
+
+    A task class of the user's may raise anything, and what is stored may fit no queue any more. Among what kombu takes
+    for a lost connection is any KeyError, as of a compression that nobody has installed.
+    """
+    if isinstance(error, OperationalError):
+        return isinstance(error.__cause__, KeyError)
+    return not isinstance(error, OSError | SoftTimeLimitExceeded)
+
+
 def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: list[Callable[[], object]]) -> None:
     sending_again.set(True)  # in this context, which ends with it
     for take_up in kept:
@@ -195,9 +207,9 @@ def _publish(app: Celery, items: tuple[Outgoing, ...], taken: list[str], kept: l
             for item in items:
                 try:
                     send(app, item.message, producer)
-                except OperationalError:
-                    raise
-                except (CtxqueueError, KombuError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+                except Exception as error:
+                    if not _is_of_the_message(error):
+                        raise
                     logger.exception("outbox item %r cannot be published; it stays and is tried again", item.item_id)
                 else:
                     taken.append(item.item_id)

@@ -83,7 +83,7 @@ def test_one_that_never_comes(site: Deployment) -> None:
     before = set(site.redis.scan_iter("*", count=1_000))
     assert site.queue.cancel("nobody's") is True
     is_revoked(site.app.AsyncResult("nobody's"))
-    assert not any(site.queued().values())
+    quiet(site)  # beat's ticks come and go: nothing stays
     noted = set(site.redis.scan_iter("*nobody*", count=1_000)) - before
     assert len(noted) == 2  # its mark, and its result
     assert all(0 < site.redis.ttl(name) <= 25 * 3_600 for name in noted)

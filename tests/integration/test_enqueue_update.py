@@ -13,6 +13,7 @@ import pytest
 
 import ctxqueue
 from ctxqueue import Put, WorkflowNotFound
+from ctxqueue.stores.redis.keys import workflow_keys
 from tests.integration.deployments import ASIDE
 from tests.waiting import SECONDS, wait_until
 
@@ -137,6 +138,45 @@ def test_bad_input_is_refused_before_anything_is_sent(
     with pytest.raises(error):
         update(site, workflow, updates, queue=name, **options)
     assert site.redis.llen(name) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"queue": 5}, "queue is a int: give a string"),
+        ({"task_id": 5}, "task_id is a int: give a string"),
+        ({"headers": 5}, "headers is a int: give a mapping"),
+        ({"priority": "high"}, "priority is a str: give an integer"),
+        ({"time_limit": "x"}, "time_limit is a str: give seconds"),
+        ({"eta": "soon"}, "eta is 'soon': give a datetime"),
+        ({"serializer": "none-such"}, "serializer is 'none-such': give one of json"),
+        ({"compression": "none-such"}, "compression is 'none-such', which is not installed"),
+        ({"link": 5}, "link holds a int: give signatures"),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"coalesce": True, "as_task": True}], ids=["its-own", "coalesced"])
+def test_an_option_of_which_celery_makes_nothing_is_refused_and_no_update_stays(
+    site: Deployment, workflow: WorkflowHandle, options: dict[str, Any], told: str, how: dict[str, Any]
+) -> None:
+    """Celery would see it only when the update is in the store, which would try in vain to send its message."""
+    with pytest.raises(ctxqueue.InvalidInput, match=told):
+        update(site, workflow, {"key": 1}, **how, **options)
+    keys = workflow_keys(site.queue.manager.terms.namespace, workflow.workflow_id)
+    assert site.redis.hlen(keys.u) == 0
+
+
+def test_options_of_every_kind_that_celery_takes_are_taken(site: Deployment, workflow: WorkflowHandle) -> None:
+    result = update(
+        *(site, workflow, {"key": 1}),
+        eta="2020-01-01T00:00:00+00:00",
+        compression="gzip",
+        serializer="json",
+        time_limit=30.5,
+        link=site.task("ctxqueue.drain_inbox").si(workflow.workflow_id),
+        priority=3,
+        queue=None,
+    )
+    assert result.get(SECONDS)["versions"] == {"key": 1}
 
 
 def test_a_misspelt_argument_is_no_option_of_celerys(site: Deployment, workflow: WorkflowHandle) -> None:

@@ -155,6 +155,25 @@ def test_a_commit_stands_while_the_broker_refuses_connections(
     assert attempts(site, result) == 1
 
 
+def test_messages_that_cannot_be_sent_fail_no_commit_and_keep_no_other_waiting(
+    site: Deployment, workflow: WorkflowHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *others = parked(site, workflow, tasks=4)
+    task, as_ever = site.task("await_key"), site.task("await_key").apply_async
+    spoilt: dict[str, dict[str, Any]] = {first.id: {"queue": 5}, second.id: {"compression": "none-such"}}
+
+    def apply_async(*args: Any, **options: Any) -> Any:
+        """Does as a task class of the user's that gets something wrong for some of many."""
+        return as_ever(*args, **{**options, **spoilt.get(options["task_id"], {})})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "apply_async", apply_async)
+        assert workflow.update({"key": "here"}).fired == 4
+        assert [other.get(SECONDS) for other in others] == ["here", "here"]
+    until_sent_again(site, first)
+    assert (first.get(SECONDS), second.get(SECONDS)) == ("here", "here")
+
+
 def test_a_commit_of_a_process_without_celery_releases_a_task_at_the_next_callbacks(
     site: Deployment, workflow: WorkflowHandle
 ) -> None:

@@ -51,9 +51,9 @@ def test_tasks_wait_without_a_worker_and_go_on_in_a_chain(site: Deployment, brok
     workflow = site.workflow()
     with workflow:
         ends = [chain(site.task("sum_up").si(number), site.task("double").s()).delay() for number in range(10)]
-    for end in ends:
-        wait_until(lambda end=end: end.parent.state == "WAITING", "it waits")  # type: ignore[misc]
-    assert broker.held("celery") == 0
+    wait_until(lambda: len(site.parked(workflow)) == len(ends), "all are parked")  # WAITING is said before that
+    assert {end.parent.state for end in ends} == {"WAITING"}
+    wait_until(lambda: broker.held("celery") == 0, "the broker holds none of them; a tick of beat's comes and goes")
     workflow.put("revenue", 1)
     assert workflow.update({"rates": 2}).fired == 10
     assert [end.get(SECONDS) for end in ends] == [[number, 3, number, 3] for number in range(10)]
