@@ -54,22 +54,27 @@ def wait_for(driver: Driver, handle: Handle, condition: str | Condition, timeout
     wait, channel = _Wait(handle, condition, timeout), waiting.channel()
     run = driver.run
     with cast("Store", driver.store).listening(channel) as wake:
+        name = ""
         while True:
-            left_us = int(wait.left * MICROSECONDS)
-            name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
+            if not name:
+                left_us = int(wait.left * MICROSECONDS)
+                name = run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
-                wake.wait(wait.left)
+                called = wake.wait(wait.left)
                 lacking = run(looking.lacking(wait.terms, *wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     run(waiting.leave(*wait.place, wait.condition, name))
                 raise
+            if lacking and wait.left and not called:
+                continue  # it has looked by itself, and is registered still
             if lacking or is_judged(wait.condition):
                 run(waiting.leave(*wait.place, wait.condition, name))
             if not lacking:
                 return run(viewing.view(wait.terms, *wait.place))
             if not wait.left:
                 raise wait.too_late(lacking)
+            name = ""
             time.sleep(wait.pause())
 
 
@@ -83,20 +88,25 @@ async def await_for(
     wait, channel = _Wait(handle, condition, timeout), waiting.channel()
     run = driver.arun
     async with cast("AsyncStore", driver.store).listening(channel) as wake:
+        name = ""
         while True:
-            left_us = int(wait.left * MICROSECONDS)
-            name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
+            if not name:
+                left_us = int(wait.left * MICROSECONDS)
+                name = await run(waiting.begin(wait.terms, *wait.place, wait.condition, channel, left_us))
             try:
-                await wake.wait(wait.left)
+                called = await wake.wait(wait.left)
                 lacking = await run(looking.lacking(wait.terms, *wait.place, wait.condition))
             except BaseException:  # raised on: an interruption too leaves nobody registered
                 with suppress(CtxqueueError):  # the sweep forgets who cannot say so
                     await run(waiting.leave(*wait.place, wait.condition, name))
                 raise
+            if lacking and wait.left and not called:
+                continue  # it has looked by itself, and is registered still
             if lacking or is_judged(wait.condition):
                 await run(waiting.leave(*wait.place, wait.condition, name))
             if not lacking:
                 return await run(viewing.view(wait.terms, *wait.place))
             if not wait.left:
                 raise wait.too_late(lacking)
+            name = ""
             await asyncio.sleep(wait.pause())

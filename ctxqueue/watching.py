@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 from ctxqueue.flows.watching import Course
 
@@ -24,8 +26,13 @@ class Watch:
     ) -> None:
         self._driver = driver
         self._course = Course(handle.terms, handle.workflow_id, handle.agent, pattern, from_revision, timeout)
-        self._taking = threading.Lock()
+        self._after_fork()
+        _watches.add(self)
         driver.run(self._course.begin())
+
+    def _after_fork(self) -> None:
+        self._taking = threading.Lock()
+        self._course.rewind()
 
     @property
     def cursor(self) -> str:
@@ -66,7 +73,12 @@ class AsyncWatch:
     ) -> None:
         self._driver = driver
         self._course = Course(handle.terms, handle.workflow_id, handle.agent, pattern, from_revision, timeout)
+        self._after_fork()
+        _watches.add(self)
+
+    def _after_fork(self) -> None:
         self._taking = asyncio.Lock()
+        self._course.rewind()
 
     @property
     def cursor(self) -> str:
@@ -98,3 +110,15 @@ class AsyncWatch:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
+
+
+_watches: WeakSet[Watch | AsyncWatch] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Let this process's watches go on from where their readers stood: who waited by them has stayed in the parent."""
+    for watch in tuple(_watches):
+        watch._after_fork()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -73,6 +73,12 @@ class Course:
         item, self._taken = self._items.popleft()
         return item
 
+    def rewind(self) -> None:
+        """Go back to behind what the reader has: what was read since may be half noted, by a thread that is gone."""
+        self._read = self._taken
+        self._items.clear()
+        self._is_at_the_end = False
+
     def begin(self) -> Flow[None]:
         """Find out where it begins; raises WorkflowNotFound, HistoryDiverged."""
         if self._read is not None and self._read.incarnation:

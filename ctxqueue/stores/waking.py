@@ -17,16 +17,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 class Wake(Protocol):
     """Waits for one name to be called."""
 
-    def wait(self, seconds: float, /) -> None:
-        """Return when it was called, or may have been, or after so many seconds."""
+    def wait(self, seconds: float, /) -> bool:
+        """Return when it was called, or may have been, or after so many seconds, or fewer: then False."""
         ...
 
 
 class AsyncWake(Protocol):
     """The same, awaited."""
 
-    async def wait(self, seconds: float, /) -> None:
-        """Return when it was called, or may have been, or after so many seconds."""
+    async def wait(self, seconds: float, /) -> bool:
+        """Return when it was called, or may have been, or after so many seconds, or fewer: then False."""
         ...
 
 
@@ -41,17 +41,19 @@ class Looking:
         pause, self._pause = self._pause, min(LONGEST_PAUSE, 1.5 * self._pause)
         return min(pause, seconds)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Return after a while."""
         self._never.wait(self._next(seconds))
+        return False
 
 
 class AsyncLooking(Looking):
     """The same for event loops."""
 
-    async def wait(self, seconds: float) -> None:  # type: ignore[override]
+    async def wait(self, seconds: float) -> bool:  # type: ignore[override]
         """Return after a while."""
         await asyncio.sleep(self._next(seconds))
+        return False
 
 
 class Callings:
@@ -107,10 +109,11 @@ class Called:
     def __init__(self, event: threading.Event) -> None:
         self._event = event
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Return when it was called or after so many seconds."""
-        self._event.wait(seconds)
+        called = self._event.wait(seconds)
         self._event.clear()
+        return called
 
 
 class AsyncCalled:
@@ -119,11 +122,12 @@ class AsyncCalled:
     def __init__(self, event: asyncio.Event) -> None:
         self._event = event
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> bool:
         """Return when it was called or after so many seconds."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
         except TimeoutError:
-            return
+            return False
         self._event.clear()
+        return True

@@ -61,8 +61,8 @@ class AwaitedWake:
         self._wake = wake
         self._loop = loop
 
-    def wait(self, seconds: float) -> None:
-        asyncio.run_coroutine_threadsafe(self._wake.wait(seconds), self._loop).result()
+    def wait(self, seconds: float) -> bool:
+        return asyncio.run_coroutine_threadsafe(self._wake.wait(seconds), self._loop).result()
 
 
 async def _left(block: AbstractAsyncContextManager[AsyncWake]) -> None:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from ctxqueue import SharedContextManager, connect
+from ctxqueue import Change, SharedContextManager, connect
 from ctxqueue.stores.redis import connection, routing
 from ctxqueue.stores.sql import store, upgrading
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ctxqueue.context import WorkflowHandle
+    from ctxqueue.watching import Watch
     from tests.faults.places import Place
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -78,6 +79,27 @@ def test_the_childs_end_does_not_close_the_parents_connection(wf: WorkflowHandle
         child = forked(lambda: wf["k"])
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert wf["k"] == ["parent"]
+
+
+def test_a_watch_goes_on_in_a_child_though_another_thread_waited_by_it(wf: WorkflowHandle) -> None:
+    with wf.watch(from_revision=0, timeout=SECONDS) as watch, ThreadPoolExecutor(1) as thread:
+        assert key_from(watch) == "k"
+        waiting = thread.submit(key_from, watch)
+        wait_until(watch._taking.locked, "it waits")  # noqa: SLF001 - there is no other sign
+        child = forked(lambda: put_and_take(wf, watch))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert waiting.result(SECONDS) == "later"
+
+
+def key_from(watch: Watch) -> str:
+    change = next(watch)
+    assert isinstance(change, Change)
+    return change.key
+
+
+def put_and_take(wf: WorkflowHandle, watch: Watch) -> None:
+    wf.put("later", 1)
+    assert key_from(watch) == "later"
 
 
 @contextmanager

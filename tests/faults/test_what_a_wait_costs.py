@@ -1,4 +1,4 @@
-"""What a caller that waits asks of the server: the same few commands however long it waits."""
+"""What a caller that waits asks of the server: the same few commands however long it waits, or the same look."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
 from ctxqueue import aconnect, all_of, connect
-from tests.waiting import SECONDS
+from ctxqueue.stores.sql.aio import AsyncSqlStore
+from ctxqueue.stores.sql.store import SqlStore
+from tests.waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
 
 SHORT, LONG = 0.2, 3.0
 """Seconds that are waited for: one of them longer than a socket of ours waits for an answer."""
@@ -99,3 +104,30 @@ def test_five_commands_however_long_it_is(redis_url: str) -> None:
             taken[seconds] = Counter(seen)
     assert taken[SHORT] == taken[LONG]
     assert taken[LONG].total() - (len(first) - 2) <= 2 * MOST
+
+
+def test_where_nobody_is_called_it_looks_and_is_registered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: Counter[str] = Counter()
+    stores: tuple[type[Any], ...] = (SqlStore, AsyncSqlStore)
+    for store in stores:
+
+        def noted(self: Any, effect: Any, carried_out: Any = store.perform) -> Any:
+            done[type(effect).__name__] += 1
+            return carried_out(self, effect)
+
+        monkeypatch.setattr(store, "perform", noted)
+    url = f"sqlite:///{tmp_path}/waits.db"
+    with connect(url) as manager, ThreadPoolExecutor(2) as threads:
+        wf = manager.workflow("w", agent_id="writer_1")
+        wf.open()
+        waits = [threads.submit(wait, url, ("first", "last")) for wait in (waited, awaited)]
+        wait_until(lambda: done["Register"] == len(waits), "both are registered")
+        looks = done["Load"]
+        wait_until(lambda: done["Load"] >= looks + 6, "they have looked again and again")
+        wf.update({"first": 1, "last": 2})
+        for each in waits:
+            each.result(SECONDS)
+    assert done["Register"] == len(waits)
+    assert done["EndTrigger"] == 0

@@ -44,7 +44,7 @@ class RedisWake:
     def __init__(self, pubsub: Any) -> None:
         self._pubsub = pubsub
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Return when it was called or may have been, or after so many seconds."""
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
@@ -52,9 +52,10 @@ class RedisWake:
                 message = self._pubsub.get_message(timeout=left)
             except (rx.ConnectionError, rx.TimeoutError):
                 time.sleep(min(left, AWAY_SECONDS))
-                return
+                return True
             if message is not None:
-                return  # also where it says that it was connected anew
+                return True  # also where it says that it was connected anew
+        return False
 
 
 @asynccontextmanager
@@ -75,7 +76,7 @@ class AsyncRedisWake:
     def __init__(self, pubsub: Any) -> None:
         self._pubsub = pubsub
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> bool:
         """Return when it was called or may have been, or after so many seconds."""
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
@@ -83,9 +84,10 @@ class AsyncRedisWake:
                 message = await self._pubsub.get_message(timeout=left)
             except (rx.ConnectionError, rx.TimeoutError):
                 await asyncio.sleep(min(left, AWAY_SECONDS))
-                return
+                return True
             if message is not None:
-                return
+                return True
+        return False
 
 
 def following(namespace: str, workflow_id: str, revision: int, seconds: float, patience: float | None) -> Words:
