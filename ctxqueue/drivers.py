@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from ctxqueue.effects import AwaitChange, Effect, Flow, Publish, Wait, Work
-from ctxqueue.errors import SyncInAsyncError
+from ctxqueue.errors import CtxqueueError, SyncInAsyncError, forget_hidden
 from ctxqueue.threads import in_thread
 
 if TYPE_CHECKING:
@@ -88,10 +88,13 @@ class Driver:
         """Carry out a flow also in a running event loop: for what belongs to a connection that blocks anyway."""
         try:
             effect = next(flow)
+            return self._carried_on(flow, effect)
         except StopIteration as stop:
             result: T = stop.value
             return result
-        return self._carried_on(flow, effect)
+        except CtxqueueError as error:
+            forget_hidden(error)
+            raise
 
     @contextmanager
     def begun(self, flow: Flow[T]) -> Iterator[Callable[[], T]]:
@@ -195,3 +198,6 @@ class AsyncDriver:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except CtxqueueError as error:
+            forget_hidden(error)
+            raise

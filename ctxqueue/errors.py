@@ -46,6 +46,24 @@ class CtxqueueError(Exception):
         return str(self.args[0]) if self.args else type(self).__name__
 
 
+def forget_hidden(error: BaseException) -> None:
+    """Let go of what errors were raised ``from None`` over, and of what hides behind their causes.
+
+    A traceback does not print it, but an error's context is there for whatever looks: it may quote a value.
+    """
+    for _ in range(MOST_CAUSES):
+        cause = error.__cause__
+        if error.__suppress_context__:
+            error.__context__ = cause
+        following = cause or error.__context__
+        if following is None:
+            return
+        error = following
+
+
+MOST_CAUSES = 100
+
+
 class InvalidInput(CtxqueueError, ValueError):
     """An argument is wrong; nothing was written."""
 

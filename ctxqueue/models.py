@@ -240,10 +240,41 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not to be copied or pickled: that would put its value in clear elsewhere")
 
+    def __getstate__(self) -> NoReturn:
+        self.__reduce__()
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._value == other._value
 
     __hash__ = None  # type: ignore[assignment]  # values may be unhashable
+
+
+class Veiled:
+    """A sensitive value's bytes in an entry: what shows or copies all fields of an entry does not show or copy them."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: bytes = b"") -> None:
+        self._packed = packed
+
+    def taken(self) -> bytes:
+        """Return them."""
+        return self._packed
+
+    def __repr__(self) -> str:
+        return "<redacted>"
+
+    def __reduce__(self) -> tuple[type[Veiled], tuple[()]]:
+        return Veiled, ()
+
+    def __getstate__(self) -> None:
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Veiled) and self._packed == other._packed
+
+    def __hash__(self) -> int:
+        return hash(self._packed)
 
 
 @dataclass(frozen=True)
@@ -267,7 +298,7 @@ class ContextEntry:
     pinned: bool
     sensitive: bool
     disclosure: Disclosure = field(repr=False)
-    packed: bytes = field(repr=False)
+    packed: bytes | Veiled = field(repr=False)
     why_sensitive: str = ""
     """``given`` by its writer, its ``name``, ``rule: ...`` of the policy, ``detector: ...``; empty: it is not."""
 
@@ -275,8 +306,12 @@ class ContextEntry:
     def value(self) -> Any:
         """The value; a `Secret` if the entry is sensitive and was not read with ``reveal=True``."""
         if not self.sensitive or self.disclosure == "clear":
-            return codec.unpack(self.packed)
-        return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed), entry=self)
+            return codec.unpack(self.packed_value())
+        return Secret() if self.disclosure == "concealed" else Secret(codec.unpack(self.packed_value()), entry=self)
+
+    def packed_value(self) -> bytes:
+        """Return the value by the codec, in clear; empty if it is concealed."""
+        return self.packed.taken() if isinstance(self.packed, Veiled) else self.packed
 
     @property
     def revealing(self) -> Revealing | None:
@@ -319,7 +354,7 @@ class ContextEntry:
             pinned=pinned,
             sensitive=sensitive,
             disclosure="clear",
-            packed=codec.pack(value),
+            packed=Veiled(codec.pack(value)) if sensitive else codec.pack(value),
             why_sensitive=GIVEN if sensitive else "",
         )
 
@@ -366,6 +401,12 @@ class Put(msgspec.Struct, frozen=True):
     metadata: Mapping[str, Any] | None = None
     sensitive: bool | None = None
     expected_version: int | None = None
+
+    def __repr__(self) -> str:
+        """Show how it is to be written, not what: whether that is sensitive is not known before its key is."""
+        options = {name: getattr(self, name) for name in self.__struct_fields__ if name != "value"}
+        given = [f"{name}={option!r}" for name, option in options.items() if option is not None]
+        return f"Put({', '.join(['...', *given])})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import msgspec
 from ctxqueue import codec
 from ctxqueue.clock import instant
 from ctxqueue.errors import RecordDamaged, RecordTooNew, ValueTooLarge
-from ctxqueue.models import BY_RANK, GIVEN, Address, ContextEntry, ContextPriority, Disclosure
+from ctxqueue.models import BY_RANK, GIVEN, Address, ContextEntry, ContextPriority, Disclosure, Veiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,6 +154,12 @@ def value_of(record: bytes, header: Header) -> bytes:
     return record[header.meta_end :]
 
 
+def _packed(value: bytes, *, sensitive: bool, disclosure: Disclosure) -> bytes | Veiled:
+    if not sensitive:
+        return value
+    return b"" if disclosure == "concealed" else Veiled(value)
+
+
 def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secret", mark: str = "") -> ContextEntry:
     """Return the entry; its value is unpacked when first asked for. Raises RecordTooNew.
 
@@ -188,6 +194,6 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
         sensitive=sensitive,
         why_sensitive=meta.why or (f"rule: {mark}" if mark else GIVEN) if sensitive else "",
         disclosure=disclosure,
-        packed=b"" if sensitive and disclosure == "concealed" else value_of(record, header),
+        packed=_packed(value_of(record, header), sensitive=sensitive, disclosure=disclosure),
     )
     return entry

@@ -221,11 +221,17 @@ def body_of(packed: bytes) -> Body:
     return body
 
 
-def memory_id_of(owner: Owner, kind: str, said: Said) -> str:
-    """Return the id of what is said: the same in every process, for the same owner, kind, words and occasion."""
+def memory_id_of(owner: Owner, kind: str, said: Said, *, sensitive: bool) -> str:
+    """Return the id of what is said: the same in every process, for the same owner, kind, words and occasion.
+
+    A sensitive one has another id than a plain one that says the same: so whoever sees plain ones alone, and remembers
+    what it guesses, gets a memory of its own, and does not learn by its absence that there is one which it may not see.
+    """
     words = ["key", said.key] if said.key else said.content
-    occasion = (kind, words, said.at_us, said.session, said.sequence, said.speaker)
-    digest = hashlib.blake2b(codec.pack(list(occasion)), key=owner.digest.encode(), digest_size=16)
+    occasion = [kind, words, said.at_us, said.session, said.sequence, said.speaker]
+    if sensitive:
+        occasion.append("sensitive")
+    digest = hashlib.blake2b(codec.pack(occasion), key=owner.digest.encode(), digest_size=16)
     return f"{owner.digest}-{digest.hexdigest()}"
 
 

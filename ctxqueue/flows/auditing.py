@@ -8,9 +8,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from ctxqueue.effects import Audit, Audited, Flow, NotePolicy, do
-from ctxqueue.errors import AccessDenied, BadSignature, IdentityMismatch, StoreError, StoreReadOnly, VersionConflict
+from ctxqueue.effects import Audit, AuditBounds, Audited, Committed, Flow, NotePolicy, do
+from ctxqueue.errors import (
+    AccessDenied,
+    BadSignature,
+    IdentityMismatch,
+    StoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+    VersionConflict,
+)
 from ctxqueue.identity import current_attempt
 from ctxqueue.models import GLOBAL_WORKFLOW, OPERATOR, Address, ContextScope
 from ctxqueue.rules.dependencies import resolve
@@ -19,7 +28,7 @@ from ctxqueue.rules.policies import SHIPPED, digest_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ctxqueue.effects import AuditAction
+    from ctxqueue.effects import AuditAction, Commit, Conflict, Refused
     from ctxqueue.errors import AccessError, CtxqueueError
     from ctxqueue.flows.terms import Terms
     from ctxqueue.models import Agent, ContextEntry
@@ -108,9 +117,32 @@ def record(
         logger.warning("the audit log could not be written (%s by %s): %s", action, agent_id or "nobody known", error)
 
 
-def unrecorded(workflow_id: str, agent_id: str) -> None:
-    """Say that a commit could not be recorded, and was made all the same."""
-    logger.warning("a commit of %s to workflow %r could not be recorded in the audit log", agent_id, workflow_id)
+def committed(effect: Commit) -> Flow[Committed | Conflict | Refused]:
+    """Carry out a commit; where its record cannot be written, and a warning is enough, without it.
+
+    A store whose commit ends with its log is asked again, for the commit alone: what was answered with an error has
+    changed nothing. If the log was not the reason that fails too, and the first error is raised.
+    """
+    audit = effect.bounds.audit
+    try:
+        reply = yield from do(effect)
+    except StoreError as error:
+        unanswered = isinstance(error, StoreUnavailable) and not error.answered
+        if unanswered or not audit.lenient or not audit.limit:
+            raise
+        bare = replace(effect, bounds=replace(effect.bounds, audit=AuditBounds()))
+        try:
+            reply = yield from do(bare)
+        except StoreError:
+            raise error from None
+        logger.warning("the audit log could not be written: %s", error)
+        reply = replace(reply, unrecorded=True) if isinstance(reply, Committed) else reply
+    if isinstance(reply, Committed) and reply.unrecorded:
+        logger.warning(
+            *("a commit of %s to workflow %r could not be recorded in the audit log", effect.agent_id),
+            effect.workflow_id,
+        )
+    return reply
 
 
 def handed_out(terms: Terms, workflow_id: str, agent: Agent, entries: Sequence[ContextEntry], how: str) -> Flow[None]:

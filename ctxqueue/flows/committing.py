@@ -25,7 +25,7 @@ from ctxqueue.errors import (
     VersionConflict,
 )
 from ctxqueue.flows import quotas
-from ctxqueue.flows.auditing import origin_of, unrecorded
+from ctxqueue.flows.auditing import committed, origin_of
 from ctxqueue.flows.forgetting import forget_gone
 from ctxqueue.flows.judging import judge
 from ctxqueue.flows.publishing import publish
@@ -105,12 +105,10 @@ def commit(
             even_closed=even_closed,
             origin=origin_of(terms, agent),
         )
-        reply = yield from do(effect)
+        reply = yield from committed(effect)
         if isinstance(reply, Conflict):
             return reply, 0
         if isinstance(reply, Committed):
-            if reply.unrecorded:
-                unrecorded(workflow_id, agent.agent_id)
             return reply, (yield from follow_up(terms, workflow_id, reply))
         if circular:
             path = yield from named_circle(terms.policy, workflow_id, agent, circular, edges or {})

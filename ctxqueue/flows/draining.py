@@ -216,27 +216,26 @@ class _Batch:
         agent_id = next((write.steps[-1].agent_id for write in writes if write.steps), "")
         settling = Settling(tuple(settled), self._drain_id, len(settled), self._terms.lease_us)
         with Identified("drain", self._workflow_id, agent_id, [], None) as call:
-            reply = yield from do(
-                Commit(
-                    workflow_id=self._workflow_id,
-                    agent_id=agent_id,
-                    commit_id=os.urandom(8),
-                    call=call,
-                    digest=b"",
-                    on_divergence="first",
-                    writes=writes,
-                    bounds=self._terms.bounds,
-                    app=self._terms.app,
-                    lease_us=self._terms.lease_us,
-                    graph=graph,
-                    settling=settling,
-                    expected_head=expected_head,
-                    origin=auditing.origin_of(self._terms, OPERATOR),
+            return (
+                yield from auditing.committed(
+                    Commit(
+                        workflow_id=self._workflow_id,
+                        agent_id=agent_id,
+                        commit_id=os.urandom(8),
+                        call=call,
+                        digest=b"",
+                        on_divergence="first",
+                        writes=writes,
+                        bounds=self._terms.bounds,
+                        app=self._terms.app,
+                        lease_us=self._terms.lease_us,
+                        graph=graph,
+                        settling=settling,
+                        expected_head=expected_head,
+                        origin=auditing.origin_of(self._terms, OPERATOR),
+                    )
                 )
             )
-        if isinstance(reply, Committed) and reply.unrecorded:
-            auditing.unrecorded(self._workflow_id, agent_id)
-        return reply
 
     def _refused(self, reply: Refused) -> None:
         """Change what the next round tries."""

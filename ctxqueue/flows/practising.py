@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctxqueue.effects import StoredMemory
     from ctxqueue.flows.memory_terms import MemoryTerms
     from ctxqueue.remembered import MemoryEntry
+    from ctxqueue.rules.policy import Policy
 
 
 def practise(
@@ -40,6 +41,7 @@ def practise(
 ) -> Flow[MemoryEntry | None]:
     """Let a skill be known better, everybody's; None if it is not there and not to be made, or not to be read.
 
+    One whose steps hold a secret is another skill than the plain one of this name, which stays as plain as it was.
     Executions of many at the same time all count; one that is told again by its ``operation_id`` counts once, unless
     so many others were told since as a row keeps the marks of.
     """
@@ -49,14 +51,15 @@ def practise(
     mark = mark_of(operation_id)
     for _ in range(MOST_TRIES):
         fresh = _item(owner, skill.practised(steps, contexts, success=success)._replace(stated=stated))
-        rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))
-        row = rows.get(fresh.memory_id)
+        memory_id = fresh.memory_id(terms.policy)
+        rows, _now = yield from do(GetMemories(owner.digest, (memory_id,)))
+        row = rows.get(memory_id)
         if row is None or row.superseded:
             if not create:
                 return None
             if (yield from remembering.made(terms, fresh, mark)):
-                rows, _now = yield from do(GetMemories(owner.digest, (fresh.memory_id,)))
-                row = rows.get(fresh.memory_id)
+                rows, _now = yield from do(GetMemories(owner.digest, (memory_id,)))
+                row = rows.get(memory_id)
                 return _shown(terms, reader, row) if row else None
             continue
         body = body_of(row.body)
@@ -90,10 +93,11 @@ def _shown(terms: MemoryTerms, reader: Reader, row: StoredMemory) -> MemoryEntry
     return read(row, conceals=reader.sees_all) if part.holds(row.kind, body) else None
 
 
-def skill_id(name: str) -> str:
-    """Return the id of a skill's memory."""
+def skill_id(policy: Policy, name: str, steps: Sequence[str], contexts: Sequence[str]) -> str:
+    """Return the id of the memory that a skill with such steps has."""
     owner = Reader(None, None).owner(None)
-    return _item(owner, Skill(checked_name(name, "skill_name"))).memory_id
+    skill = Skill(checked_name(name, "skill_name")).practised(steps, contexts, success=None)
+    return _item(owner, skill).memory_id(policy)
 
 
 def _item(owner: Owner, skill: Skill) -> remembering.Item:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ctxqueue.flows.memory_terms import MemoryTerms
     from ctxqueue.models import Agent, ContextScope
     from ctxqueue.remembered import Owner
+    from ctxqueue.rules.policy import Policy
 
 MAX_CONTENT = 64 * 1024
 """Bytes of one memory's text, and of its packed metadata."""
@@ -46,10 +47,9 @@ class Item(NamedTuple):
     agent: Agent | None = None
     """Who remembers, where that was told with type, role and groups."""
 
-    @property
-    def memory_id(self) -> str:
-        """The id that it will have."""
-        return memory_id_of(self.owner, self.kind, self.said)
+    def memory_id(self, policy: Policy) -> str:
+        """Return the id that it will have."""
+        return memory_id_of(self.owner, self.kind, self.said, sensitive=why_sensitive(policy, self.said) != "")
 
 
 def checked(
@@ -175,6 +175,7 @@ def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True
     EmbedderError, DimensionMismatch, ModelMismatch before anything is stored.
     """
     kept = [item for item in items if _is_worth(terms, item)]
+    ids: dict[int, str] = {}
     if kept:
         model, vectors = NO_MODEL, [b""] * len(kept)
         if embedded:
@@ -183,7 +184,9 @@ def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True
             model = library.model
         by_owner: dict[Owner, list[NewMemory]] = {}
         for item, vector in zip(kept, vectors, strict=True):
-            by_owner.setdefault(item.owner, []).append(_row(terms, item, model, vector))
+            row = _row(terms, item, model, vector)
+            ids[id(item)] = row.memory_id
+            by_owner.setdefault(item.owner, []).append(row)
         if len(by_owner) > 1 or len(kept) > ROWS_A_CALL:
             for owner in by_owner:  # nothing goes in unless all can
                 yield from _stored(owner, (), model)
@@ -195,14 +198,14 @@ def remember(terms: MemoryTerms, items: Sequence[Item], *, embedded: bool = True
                 new += [row.memory_id for row, is_new in zip(batch, outcome, strict=True) if is_new]
             if embedded:
                 yield from supersede_alike(terms, owner, new)
-    ids = {id(item): item.memory_id for item in kept}
     return [ids.get(id(item), "") for item in items]
 
 
 def _row(terms: MemoryTerms, item: Item, model: str, vector: bytes, change: bytes = b"") -> NewMemory:
     why = why_sensitive(terms.policy, item.said)
     body = Body(ROW_VERSION, item.owner.name, item.said, item.importance, model, vector, change=change, why=why)
-    return NewMemory(item.memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
+    memory_id = memory_id_of(item.owner, item.kind, item.said, sensitive=why != "")
+    return NewMemory(memory_id, item.kind, pack_body(body), item.pinned, item.ttl_us)
 
 
 def _is_worth(terms: MemoryTerms, item: Item) -> bool:

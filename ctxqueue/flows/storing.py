@@ -142,9 +142,9 @@ def _address(entry: ContextEntry) -> str:
 def _check_size(terms: Terms, entry: ContextEntry) -> None:
     if entry.sensitive and entry.disclosure == "concealed":
         raise InvalidInput(f"the value of {entry.key!r} is not in the entry: read it from a storage, or by reveal=True")
-    if len(entry.packed) > terms.settings.max_value:
+    if len(entry.packed_value()) > terms.settings.max_value:
         raise ValueTooLarge(
-            f"the value of {entry.key!r} takes {len(entry.packed)} bytes: at most {terms.settings.max_value};"
+            f"the value of {entry.key!r} takes {len(entry.packed_value())} bytes: at most {terms.settings.max_value};"
             " split it over several keys, or raise ctxqueue_max_value"
         )
 
@@ -155,7 +155,7 @@ def _differs(wanted: ContextEntry, standing: ContextEntry | None) -> bool:
 
 def _said(entry: ContextEntry) -> tuple[object, ...]:
     return (
-        *(entry.packed, entry.priority, entry.expires_at, entry.dependencies, entry.pinned, entry.sensitive),
+        *(entry.packed_value(), entry.priority, entry.expires_at, entry.dependencies, entry.pinned, entry.sensitive),
         pack(dict(entry.metadata)),
     )
 
@@ -172,7 +172,7 @@ def _write(address: str, entry: ContextEntry, head: Head) -> Write:
     return Write(
         "put",
         address,
-        entry.packed,
+        entry.packed_value(),
         meta,
         ttl_us=max(1, since_epoch(entry.expires_at) - head.now_us) if entry.expires_at else None,
         evictable=0 if entry.pinned else EVICTABLE.get(entry.priority, 0),

@@ -292,7 +292,7 @@ class MemoryBase:
         entry = yield from practising.practise(
             self.memory_terms, reader, skill_name, done, used_in, success=None, stated=rate
         )
-        return entry.id if entry else practising.skill_id(skill_name)
+        return entry.id if entry else practising.skill_id(self.memory_terms.policy, skill_name, done, used_in)
 
     def _practise(
         self,

@@ -13,6 +13,7 @@ from ctxqueue import codec
 from ctxqueue.errors import ConditionError
 from ctxqueue.models import GLOBAL_WORKFLOW, ContextScope, checked_name
 from ctxqueue.rules.access import is_sensitive_name
+from ctxqueue.rules.detectors import WELL_KNOWN, detected
 from ctxqueue.rules.placement import scope_of
 from ctxqueue.settings import MAX_CONDITION_DEPTH
 
@@ -52,8 +53,11 @@ class Compared(msgspec.Struct, frozen=True, tag="compared"):
     """What it is compared with, by the codec."""
 
     def __str__(self) -> str:
-        operand = "..." if is_sensitive_name(self.key) else f"{codec.unpack(self.packed)!r:.60}"
+        hides = is_sensitive_name(self.key) or detected(WELL_KNOWN, self.packed)
+        operand = "..." if hides else f"{codec.unpack(self.packed)!r:.60}"
         return f"{self.key} {self.operator} {operand}"
+
+    __repr__ = __str__
 
     def holds(self, value: Any) -> bool:
         """Whether a value compares so."""

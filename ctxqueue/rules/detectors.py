@@ -6,6 +6,7 @@ They are looked for in a value's packed bytes, where each text stands as it is.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,8 +33,10 @@ class Detector(msgspec.Struct, frozen=True):
         if self.hint:
             msgspec.structs.force_setattr(self, "rarest", max(self.hint, key=_rarity))
         try:
-            re.compile(self.pattern)
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # one that will mean something else says nothing sure
+                re.compile(self.pattern)
+        except (re.error, FutureWarning, OverflowError, RecursionError) as error:
             raise ConfigurationError(
                 f"detector {self.name!r}: {self.pattern!r:.80} is no regular expression: {error}"
             ) from None

@@ -99,7 +99,7 @@ class _Reading:
     def policy(self) -> Policy:
         for name in self._tables:
             if name not in TOP:
-                raise self._error(name, f"is not known: there are {', '.join(TOP)}")
+                raise self._error(str(name), f"is not known: there are {', '.join(TOP)}")
         named: dict[str, list[Mapping[str, Any]]] = {name: self._rows(name) for name in TABLES}
         well_known = self._flag(self._tables, "well_known_detectors", default=True)
         default = self._actions(self._tables, "default", frozenset(ACTIONS))
@@ -123,7 +123,7 @@ class _Reading:
         self._place = (table, ordinal)
         for key in row:
             if key not in TABLES[table]:
-                raise self._error(key, f"is not known in [[{table}]]: there are {', '.join(TABLES[table])}")
+                raise self._error(str(key), f"is not known in [[{table}]]: there are {', '.join(TABLES[table])}")
         name = row.get("name", f"{table} {ordinal + 1}")
         if not isinstance(name, str) or not name:
             raise self._error("name", f"is {name!r:.60}: give a text")
@@ -155,11 +155,14 @@ class _Reading:
             raise self._error("hint", f"is {hint!r:.60}: give a text")
         try:
             return Detector(name, pattern.encode(), hint.encode())
-        except ConfigurationError as error:
+        except (ConfigurationError, UnicodeEncodeError) as error:
             raise self._error("pattern", f"is wrong: {error}") from None
 
     def _guard(self, name: str, who: Who, row: Mapping[str, Any]) -> Guard:
         asked = {kind: row[kind] for kind in KINDS if kind in row}
+        for kind, what in asked.items():
+            if what is None:
+                raise self._error(kind, "is None: leave it out, or say what is asked")
         if isinstance(asked.get("schema"), str):
             asked["schema"] = self._schema(asked["schema"])
         try:
@@ -199,7 +202,7 @@ class _Reading:
         given = row[key]
         if isinstance(given, list | tuple | set | frozenset) and not given:
             return frozenset()
-        actions = self._texts({key: sorted(given) if isinstance(given, set | frozenset) else given}, key)
+        actions = self._texts({key: list(given) if isinstance(given, set | frozenset) else given}, key)
         for action in actions:
             if action not in ACTIONS:
                 raise self._error(key, f"has {action!r:.60}: there are {', '.join(ACTIONS)}")

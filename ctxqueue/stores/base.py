@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ctxqueue.errors import ConfigurationError
+from ctxqueue.errors import ConfigurationError, CtxqueueError, forget_hidden
 from ctxqueue.stores.namespaces import checked_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from ctxqueue.effects import Effect
     from ctxqueue.stores.waking import AsyncWake, Wake
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 KINDS = {
@@ -106,6 +108,21 @@ class AsyncStore(Protocol):
         ...
 
 
+def _without_hidden(opens: Callable[[str, str], S]) -> Callable[[str, str], S]:
+    """Let errors have nothing in their context that may quote the password of a URL."""
+
+    @wraps(opens)
+    def opened(url: str, namespace: str) -> S:
+        try:
+            return opens(url, namespace)
+        except CtxqueueError as error:
+            forget_hidden(error)
+            raise
+
+    return opened
+
+
+@_without_hidden
 def open_store(url: str, namespace: str) -> Store:
     """Return the store that a URL names, without I/O; raises ConfigurationError, InvalidName."""
     # Only the store in use is loaded.
@@ -131,6 +148,7 @@ def open_store(url: str, namespace: str) -> Store:
     return RedisStore(url, namespace)
 
 
+@_without_hidden
 def open_async_store(url: str, namespace: str) -> AsyncStore:
     """Return the store that a URL names, for event loops, without I/O; raises ConfigurationError, InvalidName."""
     match _kind(url):

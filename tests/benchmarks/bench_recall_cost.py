@@ -52,7 +52,12 @@ def filled(rows: int) -> tuple[Library, list[str]]:
             body = Body(1, OWNER.name, said, 0.5, library.model, vector)
             page.append(
                 fx.StoredMemory(
-                    memory_id_of(OWNER, "semantic", said), "semantic", pack_body(body), place, place, 10**15
+                    memory_id_of(OWNER, "semantic", said, sensitive=False),
+                    "semantic",
+                    pack_body(body),
+                    place,
+                    place,
+                    10**15,
                 )
             )
         upto = first + len(page)

@@ -10,6 +10,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from ctxqueue import aconnect, connect
 from ctxqueue import effects as fx
@@ -20,7 +21,7 @@ from ctxqueue.models import Agent, Put
 from ctxqueue.stores.redis.keys import workflow_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ctxqueue.context import WorkflowHandle
     from ctxqueue.testing import FaultProxy
@@ -113,6 +114,42 @@ def test_where_a_warning_is_enough_all_goes_on(
         *(["a commit of financial_calculator_1 to workflow 'q3-close' could not be recorded in the audit log"] * 2),
     ]
     lenient.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_setting_means_the_same_in_a_database(
+    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    with connect(url) as strict, SharedContextManager(url, {"audit_failure": "warn"}) as lenient:
+        writer = strict.workflow(WORKFLOW, agent_id="analyst_001")
+        writer.open()
+        writer.put("rates_api_key", CANARY)
+        store: Any = strict.store
+        with store._engine.begin() as connection:  # noqa: SLF001 - what another program may do, too
+            connection.execute(text("ALTER TABLE ctxqueue_audit RENAME TO elsewhere"))
+        reader = reader_of(strict)
+        looks: list[Callable[[], Any]] = [reader.view, lambda: reader["rates_api_key"]]
+        looks += [lambda: reader.put("rates_api_key", 2), lambda: reader.delete("rates_api_key")]
+        for look in looks:
+            with pytest.raises(StoreUnavailable, match="answered with an error"):
+                look()
+        assert reader.put("rates", 1).version == 1
+        caplog.clear()
+        going = reader_of(lenient)
+        assert going["rates_api_key"].reveal() == CANARY
+        assert going.put("rates_api_key", 2).version == 2
+        with going.transaction():
+            going.update({"rates_api_key": {"a": 1}, "rates": 3})
+        assert going.delete("rates_api_key")
+        lines = [record.getMessage() for record in caplog.records if record.name == "ctxqueue.flows.auditing"]
+        made = f"a commit of {READER.agent_id} to workflow {WORKFLOW!r} could not be recorded in the audit log"
+        assert [line for line in lines if line == made] == [made] * 3
+        assert CANARY not in caplog.text
+        with store._engine.begin() as connection:  # noqa: SLF001
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO ctxqueue_audit"))
+        assert going.put("rates_api_key", 5).version == 4
+        assert [record.action for record in strict.audit(limit=1_000) if record.action != "policy"] == ["wrote"] * 2
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -146,7 +146,9 @@ class World:
                 return pages
 
 
-def looked_at(world: World, ids: dict[int, str], agent_id: str | None, user_id: str | None) -> dict[str, Any]:
+def looked_at(
+    world: World, said: list[Said], ids: dict[int, str], agent_id: str | None, user_id: str | None
+) -> dict[str, Any]:
     """Return what is seen by each path."""
     reader: Any = {"agent_id": agent_id, "user_id": user_id}
     memory, run = world.memory, world.memory.driver.run
@@ -177,7 +179,17 @@ def looked_at(world: World, ids: dict[int, str], agent_id: str | None, user_id: 
     if agent_id is not None:
         found["skill"] = practised(memory, Agent(agent_id))
     found["changed"] = {number: changed(memory, each, reader) for number, each in ids.items()}
+    found["guessed"] = [guessed(memory, each, agent_id, user_id) for each in said]
     return found
+
+
+def guessed(memory: VectorMemoryManager, said: Said, agent_id: str | None, user_id: str | None) -> Any:
+    """Return what comes of remembering what somebody else may have: words are guessed, metadata are not."""
+    known: Any = {"agent_id": agent_id, "user_id": user_id if said.user_id or agent_id is None else None}
+    memory_id = memory.remember(said.content, said.kind, at="2026-01-01", scope=said.scope, **known)
+    entry = memory.get(memory_id, agent_id=agent_id, user_id=user_id)
+    answers = changed(memory, memory_id, known) if entry is None else [entry.importance, entry.pinned, entry.speaker]
+    return memory_id, shown(entry), answers
 
 
 def practised(memory: VectorMemoryManager, agent: Agent) -> Any:
@@ -214,7 +226,7 @@ def check(url: str, policy: Policy, reader: tuple[str | None, str | None], said:
     seen = [each for each in said if each.is_seen_by(policy, *reader)]
     whole, rest = World(url, policy, said), World(url, policy, seen)
     with whole.context, rest.context:
-        found, without = looked_at(whole, whole.ids, *reader), looked_at(rest, whole.ids, *reader)
+        found, without = looked_at(whole, said, whole.ids, *reader), looked_at(rest, said, whole.ids, *reader)
         for name in found:
             assert found[name] == without[name], f"{name} shows something that {reader} may not see"
         if reader[0] is not None:

@@ -1,14 +1,20 @@
-"""Ten thousand changed headers, ciphertexts and records: each is refused by an error of ours, or reads as it was.
+"""Ten thousand changed headers, ciphertexts, records and policies: each is refused by an error of ours, or reads as it
+was; a policy may also say something else that a policy can say.
 
 Hypothesis gives the seeds; one seed makes a batch, which costs no more than one example of its own would.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import random
+import shutil
+import tempfile
+import tomllib
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,14 +30,19 @@ from ctxqueue.integration import messages, signatures
 from ctxqueue.keyring import Keyring
 from ctxqueue.models import Address, Agent, ContextPriority, ContextScope
 from ctxqueue.records import Stamp, decode_entry, encode_meta, encode_record
+from ctxqueue.rules.policies import ACTIONS, policy_of
 from ctxqueue.signing import Signer
 from ctxqueue.stores.sealing import Sealing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCHES, A_BATCH = 8, 210
-"""Of each of the six kinds: 10,080 in all."""
+    Kind = Callable[[], tuple[bytes, Callable[[bytes], Any]]]
+
+BATCHES, A_BATCH = 8, 160
+"""Of each of the eight kinds: 10,240 in all."""
+LONG = 10_000 // A_BATCH + 1
+"""Batches for ten thousand of each kind."""
 
 KEYRING = Keyring({"older": b"o" * 32, "newest": b"n" * 32}, encrypt="all")
 SEALING = Sealing(KEYRING, "default")
@@ -152,16 +163,128 @@ def _as_header(text: str) -> Any:
         return text
 
 
-KINDS = (ciphertexts, sealed_records, plain_records, stored_updates, stored_messages, headers)
+POLICY = """\
+default = ["read", "write"]
+well_known_detectors = false
+[[rule]]
+name = "interns"
+agent_role = "intern"
+group = ["g", "h"]
+scope = ["private", "workflow"]
+key = ["calculation_*", "x"]
+deny = ["write", "delete"]
+[[rule]]
+agent_type = "web_extractor"
+key = "*credential*"
+allow = ["read"]
+sensitive = true
+[[sensitive]]
+key = "payroll_*"
+[[detector]]
+name = "tickets"
+pattern = 'TCK-[0-9]{12}'
+hint = "TCK-"
+[[guard]]
+key = "finding_*"
+max_bytes = 20000
+provenance = ["source"]
+[[act_as]]
+agent = ["web_extractor_*"]
+role = "lead"
+"""
+
+
+def _is_policy(tables: Any) -> bool:
+    """Return whether it says what a policy can say: whole, known words of the right forms."""
+
+    def texts(given: Any) -> bool:
+        return all(map(_is_text, given)) and len(given) > 0 if isinstance(given, list | tuple) else _is_text(given)
+
+    def actions(given: Any) -> bool:
+        return given in ([], ()) or (texts(given) and set([given] if isinstance(given, str) else given) <= set(ACTIONS))
+
+    who: dict[str, Any] = {"name": _is_text, "agent_type": texts, "agent_role": texts, "group": texts}
+    where: dict[str, Any] = {"key": texts, "scope": lambda given: texts(given) and set(given) <= SCOPES}
+    forms: dict[str, dict[str, Any]] = {
+        "rule": {**who, **where, "allow": actions, "deny": actions, "sensitive": _is_flag},
+        "sensitive": {"name": _is_text, **where},
+        "detector": {"name": _is_text, "pattern": _is_text, "hint": lambda given: isinstance(given, str)},
+        "guard": {**who, **where, "max_bytes": lambda given: type(given) is int and given > 0, "provenance": bool},
+        "act_as": {**who, "agent": texts, "role": texts},
+    }
+    forms["guard"] |= dict.fromkeys(("schema", "model", "check", "deletes"), bool)
+    if not set(tables) <= {"default", "well_known_detectors", *forms}:
+        return False
+    if not actions(tables.get("default", [])) or not _is_flag(tables.get("well_known_detectors", True)):
+        return False
+    return all(
+        name in forms[table] and forms[table][name](each)
+        for table in forms
+        for row in tables.get(table, [])
+        for name, each in row.items()
+    )
+
+
+SCOPES = {member.value for member in ContextScope}
+
+
+def _is_text(given: Any) -> bool:
+    return isinstance(given, str) and given != ""
+
+
+def _is_flag(given: Any) -> bool:
+    return isinstance(given, bool)
+
+
+def policies() -> tuple[bytes, Callable[[bytes], Any]]:
+    """A file; what is taken for a policy is one."""
+    file = Path(tempfile.mkdtemp()) / "policy.toml"
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+
+    def read(text: bytes) -> Any:
+        file.write_bytes(text)
+        policy_of(file)
+        return VALUE if _is_policy(tomllib.loads(text.decode())) else text
+
+    return POLICY.encode(), read
+
+
+WRONG: tuple[Any, ...] = (None, 0, -1, 2.5, True, "", "execute", b"read", (), [], [""], [1], ["read", 1], {}, {"a": 1})
+WRONG += ({"read", 2}, frozenset({3}), object(), [[]], [{}], {1: 2}, "(", "\0", "\ud800", 10**30, float("nan"))
+
+
+def mappings() -> tuple[bytes, Callable[[bytes], Any]]:
+    """The same in Python, a part of which is something else, has gone, or has another name: as bytes say, by chance."""
+
+    def read(said: bytes) -> Any:
+        chance, tables = random.Random(said), tomllib.loads(POLICY)  # noqa: S311 - reproduced by hypothesis
+        if said == b"as it is":
+            policy_of(tables)
+            return VALUE
+        place: Any = tables
+        while True:
+            at = chance.choice(list(place) if isinstance(place, dict) else range(len(place)))
+            if not isinstance(place[at], dict | list) or not place[at] or chance.random() < 1 / 4:
+                break
+            place = place[at]
+        what = chance.randrange(4)
+        if what == 0:
+            del place[at]
+        elif what == 1 and isinstance(place, dict):
+            place[chance.choice([None, 5, "", "keys", ("key",), b"key"])] = place.pop(at)
+        else:
+            place[at] = chance.choice(WRONG)
+        policy_of(tables)
+        return VALUE if _is_policy(tables) else tables
+
+    return b"as it is", read
+
+
+KINDS = (ciphertexts, sealed_records, plain_records, stored_updates, stored_messages, headers, policies, mappings)
 """A place for each other form that is read from outside: how it is made, and how it is read."""
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=BATCHES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 2**64))
-def test_what_was_changed_is_refused_or_reads_as_it_was(
-    kind: Callable[[], tuple[bytes, Callable[[bytes], Any]]], seed: int
-) -> None:
+def check(kind: Kind, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - reproduced by hypothesis
     packed, read = kind()
     assert read(packed) == VALUE
@@ -171,6 +294,22 @@ def test_what_was_changed_is_refused_or_reads_as_it_was(
         except CtxqueueError:
             continue
         assert found == VALUE
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=BATCHES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**64))
+def test_what_was_changed_is_refused_or_reads_as_it_was(kind: Kind, seed: int) -> None:
+    check(kind, seed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=LONG, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**64))
+def test_ten_thousand_of_each_kind(kind: Kind, seed: int) -> None:
+    check(kind, seed)
 
 
 def test_what_is_signed_is_accepted_as_it_arrives() -> None:

@@ -104,7 +104,7 @@ class Access(Contract):
     ) -> None:
         entry = operator.get("vault_password")
         assert entry is not None
-        assert VALUE.encode() not in entry.packed
+        assert entry.packed_value() == b""
         assert keeper.get("vault_password") is None
 
     def test_a_writer_learns_only_conflict_or_not(self, keeper: WorkflowHandle) -> None:

@@ -392,8 +392,8 @@ class Memories(Contract):
         assert {each.model for each in memory.list()} == {""}
         assert memory.remember("the capital 0") == ids[0]
         brief = remembering.checked("the capital of a moment", ttl=0.02)
-        memory.driver.run(remembering.remember(memory.memory_terms, [brief], embedded=False))
-        until(lambda: memory.get(brief.memory_id) is None, "it has expired")
+        (brief_id,) = memory.driver.run(remembering.remember(memory.memory_terms, [brief], embedded=False))
+        until(lambda: memory.get(brief_id) is None, "it has expired")
         assert memory.driver.run(embedding.embed(memory.memory_terms, ids[:1])) == 1
         other = memories_of(manager, embedder=CallableEmbedder(lambda texts: [[1.0, 2.0] for _ in texts], name="two"))
         with pytest.raises(ModelMismatch, match="wait on"):
@@ -403,9 +403,9 @@ class Memories(Contract):
         assert memory.driver.run(embedding.embed(memory.memory_terms, ids)) == 0
         late = remembering.checked("The Capital 2!")
         closer = memories_of(manager, supersede_above=0.999)
-        closer.driver.run(remembering.remember(closer.memory_terms, [late], embedded=False))
+        (late_id,) = closer.driver.run(remembering.remember(closer.memory_terms, [late], embedded=False))
         assert "the capital 2" not in contents(closer) - {"The Capital 2!"}
-        assert memory.forget(late.memory_id)
+        assert memory.forget(late_id)
 
     def test_what_is_not_worth_keeping_is_not_stored(self, manager: SharedContextManager) -> None:
         memory = memories_of(manager, worth_keeping=lambda content, _kind, metadata: len(content) > 5 or bool(metadata))
