@@ -116,6 +116,8 @@ class LogRecord(msgspec.Struct, frozen=True):
 class LoadLog(Effect[tuple[Head | None, int, list[LogRecord]]], frozen=True):
     """Read log records from a revision on, at most ``limit`` and about ``max_bytes``, at least one if there is one.
 
+    Where it spares a store work, it may end once they hold ``enough`` changes.
+
     Reply: the head, the oldest revision that the log still has (the head's + 1 if it has none), and the records.
     """
 
@@ -123,6 +125,7 @@ class LoadLog(Effect[tuple[Head | None, int, list[LogRecord]]], frozen=True):
     from_revision: int
     limit: int
     max_bytes: int = PAGE_BYTES
+    enough: int = 2**31
 
 
 class Kept(msgspec.Struct, frozen=True):

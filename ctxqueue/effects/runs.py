@@ -82,10 +82,13 @@ class Bind(Effect[bool], frozen=True):
 
 
 class Mark(Effect[tuple[str, str] | None], frozen=True):
-    """Mark a Celery task as cancelled, or not. Reply: workflow and run of it, if a worker has seen it."""
+    """Mark a Celery task as cancelled, or not, or (None) only look where it is.
+
+    Reply: workflow and run of it, if a worker has seen it.
+    """
 
     task_id: str
-    cancelled: bool
+    cancelled: bool | None
     keep_us: int
 
 

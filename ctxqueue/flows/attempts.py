@@ -113,6 +113,11 @@ def cancel(terms: Terms, task_id: str) -> Flow[Literal["cancelled", "ended", "un
     return "ended"
 
 
+def is_known(task_id: str) -> Flow[bool]:
+    """Whether a worker has seen the Celery task."""
+    return (yield from do(Mark(task_id, cancelled=None, keep_us=0))) is not None
+
+
 def uncancel(terms: Terms, task_id: str) -> Flow[None]:
     """Take a mark back."""
     yield from do(Mark(task_id, cancelled=False, keep_us=_remembered_us(terms)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctxqueue.effects import Batch, Flow, LoadHistory, LoadLog, Logged, do
+from ctxqueue.effects.base import PAGE_BYTES
 from ctxqueue.errors import HistoryDiverged, InvalidInput, RevisionTrimmed
 from ctxqueue.flows import auditing
 from ctxqueue.flows.logs import LOG_PAGE, Bookmark, check_goes_on, check_reach, checked_revision
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ctxqueue.flows.terms import Terms
     from ctxqueue.rules.policy import Policy
 
+BYTES_A_CHANGE = 128
+"""Of a record in the log that holds one, with room to spare: what a page is measured by."""
 HISTORY_BATCH = 50
 """Addresses whose kept values are read in one round trip."""
 
@@ -124,10 +127,11 @@ def changes(
     found: list[tuple[Change, Bookmark]] = []
     begin = after.begin
     # As a rule each record has something to see: those asked for, the one that was read before, and one to see if there
-    # are more. Where that is not enough, because others are hidden, whole pages.
-    page = limit + 2
+    # are more; or one record has many. Where that is not enough, because others are hidden, ever larger pages.
+    page, enough = limit + 2, limit + 1 + (after.read or 0)
     while True:
-        head, oldest, records = yield from do(LoadLog(workflow_id, begin, page))
+        most = min(PAGE_BYTES, enough * BYTES_A_CHANGE)
+        head, oldest, records = yield from do(LoadLog(workflow_id, begin, page, most, enough))
         if head is None:
             raise unknown_workflow(workflow_id)
         check_goes_on(workflow_id, head, oldest, after, begin)
@@ -139,7 +143,7 @@ def changes(
             return Page(tuple(change for change, _ in found[:limit]), found[limit - 1][1].text())
         if not records or records[-1].revision >= head.revision:
             return Page(tuple(change for change, _ in found), None)
-        begin, page = records[-1].revision + 1, LOG_PAGE
+        begin, page, enough = records[-1].revision + 1, LOG_PAGE, enough * 8
 
 
 # --- a whole workflow at a revision ----------------------------------------------------------------------------

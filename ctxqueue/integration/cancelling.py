@@ -9,7 +9,7 @@ from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
 from celery.exceptions import TaskRevokedError
 from celery.signals import task_revoked
-from celery.states import READY_STATES, REVOKED
+from celery.states import PENDING, READY_STATES, REVOKED
 
 from ctxqueue.errors import CtxqueueError
 from ctxqueue.flows import attempts
@@ -48,6 +48,16 @@ def cancel(queue: ContextQueue, task_id: str) -> bool:
     if not isinstance(backend, RPCBackend):  # there only a worker, which has the task's message, knows whom to tell
         backend.store_result(task_id, TaskRevokedError(REASON), REVOKED)
     return True
+
+
+def is_known(queue: ContextQueue, task_id: str) -> bool:
+    """Whether a worker has had a task of this id, as the store or the result backend has it."""
+    manager = queue.manager
+    if manager.driver.run(attempts.is_known(checked_name(task_id, "task_id"))):
+        return True
+    if isinstance(queue.app.backend, DisabledBackend | RPCBackend):
+        return False
+    return bool(queue.app.AsyncResult(task_id).state != PENDING)
 
 
 def revoked(task: Task[..., Any]) -> None:

@@ -6,6 +6,7 @@ One list of rules that have nothing to do with each other, so its length is that
 from __future__ import annotations
 
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,6 +18,31 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning"]
 
+OURS = "ctxq"
+"""As much of the beginning of a setting's name as hardly anybody misspells."""
+SETTINGS = (
+    *(f"ctxqueue_{field.name}" for field in msgspec.structs.fields(Settings)),
+    "ctxqueue_backend_url",
+    "ctxqueue_embedder",
+    "ctxqueue_keyring",
+    "ctxqueue_memory_archive",
+    "ctxqueue_memory_index_from",
+    "ctxqueue_memory_retention",
+    "ctxqueue_memory_summariser",
+    "ctxqueue_memory_supersede_above",
+    "ctxqueue_memory_weights",
+    "ctxqueue_memory_worth_keeping",
+    "ctxqueue_metrics",
+    "ctxqueue_metrics_host",
+    "ctxqueue_metrics_port",
+    "ctxqueue_namespace",
+    "ctxqueue_note_reads",
+    "ctxqueue_policy",
+    "ctxqueue_signing_keys",
+    "ctxqueue_trace_keys",
+    "ctxqueue_tracing",
+)
+"""All that are read; a test goes through the code for others."""
 OLDEST = {"celery": (5, 6), "kombu": (5, 6), "redis": (6, 4)}
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 BROKER_DEFAULT_VISIBILITY = 3600.0
@@ -97,6 +123,19 @@ def findings(setup: Setup) -> list[Finding]:
     """Return what all rules object to, errors first."""
     found = [finding for rule in RULES for finding in rule(setup)]
     return sorted(found, key=lambda finding: finding.severity)
+
+
+def settings_have_names_that_are_read(setup: Setup) -> Iterator[Finding]:
+    """Look for settings that nothing reads: misspelt, or without the prefix of the app's configuration."""
+    prefix = getattr(setup.conf, "prefix", None) or ""
+    named = {name.partition("_")[2]: prefix + (name.upper() if prefix.isupper() else name) for name in SETTINGS}
+    for given in setup.conf:
+        name = given.lower().removeprefix(prefix.lower()) if isinstance(given, str) else ""
+        if not name.startswith(OURS) or given in SETTINGS or given in named.values():
+            continue
+        meant = "".join(named[tail] for tail in get_close_matches(name.partition("_")[2], named, 1))
+        mend = f"{meant}, if that was meant" if meant else "leave it out: docs/settings.md has those that are read"
+        yield Finding("error", given, "nothing reads a setting of this name: it is as if it were not there", mend)
 
 
 def versions_are_supported(setup: Setup) -> Iterator[Finding]:
@@ -436,6 +475,7 @@ def another_beat_takes_over(setup: Setup) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
+    settings_have_names_that_are_read,
     versions_are_supported,
     servers_keep_what_they_are_given,
     the_store_is_shared,

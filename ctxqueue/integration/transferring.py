@@ -17,11 +17,12 @@ import base64
 import binascii
 import hashlib
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ctxqueue import codec
-from ctxqueue.errors import CtxqueueError, InvalidInput, WorkflowNotFound
+from ctxqueue.errors import CtxqueueError, InvalidInput, OperationDiverged, VersionConflict, WorkflowNotFound
 from ctxqueue.models import OPERATOR_ID, ContextEntry, ContextScope, Put, Secret
 
 if TYPE_CHECKING:
@@ -56,7 +57,14 @@ class Found(NamedTuple):
 def exported(
     queue: ContextQueue, ids: Iterable[str], *, with_global: bool, reveal: bool, some_may_go: bool = False
 ) -> Iterator[bytes]:
-    """Yield the lines of an export; raises WorkflowNotFound, unless ``some_may_go`` meanwhile."""
+    """Yield the lines of an export; raises WorkflowNotFound, unless ``some_may_go`` meanwhile.
+
+    Where none may go, all are looked for before the first line.
+    """
+    if not some_may_go:
+        ids = tuple(ids)
+        for workflow_id in ids:
+            queue.manager.summary(workflow_id)
     digest = hashlib.sha256()
     workflows = entries = 0
     for record in _records(queue, ids, with_global=with_global, reveal=reveal, some_may_go=some_may_go):
@@ -217,13 +225,15 @@ class _Batch:
 
 def imported(queue: ContextQueue, file: BinaryIO, found: Found, advance: Callable[[int], object]) -> dict[str, int]:
     """Write a checked export; return what was done. Raises InvalidInput, and what writing raises."""
-    report = {"workflows": 0, "entries": 0, "withheld": 0, "expired": 0}
+    report = {"workflows": 0, "entries": 0, "withheld": 0, "expired": 0, "kept": 0}
     workflow_id, batch = NO_WORKFLOW, None
     for number, line in enumerate(file, 1):
         record = _record(line, number)
         place = _place(record)
         if batch is not None and not batch.takes(place, len(line)):
-            _write(queue, workflow_id, batch)
+            kept = _write(queue, workflow_id, batch)
+            report["kept"] += kept
+            report["entries"] -= kept
             batch = None
         advance(len(line))
         if "workflow" in record:
@@ -263,6 +273,7 @@ def _put(record: dict[str, Any], number: int) -> tuple[str, Put | None]:
         depends_on=record["depends_on"],
         metadata=_value(record["metadata"], number),
         sensitive=record["sensitive"],
+        expected_version=0,
     )
     return "entries", put
 
@@ -276,9 +287,10 @@ def _value(record: dict[str, Any], number: int) -> Any:
         raise InvalidInput(f"line {number} has a value that this process cannot read: {error}") from error
 
 
-def _write(queue: ContextQueue, workflow_id: str, batch: _Batch) -> None:
+def _write(queue: ContextQueue, workflow_id: str, batch: _Batch) -> int:
+    """Write what does not stand there yet; return how many entries did, and were left as they are."""
     if not batch.updates:
-        return
+        return 0
     scope, owner, by = batch.place
     groups = (owner,) if scope == ContextScope.AGENT_GROUP.value else ()
     agent_id = owner if scope == ContextScope.PRIVATE.value else by
@@ -286,4 +298,25 @@ def _write(queue: ContextQueue, workflow_id: str, batch: _Batch) -> None:
         handle = queue.workflow(workflow_id)
     else:
         handle = queue.workflow(workflow_id, agent_id=agent_id, groups=groups)
-    handle.update(batch.updates, merge_strategy="replace", operation_id=batch.name)
+    try:
+        _create(handle, batch.updates, batch.name)
+    except VersionConflict:
+        return sum(
+            not _created(handle, {key: put}, f"{batch.name}-{place}")
+            for place, (key, put) in enumerate(batch.updates.items())
+        )
+    return 0
+
+
+def _created(handle: WorkflowHandle, updates: dict[str, Put], name: str) -> bool:
+    try:
+        _create(handle, updates, name)
+    except VersionConflict:
+        return False
+    return True
+
+
+def _create(handle: WorkflowHandle, updates: dict[str, Put], name: str) -> None:
+    """Write entries that are not there; raises VersionConflict. What was done before by this name stays as it is."""
+    with suppress(OperationDiverged):  # it was, with another time to live: less of it is left
+        handle.update(updates, merge_strategy="replace", operation_id=name)

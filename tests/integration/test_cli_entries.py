@@ -171,6 +171,7 @@ WRONG: list[tuple[list[str], int]] = [
     (["update", "q3", "[]"], 2),
     (["update", "q3", '{"a": 1}', "--strategy", "guess"], 2),
     (["history", "nowhere", "k"], 1),
+    (["history", "q3", "nothing"], 1),
     (["changes", "q3", "--from", "99"], 1),
     (["diff", "q3", "99"], 1),
     (["diff", "q3", "one"], 2),

@@ -76,7 +76,7 @@ def standing(queue: ContextQueue) -> dict[str, tuple[Any, ...]]:
 def test_what_is_imported_is_what_was_exported(queue: ContextQueue, there: ContextQueue, tmp_path: Path) -> None:
     path = exported(queue, tmp_path / "q3.jsonl", "--reveal", "--global")
     told_of = told(there.app, "import", str(path), "--json").rows()[0]
-    assert told_of == {"workflows": 1, "entries": 11, "withheld": 0, "expired": 0}
+    assert told_of == {"workflows": 1, "entries": 11, "withheld": 0, "expired": 0, "kept": 0}
     assert standing(there) == standing(queue)
     assert there.workflow("q3").open().metadata == {"since": datetime(2026, 1, 1, tzinfo=UTC)}
     lasting = there.workflow("q3").get("lasting")
@@ -160,10 +160,10 @@ def test_an_import_that_was_cut_off_goes_on_and_keeps_what_agents_have_written_s
     batches = iter(range(written))
     write = transferring._write  # noqa: SLF001 - it dies in there
 
-    def dying(*given: Any) -> None:
+    def dying(*given: Any) -> int:
         if next(batches, None) is None:
             raise StoreUnavailable("the wire was cut")
-        write(*given)
+        return write(*given)
 
     with monkeypatch.context() as patched:
         patched.setattr(transferring, "_write", dying)
@@ -177,6 +177,30 @@ def test_an_import_that_was_cut_off_goes_on_and_keeps_what_agents_have_written_s
     assert reader["note"] == ("newer" if written else "mine")
     assert told(there.app, "import", str(path), "--resume").status == 0
     assert reader["note"] == ("newer" if written else "mine")
+
+
+@pytest.mark.parametrize("on_divergence", ["first", "apply", "error"])
+def test_an_import_writes_over_nothing_whatever_stands_there(
+    queue: ContextQueue, there: ContextQueue, tmp_path: Path, on_divergence: str
+) -> None:
+    there.app.conf.ctxqueue_on_divergence = on_divergence
+    path = exported(queue, tmp_path / "q3.jsonl", "--reveal", "--global")
+    agent = there.workflow("q3", agent_id="filler_1")
+    agent.open()
+    agent.update({"plain": "newer", "lasting": "newer", "everywhere_not": 1})
+    there.workflow("q3").put("everywhere", "newer", scope="global")
+    before = standing(there)
+    for _ in range(2):
+        done = told(there.app, "import", str(path), "--resume", "--json").rows()[0]
+        assert (done["entries"], done["kept"]) == (8, 3)
+        after = standing(there)
+        assert {place: after[place] for place in before} == before
+        assert after.keys() == {*standing(queue), *before}
+
+
+def test_a_failed_export_writes_no_line(queue: ContextQueue) -> None:
+    refused = told(queue.app, "export", "q3", "nowhere")
+    assert (refused.status, refused.stdout) == (1, "")
 
 
 def test_a_dry_run_writes_nothing(queue: ContextQueue, there: ContextQueue, tmp_path: Path) -> None:
@@ -219,6 +243,7 @@ def test_what_is_left_is_said_before_one_leaves(queue: ContextQueue, there: Cont
     assert (left.status, "1 armed triggers: they will never fire" in left.stdout) == (1, True)
     counts = json.loads(told(queue.app, "uninstall-check", "--json").stdout)
     assert (counts["workflows"], counts["global_entries"], counts["memories"]) == (1, 1, 1)
+    assert counts["audit_records"] == 1  # of the api_key that was written
     nothing = told(there.app, "uninstall-check")
     assert (nothing.status, nothing.stdout.startswith("nothing is left")) == (0, True)
 

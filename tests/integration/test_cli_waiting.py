@@ -62,6 +62,15 @@ def test_triggers_are_listed_shown_fired_and_called_off(queue: ContextQueue, wf:
     assert told(queue.app, "triggers", "list", "q3", "--state", "armed", "--json").rows() == []
 
 
+def test_a_task_that_no_worker_has_had_is_called_off_only_if_that_is_meant(queue: ContextQueue) -> None:
+    refused = told(queue.app, "parked", "cancel", "on-its-way")
+    assert (refused.status, "no worker has had a task 'on-its-way'" in refused.stderr) == (1, True)
+    assert str(queue.app.AsyncResult("on-its-way").state) == "PENDING"
+    assert told(queue.app, "parked", "cancel", "on-its-way", "--unseen").status == 0
+    assert str(queue.app.AsyncResult("on-its-way").state) == "REVOKED"
+    assert told(queue.app, "parked", "cancel", "on-its-way").status == 0  # again, as one that is known
+
+
 def test_dead_letters_are_listed_replayed_and_dropped(queue: ContextQueue, wf: WorkflowHandle) -> None:
     terms, run = queue.manager.terms, queue.manager.driver.run
     for operation in ("o1", "o2"):
@@ -135,6 +144,11 @@ def test_memories_are_moved_to_another_embedder(queue: ContextQueue) -> None:
     [
         (["triggers", "list", "nowhere"], 1),
         (["triggers", "show", "q3", "x"], 1),
+        (["triggers", "fire", "q3", ""], 2),
+        (["parked", "cancel", "no-such-task"], 1),
+        (["parked", "cancel", ""], 2),
+        (["unread", "--older-than", "nan"], 2),
+        (["unread", "--older-than", "1e300"], 2),
         (["triggers"], 2),
         (["triggers", "lst", "q3"], 2),
         (["parked", "list", "nowhere"], 1),

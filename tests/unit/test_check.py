@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import Celery
 
 from ctxqueue import celery_defaults
-from ctxqueue.integration.check import RULES, Finding, ServerSetup, Setup, TaskSetup, findings
+from ctxqueue.integration.check import RULES, SETTINGS, Finding, ServerSetup, Setup, TaskSetup, findings
+from ctxqueue.settings import Settings
+from tests.integration.deployments import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,6 +211,7 @@ def test_every_rule_has_something_to_object_to() -> None:
             "worker_prefetch_multiplier": 4,
             "result_expires": 10,
             "task_soft_time_limit": 4000,
+            "ctxqueue_leas": 30,
             "task_time_limit": 3000,
             "beat_scheduler": "redbeat.RedBeatScheduler",
         },
@@ -222,3 +227,45 @@ def test_every_rule_has_something_to_object_to() -> None:
     for finding in findings(wrong):
         assert finding.risk
         assert finding.mend
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ctxqueue_leas", "ctxqueue_lease"),
+        ("ctxqueue_backend", "ctxqueue_backend_url"),
+        ("ctxqueue_sign_keys", "ctxqueue_signing_keys"),
+        ("ctxqeue_keyring", "ctxqueue_keyring"),
+        ("CTXQUEUE_POLICY", "ctxqueue_policy"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_an_error_with_the_nearest_that_is(given: str, meant: str) -> None:
+    (found,) = under({given: 1})
+    assert (found.severity, found.about, found.mend) == ("error", given, f"{meant}, if that was meant")
+
+
+def test_a_setting_near_none_is_named_too_and_others_are_their_owners() -> None:
+    assert [(found.about, "leave it out" in found.mend) for found in under({"ctxqueue_zzzzzzzzzz": 1})] == [
+        ("ctxqueue_zzzzzzzzzz", True)
+    ]
+    assert under({"ctxqueue_lease": 60, "context_queue": 1, "team_ctxqueue_x": 1}) == []
+
+
+def test_a_prefix_of_the_apps_configuration_belongs_to_the_name() -> None:
+    app = Celery("prefixed", set_as_current=False)
+    given = {f"CELERY_{name.upper()}": value for name, value in celery_defaults().items()}
+    ours = {"CELERY_CTXQUEUE_LEASE": 60, "CELERY_CTXQUEUE_LEAS": 1, "CTXQUEUE_LEASE": 1}
+    app.config_from_object({**given, **ours}, namespace="CELERY")
+    assert app.conf.get("ctxqueue_lease") == 60
+    found = findings(Setup(conf=app.conf, tasks=(TASK,)))
+    assert {(each.about, each.mend) for each in found} == {
+        (name, "CELERY_CTXQUEUE_LEASE, if that was meant") for name in ("CELERY_CTXQUEUE_LEAS", "CTXQUEUE_LEASE")
+    }
+
+
+def test_each_setting_that_the_code_reads_is_known_to_the_check_and_told_of_in_the_docs() -> None:
+    asked = re.compile(r"""conf(?:\.get\(|, )["'](ctxqueue_[a-z_]+)["']""")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "ctxqueue").rglob("*.py"))
+    assert set(asked.findall(code)) | {f"ctxqueue_{field}" for field in Settings.__struct_fields__} == set(SETTINGS)
+    docs = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    assert [name for name in SETTINGS if name not in docs and f"`{name.removeprefix('ctxqueue_')}`" not in docs] == []

@@ -24,6 +24,7 @@ from ctxqueue.flows.logs import LOG_PAGE
 from ctxqueue.flows.terms import Terms
 from ctxqueue.models import GLOBAL_WORKFLOW, Agent, ContextPriority, Put
 from ctxqueue.records import Stamp, encode_meta, encode_record
+from ctxqueue.stores.redis.codecs import CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -479,6 +480,7 @@ def test_a_page_of_changes_reads_no_more_of_the_log_than_it_may_need(terms: Term
     first = next(flow)
     assert isinstance(first, fx.LoadLog)
     assert first.limit == 4  # the two, one that a cursor stands at, and one to see whether there are more
+    assert (first.enough, first.max_bytes < 1_000) == (3, True)  # or one record, if it holds as many
     change = fx.Logged("put", ADDRESS, 1, 0, sensitive=False)
     page = finished(flow, (HEAD, 1, [fx.LogRecord(number, COMMIT, "writer", 1_000, (change,)) for number in (1, 2, 3)]))
     assert [each.revision for each in page.items] == [1, 2]
@@ -491,5 +493,16 @@ def test_where_most_is_hidden_a_page_of_changes_reads_whole_pages_of_the_log(ter
     hidden = fx.Logged("put", ADDRESS, 1, 0, sensitive=True)
     second = flow.send((HEAD, 1, [fx.LogRecord(number, COMMIT, "writer", 1_000, (hidden,)) for number in (1, 2, 3, 4)]))
     assert isinstance(second, fx.LoadLog)
-    assert (second.from_revision, second.limit) == (5, LOG_PAGE)
+    assert (second.from_revision, second.limit, second.enough) == (5, LOG_PAGE, 8 * 3)
     assert finished(flow, (HEAD, 1, [])).items == ()
+
+
+def test_what_a_page_has_no_room_for_is_not_decoded() -> None:
+    change = ("p", ADDRESS, 1, 0, 0)
+    record = msgspec.msgpack.encode(("writer", 1_000, *change * 200))
+    head = (b"incarnation", b"9", COMMIT, b"1", b"", b"1000", b"0", b"0")
+    reply = [*head, b"1-1", *(part for number in range(1, 10) for part in (b"%d-1" % number, COMMIT, record))]
+    decode = CODECS[fx.LoadLog].decode
+    for enough, records in ((1, 1), (200, 1), (201, 2), (10_000, 9)):
+        _, _, found = decode(fx.LoadLog("w", 1, 1_000, enough=enough), [reply])
+        assert [len(each.changes) for each in found] == [200] * records

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from ctxqueue.clock import LONGEST_DURATION
 from ctxqueue.errors import WorkflowNotFound
 from ctxqueue.integration.cli.commands import Misused, queue_of, telling
 from ctxqueue.settings import MAX_PAGE
@@ -55,6 +57,22 @@ key_argument = click.argument("key")
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON, one object a line, for scripts.")
 reveal_option = click.option("--reveal", is_flag=True, help="Show sensitive values in clear.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds above, or from, 0."""
+
+    def __init__(self, least: float = 0, *, min_open: bool = False) -> None:
+        super().__init__(least, LONGEST_DURATION, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        """Return it, or end the command with what is wrong."""
+        seconds: float = super().convert(value, param, context)
+        if math.isnan(seconds):
+            self.fail(f"{value} is no number of seconds", param, context)
+        return seconds
+
+
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Stop after so many.")
 SCOPES = click.Choice(["private", "agent_group", "workflow", "global"])
 
@@ -152,5 +170,11 @@ def _refuse(constant: str) -> NoReturn:
 
 def confirmed(question: str, *, yes: bool) -> None:
     """Ask, unless told not to; raises click.Abort."""
-    if not yes:
+    if yes:
+        return
+    try:
         click.confirm(question, abort=True, err=True)
+    except click.Abort as answer:
+        if isinstance(answer.__context__, KeyboardInterrupt):
+            raise answer.__context__ from None  # Ctrl-C is no answer
+        raise

@@ -1,7 +1,7 @@
 """What every command has in common: its example, the app it works on, and how what goes wrong is told.
 
 Status: 0 done. 1 refused, not found, or the answer is no. 2 wrong use: an argument, an option, JSON that is none.
-3 the store or broker was not reached, or did not let us in.
+3 the store or broker was not reached, or did not let us in. 130 Ctrl-C, 141 nobody reads what is written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import inspect
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +35,8 @@ SENTENCE = 200
 """Characters of the longest first sentence of a command's help."""
 MISUSED, AWAY = 2, 3
 """Statuses."""
+SIGNALLED = 128
+"""And the signal's number: the status of what it ended, as a shell has it."""
 
 
 class Told(click.ClickException):
@@ -70,9 +72,20 @@ def telling() -> Iterator[None]:
         raise kind(str(error)) from error
     except OperationalError as error:
         raise Away(f"the broker does not answer: {error}") from error
-    except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit either
+    except BrokenPipeError:  # `| head` has seen enough
+        _write_no_more()
+        sys.exit(SIGNALLED + signal.SIGPIPE)
+    except OSError as error:  # of a disk that is full, say
+        _write_no_more()
+        raise Told(f"it cannot be written: {error}") from error
+    except KeyboardInterrupt:
+        sys.exit(SIGNALLED + signal.SIGINT)
+
+
+def _write_no_more() -> None:
+    """Let Python not try it again at exit."""
+    with suppress(ValueError, OSError):  # a test's standard output is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
 
 
 @contextmanager

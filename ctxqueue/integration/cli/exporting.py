@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctxqueue.errors import ConfigurationError
+from ctxqueue.integration.cli.arguments import Seconds
 from ctxqueue.integration.cli.commands import Told, command
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 @command("exporter", example="celery -A proj ctx exporter --port 9809")
 @click.option("--port", type=click.IntRange(0, 65_535), default=9_809, show_default=True, help="0: any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option(
-    "--survey", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds between surveys."
-)
+@click.option("--survey", type=Seconds(1), default=60.0, show_default=True, help="Seconds between surveys.")
 def exporter(queue: ContextQueue, *, port: int, host: str, survey: float) -> None:
     """Serve what stands in the store to Prometheus, until it is stopped; one is enough for a namespace.
 

@@ -87,6 +87,7 @@ def uninstall_check(queue: ContextQueue, *, as_json: bool) -> None:
     )
     counts["unsent_messages"] = queue.manager.backlog().outbox
     counts["memories"] = sum(1 for _ in every(lambda most, at: queue.memory.list(limit=most, cursor=at), None))
+    counts["audit_records"] = sum(1 for _ in every(lambda most, at: queue.manager.audit(limit=most, cursor=at), None))
     if as_json:
         one_out(dict(counts), as_json=True)
     else:
@@ -107,6 +108,7 @@ LOST = {
     "unsent_messages": "let beat and a worker send them first",
     "global_entries": "celery -A proj ctx export --global --reveal keeps them",
     "memories": "they are kept until somebody forgets them",
+    "audit_records": "celery -A proj ctx audit export keeps them; each ends by itself, after ctxqueue_audit_age",
 }
 
 

@@ -18,7 +18,7 @@ from ctxqueue.integration.cli.arguments import (
     scope_options,
     workflow_argument,
 )
-from ctxqueue.integration.cli.commands import command
+from ctxqueue.integration.cli.commands import Told, command
 from ctxqueue.integration.cli.output import entry_fields, plain, rows_out, say, short, styled
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def history(
     """List the versions that are kept of an entry, the newest first."""
     handle = handle_of(queue, workflow_id, **agent)
     found = handle.history(key, limit=limit, scope=scope, group=of_group, reveal=reveal)
-    rows = (entry_fields(entry) if as_json else _version(entry) for entry in found)
-    rows_out(rows, as_json=as_json, empty="no versions")
+    if not found:
+        raise Told(f"workflow {workflow_id!r} has no entry {key!r}, nor a version of one that was")
+    rows_out((entry_fields(entry) if as_json else _version(entry) for entry in found), as_json=as_json)
 
 
 def _version(entry: ContextEntry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 
 from ctxqueue.errors import CtxqueueError
 from ctxqueue.integration.check import findings
-from ctxqueue.integration.cli.commands import command
+from ctxqueue.integration.cli.commands import Misused, command
 from ctxqueue.integration.cli.output import styled
 from ctxqueue.integration.defaults import celery_defaults
 
@@ -53,7 +53,7 @@ def migrate(queue: ContextQueue) -> None:
     from ctxqueue.stores.base import is_sql  # noqa: PLC0415 - only this command needs it
 
     if not is_sql(queue.url):
-        raise click.UsageError("the store of this app is not an SQL database: there is nothing to migrate")
+        raise Misused("the store of this app is not an SQL database: there is nothing to migrate")
     from ctxqueue.stores.sql import index_vectors  # noqa: PLC0415
     from ctxqueue.stores.sql import migrate as upgraded  # noqa: PLC0415
 

@@ -63,6 +63,7 @@ def export(
     if output is None:
         for line in lines:
             sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
         return
     if output.exists() and not force:
         raise Told(f"{output} is there already: --force writes over it")
@@ -131,9 +132,9 @@ def import_(queue: ContextQueue, *, source: str, resume: bool, dry_run: bool, as
 def _refuse_existing(queue: ContextQueue, workflow_ids: Iterable[str]) -> None:
     there = transferring.existing(queue, workflow_ids)
     if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        known = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
         raise WorkflowExists(
-            f"workflow {there[0]!r}{more} exists: nothing was imported. If an import of this file was cut off, --resume"
+            f"workflow {there[0]!r}{known}: nothing was imported. If an import of this file was cut off, --resume"
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctxqueue.integration import cancelling
 from ctxqueue.integration.cli.arguments import (
     agent_options,
     confirmed,
@@ -18,7 +19,7 @@ from ctxqueue.integration.cli.arguments import (
     workflow_argument,
     yes_option,
 )
-from ctxqueue.integration.cli.commands import Subcommands, Told, command, reaching_results
+from ctxqueue.integration.cli.commands import Misused, Subcommands, Told, command, reaching_results
 from ctxqueue.integration.cli.output import one_out, plain, rows_out, say
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
 
 def _found(queue: ContextQueue, workflow_id: str, trigger_id: str) -> Trigger:
     queue.manager.summary(workflow_id)
+    if not trigger_id:  # of a script whose variable is empty; all begin so
+        raise Misused("ID is empty: celery -A proj ctx triggers list WORKFLOW has them")
     found = [each for each in queue.workflow(workflow_id).triggers() if each.id.startswith(trigger_id)]
     if len(found) == 1 or (found and found[0].id == trigger_id):
         return found[0]
@@ -148,9 +151,15 @@ def release_parked(queue: ContextQueue, *, workflow_id: str, run_id: str) -> Non
 
 @command("cancel", example="celery -A proj ctx parked cancel 4f6c1c0e-8a0f-4f0e-9d43-0d6c2b1c7a11")
 @click.argument("task_id", metavar="TASK_ID")
-def cancel_parked(queue: ContextQueue, *, task_id: str) -> None:
-    """Call a task off, by its Celery id: its result is REVOKED. Status 1 if it had ended."""
+@click.option("--unseen", is_flag=True, help="Also one that no worker has had yet: it is called off when one gets it.")
+def cancel_parked(queue: ContextQueue, *, task_id: str, unseen: bool) -> None:
+    """Call a task off, by its Celery id: its result is REVOKED. Status 1 if it had ended, or none is known."""
     with reaching_results(queue.app):
+        if not unseen and not cancelling.is_known(queue, task_id):
+            raise Told(
+                f"no worker has had a task {task_id!r}: celery -A proj ctx parked list has those that wait; --unseen"
+                " calls off one that is still on its way"
+            )
         called_off = queue.cancel(task_id)
     if not called_off:
         raise Told(f"task {task_id} has ended")

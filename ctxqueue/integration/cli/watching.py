@@ -8,6 +8,7 @@ import click
 
 from ctxqueue.errors import ReadError, StateError
 from ctxqueue.integration.cli.arguments import (
+    Seconds,
     agent_options,
     handle_of,
     json_option,
@@ -36,9 +37,7 @@ COLOURS = {"put": "green", "deleted": "red", "expired": "yellow", "evicted": "ye
 @workflow_argument
 @click.argument("pattern", default="*")
 @click.option("--from", "from_revision", help="A revision, or where a watch before ended; 0: all that the log has.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), help="End when nothing came for so many seconds."
-)
+@click.option("--timeout", type=Seconds(min_open=True), help="End when nothing came for so many seconds.")
 @click.option("--values", is_flag=True, help="Show what stands there when the change is shown; it may be newer.")
 @limit_option
 @agent_options

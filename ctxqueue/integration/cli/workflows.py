@@ -11,6 +11,7 @@ import click
 
 from ctxqueue.integration.cli.arguments import (
     SCOPES,
+    Seconds,
     agent_options,
     all_workflows,
     every,
@@ -152,7 +153,10 @@ def _of_all(queue: ContextQueue) -> Mapping[str, Any]:
 )
 @optional_workflow
 @click.option(
-    "--older-than", type=click.FloatRange(min=0), default=0.0, help="Only entries written so long ago, in seconds."
+    "--older-than",
+    type=Seconds(),
+    default=0.0,
+    help="Only entries written so long ago, in seconds.",
 )
 @limit_option
 @json_option

@@ -30,10 +30,11 @@ def bind(state: State, effect: fx.Bind) -> bool:
 
 
 def mark(state: State, effect: fx.Mark) -> tuple[str, str] | None:
-    """Mark a Celery task as cancelled, or not."""
+    """Mark a Celery task as cancelled, or not, or look where it is."""
     held = state.hold(effect.task_id, Wanted(run=OF_A_TASK))
-    held.run.state = "cancelled" if effect.cancelled else ""
-    _save(state, effect, held.run, held.now_us)
+    if effect.cancelled is not None:
+        held.run.state = "cancelled" if effect.cancelled else ""
+        _save(state, effect, held.run, held.now_us)
     return _unpack(held.run.outcome) if held.run.outcome else None
 
 

@@ -121,5 +121,8 @@ class Cancelling(Contract):
         assert perform(fx.Bind("t1", WORKFLOW, "r1", keep)) is True
         assert perform(fx.Bind("t2", WORKFLOW, "r2", keep)) is False
         assert perform(fx.Mark("t2", cancelled=True, keep_us=keep)) == (WORKFLOW, "r2")
+        assert perform(fx.Mark("t2", cancelled=None, keep_us=0)) == (WORKFLOW, "r2")
+        assert perform(fx.Bind("t2", WORKFLOW, "r2", keep)) is True  # a look changes nothing
         assert perform(fx.Mark("t2", cancelled=False, keep_us=keep)) == (WORKFLOW, "r2")
         assert perform(fx.Bind("t2", WORKFLOW, "r2", keep)) is False
+        assert perform(fx.Mark("t3", cancelled=None, keep_us=0)) is None

@@ -126,13 +126,20 @@ def _log_record(stream_id: bytes, commit_id: bytes, packed: bytes) -> fx.LogReco
     return fx.LogRecord(_revision_of(stream_id), commit_id, agent_id, int(at_us), tuple(_logged(flat)))
 
 
-def _decode_log(_effect: fx.LoadLog, replies: list[Any]) -> tuple[fx.Head | None, int, list[fx.LogRecord]]:
+def _decode_log(effect: fx.LoadLog, replies: list[Any]) -> tuple[fx.Head | None, int, list[fx.LogRecord]]:
     reply = replies[0]
     if not reply:
         return None, 1, []
     head = _head(reply)
     oldest = _revision_of(reply[HEAD]) if reply[HEAD] else head.revision + 1
-    return head, oldest, [_log_record(*reply[i : i + 3]) for i in range(HEAD + 1, len(reply), 3)]
+    records: list[fx.LogRecord] = []
+    left = effect.enough
+    for i in range(HEAD + 1, len(reply), 3):
+        records.append(_log_record(*reply[i : i + 3]))
+        left -= len(records[-1].changes)
+        if left <= 0:
+            break
+    return head, oldest, records
 
 
 def _encode_history(namespace: str, effect: fx.LoadHistory) -> list[Request]:

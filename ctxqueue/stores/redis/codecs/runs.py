@@ -38,7 +38,7 @@ def _encode_bind(namespace: str, effect: fx.Bind) -> list[Request]:
 
 
 def _encode_mark(namespace: str, effect: fx.Mark) -> list[Request]:
-    args = (1 if effect.cancelled else 0, effect.keep_us // 1_000)
+    args = ("" if effect.cancelled is None else int(effect.cancelled), effect.keep_us // 1_000)
     return [Request(scripts.MARK, (workflow_keys(namespace, effect.task_id).task,), args)]
 
 
