@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ctxqueue.effects import Flow, GetMemories, do
-from ctxqueue.flows import practising, remembering
+from ctxqueue.flows import remembering
 from ctxqueue.identity import operation_here
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def learn(
     terms: MemoryTerms,
     episode: remembering.Item,
-    skill_name: str | None,
+    skill_id: str | None,
     practised: Callable[[str | None], Flow[MemoryEntry | None]],
     operation_id: str | None,
     occasion: tuple[str, ...],
@@ -34,10 +34,11 @@ def learn(
     operation = operation_here("learn", *occasion) if operation_id is None else operation_id
     if operation is not None:
         episode = episode._replace(said=replace(episode.said, key=f"execution {operation}"))
-        ids = (episode.memory_id, *([] if skill_name is None else [practising.skill_id(skill_name)]))
+        known = episode.memory_id(terms.policy)
+        ids = (known, *([] if skill_id is None else [skill_id]))
         rows, _now = yield from do(GetMemories(episode.owner.digest, ids))
-        if episode.memory_id in rows:
+        if known in rows:
             return [memory_id for memory_id in ids if memory_id in rows]
-    skill = None if skill_name is None else (yield from practised(operation))
+    skill = None if skill_id is None else (yield from practised(operation))
     (stored,) = yield from remembering.remember(terms, [episode])
     return [stored, *([] if skill is None else [skill.id])]

@@ -345,7 +345,8 @@ class MemoryBase:
             remembering.checked(experience.content, experience.memory_type, metadata=experience.metadata)
         )
         occasion = (workflow_id, str(reader.agent_id), task)
-        return (yield from learning.learn(self.memory_terms, episode, skill_name, practised, operation_id, occasion))
+        skill_id = skill_name and practising.skill_id(self.memory_terms.policy, skill_name, lesson.steps, [task])
+        return (yield from learning.learn(self.memory_terms, episode, skill_id, practised, operation_id, occasion))
 
     def _store(self, experience: experiences.Experience) -> Flow[str]:
         return self._remember(experience.content, experience.memory_type, {"metadata": experience.metadata})
