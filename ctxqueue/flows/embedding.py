@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ctxqueue.effects import Flow, GetMemories, StoreMemories, do
 from ctxqueue.errors import ModelMismatch
 from ctxqueue.flows.reembedding import embedded
-from ctxqueue.flows.refreshing import refreshed
+from ctxqueue.flows.refreshing import all_refreshed, refreshed
 from ctxqueue.flows.superseding import supersede_alike
 from ctxqueue.remembered import NO_MODEL, Owner, body_of, owner_digest_of
 
@@ -51,14 +51,15 @@ def embed(terms: MemoryTerms, memory_ids: Sequence[str]) -> Flow[int]:
     return count
 
 
-def complete(terms: MemoryTerms, part: Part) -> Flow[int]:
-    """Bring what is known of a part up to date, and embed what waits of it; return the store's clock."""
-    now_us = yield from refreshed(terms, part)
-    waiting = terms.library().waiting(part, now_us, MOST_AT_ONCE)
-    # Under another model they wait for a process that has it, or for `reembed`.
-    if waiting and not (yield from _others_model(terms, part.owner)):
-        yield from made(terms, part.owner, waiting)
-        now_us = yield from refreshed(terms, part)
+def complete(terms: MemoryTerms, parts: Sequence[Part]) -> Flow[int]:
+    """Bring what is known of some parts up to date, and embed what waits of them; return the store's clock."""
+    now_us = yield from all_refreshed(terms, parts)
+    for part in parts:
+        waiting = terms.library().waiting(part, now_us, MOST_AT_ONCE)
+        # Under another model they wait for a process that has it, or for `reembed`.
+        if waiting and not (yield from _others_model(terms, part.owner)):
+            yield from made(terms, part.owner, waiting)
+            now_us = yield from refreshed(terms, part)
     return now_us
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ctxqueue.effects import Flow, GetMemories, TouchMemories, do, work
+from ctxqueue.effects import Batch, Flow, GetMemories, TouchMemories, do, work
 from ctxqueue.flows.embedding import complete
 from ctxqueue.flows.keeping import read, seen_by
 from ctxqueue.flows.nearing import nearest
@@ -39,22 +39,24 @@ def recall(
     A recall that is made again under the same ``touch_id`` counts as the same use.
     """
     parts = yield from terms.parts(reader, scope)
-    now_us = 0
     near: dict[Part, Candidates] = {}
     for part in parts:
         among = yield from nearest(terms, part, wanted)
-        if among is None:
-            now_us = max(now_us, (yield from complete(terms, part)))
-        else:
-            near[part], now_us = among, max(now_us, among.now_us)
+        if among is not None:
+            near[part] = among
+    now_us = yield from complete(terms, [part for part in parts if part not in near])
+    now_us = max([now_us, *(among.now_us for among in near.values())])
     library = terms.library()
     found = yield from do(work(partial(library.search, parts, wanted, now_us, near)))
     uses: dict[str, tuple[int, int]] = {}
     touch_id = touch_id or os.urandom(8)
-    for part in {each.part: None for each in found}:
-        ids = tuple(each.row.memory_id for each in found if each.part == part)
-        touched = yield from do(TouchMemories(part.owner.digest, ids, touch_id))
-        for memory_id, used in zip(ids, touched, strict=True):
+    by_part: dict[Part, list[str]] = {}
+    for each in found:
+        by_part.setdefault(each.part, []).append(each.row.memory_id)
+    touches = tuple(TouchMemories(part.owner.digest, tuple(ids), touch_id) for part, ids in by_part.items())
+    touched = (yield from do(Batch(touches))) if touches else ()
+    for (part, ids), counted in zip(by_part.items(), touched, strict=True):
+        for memory_id, used in zip(ids, counted, strict=True):
             uses[memory_id] = used
             library.used(part.owner, memory_id, used[0])
     # One without a use is gone meanwhile.

@@ -14,9 +14,9 @@ import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from ctxqueue.errors import ConfigurationError, CtxqueueError, InvalidInput
+from ctxqueue.errors import ConfigurationError, CtxqueueError, InvalidInput, RecordDamaged
 from ctxqueue.flows.keeping import read
 from ctxqueue.models import ContextScope
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ctxqueue.effects import StoredMemory
     from ctxqueue.keyring import Keyring
     from ctxqueue.remembered import Owner
+
+
+TORN: Final = "surrogateescape"
+"""How bytes are read, and written as they were, that are no text: a run that is killed may leave half a character."""
 
 
 class ArchiveReport(NamedTuple):
@@ -76,10 +80,20 @@ class Archive:
 def read_archive(
     path: str | Path, namespace: str = "default", keyring: Keyring | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the memories of one file; raises DecryptionError, and ConfigurationError where a keyring is needed."""
-    with Path(path).open(encoding="utf-8") as file:
-        for line in file:
-            yield _content(json.loads(line), namespace, keyring)
+    """Yield the memories of one file; raises DecryptionError, ConfigurationError where a keyring is needed.
+
+    A last line without its end is passed over: the run was killed while it wrote it, and had not removed what it tells
+    of. Raises RecordDamaged for any other line that is none.
+    """
+    with Path(path).open(encoding="utf-8", errors=TORN) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                told = json.loads(line)
+            except ValueError as error:
+                if not line.endswith("\n"):
+                    return
+                raise RecordDamaged(f"line {number} of the archive {str(path)!r} is no JSON: {error}") from error
+            yield _content(told, namespace, keyring)
 
 
 def rotate_archives(folder: str | Path, namespace: str, keyring: Keyring) -> ArchiveReport:
@@ -146,7 +160,7 @@ def _rewritten(folder: str | Path, namespace: str, change: Callable[[str], str |
 @contextmanager
 def _held(path: Path) -> Iterator[list[str] | None]:
     """Yield a file's lines while nobody else writes to it or rewrites it; None if somebody does."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors=TORN) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -171,7 +185,7 @@ def _replace(path: Path, lines: list[str]) -> None:
 
 def _opened(path: Path) -> Any:
     """Open a new file that nobody else may read."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", errors=TORN)
 
 
 def _line(told: dict[str, Any], namespace: str, keyring: Keyring | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ctxqueue import CallableEmbedder, VectorMemoryManager, connect
-from ctxqueue.errors import ConfigurationError, DecryptionError, InvalidInput
+from ctxqueue.errors import ConfigurationError, DecryptionError, InvalidInput, RecordDamaged
 from ctxqueue.keyring import Keyring, new_key
 from ctxqueue.memories.archives import Archive, erase_archives, read_archive, rotate_archives
 from ctxqueue.remembered import Owner, owner_digest_of
@@ -96,6 +96,24 @@ def test_a_torn_line_stays_and_an_empty_file_goes(tmp_path: Path) -> None:
     path.write_text(next(line for line in whole.splitlines() if SECRET in line) + "\n", encoding="utf-8")
     assert erase_archives(tmp_path, "default", agent_id="ann_1").removed == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_has_half_written_hides_nothing(tmp_path: Path) -> None:
+    memory = VectorMemoryManager(embedder=lambda texts: [[1.0] for _ in texts])
+    memory.remember("caf\u00e9", agent_id="ann_1")
+    (row,) = memory.driver.run(_rows(memory))
+    with Archive(tmp_path, "default") as archive:
+        archive.write(Owner.parse("p\0ann_1\0"), [row])
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: whole.index(b"\xc3") + 1])
+    assert contents(path, "default") == {"caf\u00e9"}
+    assert erase_archives(tmp_path, "default", agent_id="bob_1") == (1, 0, 0, 1, 0)
+    assert erase_archives(tmp_path, "default", agent_id="ann_1") == (1, 0, 1, 1, 0)
+    assert path.read_bytes() == whole[: whole.index(b"\xc3") + 1]
+    path.write_bytes(b"none\n" + whole)
+    with pytest.raises(RecordDamaged, match="line 1"):
+        contents(path, "default")
 
 
 def test_a_file_that_a_run_writes_to_is_left_for_the_next_time(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import pytest
 
 from ctxqueue import CallableEmbedder, StaticEmbedder, VectorMemoryManager, Weights
+from ctxqueue.effects import Effect
 from ctxqueue.errors import ConfigurationError, DimensionMismatch, EmbedderError
 from ctxqueue.memories.encoding import Encoder
 from ctxqueue.memories.postings import Postings
@@ -237,3 +238,34 @@ def test_a_weight_of_nothing_takes_its_part_away(memory: VectorMemoryManager) ->
         "words",
         "similarity",
     }
+
+
+class Counted:
+    """A store that notes what it is asked, a batch as one."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.trips: list[Effect[Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def perform(self, effect: Effect[Any]) -> Any:
+        self.trips.append(effect)
+        return self._store.perform(effect)
+
+
+def test_the_memories_of_many_are_asked_for_in_few_trips() -> None:
+    embedder = CallableEmbedder(lambda texts: [[float(len(text)), 1.0] for text in texts], name="f", dimension=2)
+    writer = VectorMemoryManager(embedder=embedder)
+    writer.remember_many([{"content": f"the harbour {number}", "user_id": f"user{number}"} for number in range(70)])
+    writer.remember_many([{"content": f"{number} " + 8_000 * "x", "user_id": "user1"} for number in range(10)])
+    store = Counted(writer.store)
+    memory = VectorMemoryManager(cast("Any", store), embedder=embedder)
+    assert len(memory.recall("harbour", limit=100)) == 80
+    # The list of owners, three trips for what they have, the rest of the one that has much, and one that counts uses.
+    assert len(store.trips) == 1 + 3 + 1 + 1
+    memory.recall("harbour", user_id="user1")
+    store.trips.clear()
+    assert len(memory.recall("harbour", limit=5, user_id="user1")) == 5
+    assert len(store.trips) == 2
