@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 import pytest
 
 from ctxqueue import CallableEmbedder, StaticEmbedder, VectorMemoryManager, Weights
-from ctxqueue.effects import Effect
 from ctxqueue.errors import ConfigurationError, DimensionMismatch, EmbedderError
 from ctxqueue.memories.encoding import Encoder
 from ctxqueue.memories.postings import Postings
 from ctxqueue.memories.static import default_embedder
 from ctxqueue.memories.vectors import Pooled, PooledVectors, Tokens
 from ctxqueue.memories.words import stems
+
+if TYPE_CHECKING:
+    from ctxqueue.effects import Effect
 
 TALK = [
     ("Ann", "What did you do in Lisbon last summer?"),
