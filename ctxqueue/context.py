@@ -86,9 +86,10 @@ def connect(
 ) -> SharedContextManager:
     """Open a store and reach its server; use as a context manager or ``close()`` it.
 
-    ``backend_url`` is ``memory://``, ``redis://``, ``rediss://`` or ``unix://``; left out, the environment's
-    CTXQUEUE_BACKEND_URL. ``keyring``: values are encrypted with it, see `Keyring`. ``policy`` is what agents may do: a
-    path to a TOML file, or a mapping. Raises ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
+    ``backend_url`` is ``memory://``, ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://``, ``sentinel://``,
+    ``sqlite:///`` or ``postgresql://``; left out, the environment's CTXQUEUE_BACKEND_URL. ``keyring``: values are
+    encrypted with it, see `Keyring`. ``policy`` is what agents may do: a path to a TOML file, or a mapping. Raises
+    ConfigurationError, StoreUnavailable, StoreAuthError, UnsafeServer.
     """
     config = {"namespace": namespace, "keyring": keyring, "policy": policy}
     manager = SharedContextManager(resolved_url(backend_url), config)
