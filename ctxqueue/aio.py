@@ -133,7 +133,7 @@ class AsyncSharedContextManager(Manager):
     ) -> dict[str, Any]:
         """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies.
 
-        ``agent_id`` may be an `Agent`, which has its type and groups too.
+        ``agent_id`` may be an `Agent`, which has its type and groups too. Raises WorkflowNotFound.
         """
         view = await self.workflow(workflow_id, **whom(agent_id, agent_role)).view()
         return view.as_dict()
@@ -184,7 +184,7 @@ class AsyncSharedContextManager(Manager):
         return await self.driver.arun(self._unread(workflow_id, limit, cursor))
 
     async def backlog(self) -> Backlog:
-        """Return what the namespace has yet to do: how much is overdue, and what waits to be published."""
+        """Return what the namespace has yet to do: how much is overdue, what waits to be published; ages in seconds."""
         return await self.driver.arun(self._backlog())
 
     async def parked(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ParkedTask]:
@@ -254,7 +254,9 @@ class AsyncWorkflowHandle(Handle):
     """One agent's hold on one workflow; cheap to make, thread-safe.
 
     ``with handle:`` makes it the workflow of all messages published inside, which carry it on through chains,
-    groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
+    groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound; writes to a closed
+    one WorkflowClosed, what the policy forbids AccessDenied, what a guard does not let pass WriteRefused or
+    GuardFailed. Any call may raise StoreUnavailable, within a task AttemptSuperseded or StaleOperation.
     """
 
     __slots__ = ("_callbacks", "_driver", "_run")
@@ -266,7 +268,7 @@ class AsyncWorkflowHandle(Handle):
         self._run = manager.driver.arun
 
     async def open(self, metadata: Mapping[str, Any] | None = None) -> WorkflowContext:
-        """Make the workflow if it is absent; ``metadata`` counts only then."""
+        """Make the workflow if it is absent; ``metadata`` counts only then. Raises InvalidInput, WorkflowClosed."""
         return await self._run(self._open(metadata))
 
     async def put(
@@ -287,7 +289,8 @@ class AsyncWorkflowHandle(Handle):
     ) -> ContextEntry:
         """Write one entry whole. Last write wins, unless ``expected_version`` (0: absent) is given.
 
-        ``ttl`` is in seconds. Raises VersionConflict, InvalidInput, WorkflowNotFound, CapacityError.
+        ``ttl`` is in seconds. Raises VersionConflict, InvalidInput, CapacityError, QuotaExceeded,
+        CircularDependencyError.
         """
         put = Put(value, priority, scope, group, ttl, pinned, depends_on, metadata, sensitive, expected_version)
         return await self._run(self._put(key, put, operation_id))
@@ -322,7 +325,8 @@ class AsyncWorkflowHandle(Handle):
 
         A value may be a `Put` with options of its own. Strategies: ``smart_merge``, ``replace``, ``append``,
         ``deep_merge``, ``union``, ``increment``, ``maximum``, ``minimum``, ``keep``, and registered reducers. Raises
-        UnknownStrategy, VersionConflict (by a `Put` with ``expected_version``), InvalidInput, CapacityError.
+        UnknownStrategy, VersionConflict (by a `Put` with ``expected_version``), InvalidInput, CapacityError,
+        QuotaExceeded, CircularDependencyError.
         """
         return await self._run(self._update(updates, merge_strategy, operation_id))
 
@@ -511,7 +515,10 @@ class AsyncWorkflowHandle(Handle):
         await self._run(self._close())
 
     async def remove(self) -> None:
-        """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
+        """Remove the workflow and all in it, history and log too; of one that is not there nothing.
+
+        ``open`` then makes another one of this name.
+        """
         await self._run(self._remove())
 
 

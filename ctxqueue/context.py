@@ -143,7 +143,7 @@ class SharedContextManager(Manager):
     ) -> dict[str, Any]:
         """Return the agent's view with the keys workflow_id, agent_id, context_data, metadata, dependencies.
 
-        ``agent_id`` may be an `Agent`, which has its type and groups too.
+        ``agent_id`` may be an `Agent`, which has its type and groups too. Raises WorkflowNotFound.
         """
         return self.workflow(workflow_id, **whom(agent_id, agent_role)).view().as_dict()
 
@@ -195,7 +195,7 @@ class SharedContextManager(Manager):
         return self.driver.run(self._unread(workflow_id, limit, cursor))
 
     def backlog(self) -> Backlog:
-        """Return what the namespace has yet to do: how much is overdue, and what waits to be published."""
+        """Return what the namespace has yet to do: how much is overdue, what waits to be published; ages in seconds."""
         return self.driver.run(self._backlog())
 
     def parked(self, workflow_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ParkedTask]:
@@ -259,7 +259,9 @@ class WorkflowHandle(Handle):
     """One agent's hold on one workflow; cheap to make, thread-safe.
 
     ``with handle:`` makes it the workflow of all messages published inside, which carry it on through chains,
-    groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound.
+    groups, chords and retries. Calls on a workflow that was never opened raise WorkflowNotFound; writes to a closed
+    one WorkflowClosed, what the policy forbids AccessDenied, what a guard does not let pass WriteRefused or
+    GuardFailed. Any call may raise StoreUnavailable, within a task AttemptSuperseded or StaleOperation.
     """
 
     __slots__ = ("_callbacks", "_driver", "_run")
@@ -271,7 +273,7 @@ class WorkflowHandle(Handle):
         self._run = manager.driver.run
 
     def open(self, metadata: Mapping[str, Any] | None = None) -> WorkflowContext:
-        """Make the workflow if it is absent; ``metadata`` counts only then."""
+        """Make the workflow if it is absent; ``metadata`` counts only then. Raises InvalidInput, WorkflowClosed."""
         return self._run(self._open(metadata))
 
     def put(
@@ -292,7 +294,8 @@ class WorkflowHandle(Handle):
     ) -> ContextEntry:
         """Write one entry whole. Last write wins, unless ``expected_version`` (0: absent) is given.
 
-        ``ttl`` is in seconds. Raises VersionConflict, InvalidInput, WorkflowNotFound, CapacityError.
+        ``ttl`` is in seconds. Raises VersionConflict, InvalidInput, CapacityError, QuotaExceeded,
+        CircularDependencyError.
         """
         put = Put(value, priority, scope, group, ttl, pinned, depends_on, metadata, sensitive, expected_version)
         return self._run(self._put(key, put, operation_id))
@@ -327,7 +330,8 @@ class WorkflowHandle(Handle):
 
         A value may be a `Put` with options of its own. Strategies: ``smart_merge``, ``replace``, ``append``,
         ``deep_merge``, ``union``, ``increment``, ``maximum``, ``minimum``, ``keep``, and registered reducers. Raises
-        UnknownStrategy, VersionConflict (by a `Put` with ``expected_version``), InvalidInput, CapacityError.
+        UnknownStrategy, VersionConflict (by a `Put` with ``expected_version``), InvalidInput, CapacityError,
+        QuotaExceeded, CircularDependencyError.
         """
         return self._run(self._update(updates, merge_strategy, operation_id))
 
@@ -532,7 +536,10 @@ class WorkflowHandle(Handle):
         self._run(self._close())
 
     def remove(self) -> None:
-        """Remove the workflow and all in it, history and log too. ``open`` then makes another one of this name."""
+        """Remove the workflow and all in it, history and log too; of one that is not there nothing.
+
+        ``open`` then makes another one of this name.
+        """
         self._run(self._remove())
 
     def on_commit(self, *, using: str | None = None) -> AfterCommit:
