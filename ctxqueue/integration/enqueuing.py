@@ -179,19 +179,26 @@ async def aenqueue(
 def published(app: Celery, update: Prepared, store: Callable[[], object] = lambda: None) -> AsyncResult[dict[str, Any]]:
     """Publish an update's own message once ``store`` has returned; raises what that raises, and publishes nothing.
 
-    A broker that is away is no error: the store sends the message again.
+    A broker or a result backend that is away is no error: the store sends the message again.
     """
     storing = Storing(store)
     try:
         return _published(app, update, storing)
-    except OperationalError as error:
+    except (OperationalError, RuntimeError) as error:
         storing.done()
-        logger.warning("update %s is stored, and is sent again once the broker is back: %s", update.ref, error)
+        if isinstance(error, RuntimeError) and not _backend_is_away(app, error):
+            raise
+        logger.warning("update %s is stored, and is sent again once Celery's servers are back: %s", update.ref, error)
         return app.AsyncResult(update.options["task_id"])
     finally:
         if storing.error is not None:
             # Celery listens for the result already; it stops where the last object for it goes.
             app.AsyncResult(update.options["task_id"])
+
+
+def _backend_is_away(app: Celery, error: RuntimeError) -> bool:
+    """Whether Celery could not begin to listen for the result: then it publishes nothing."""
+    return isinstance(error.__cause__, getattr(app.backend, "connection_errors", ()))
 
 
 def _published(app: Celery, update: Prepared, storing: Storing) -> AsyncResult[dict[str, Any]]:

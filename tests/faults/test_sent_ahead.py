@@ -100,20 +100,35 @@ def test_a_refusal_is_raised_where_the_reply_is_looked_for(manager: SharedContex
     assert applied(manager, "a") == ["warm", "a"]
 
 
-@pytest.mark.parametrize("when", ["before it is sent", "before its reply is looked for"])
-def test_a_store_that_is_away(manager: SharedContextManager, proxy: FaultProxy, when: str) -> None:
+def go_away(proxy: FaultProxy) -> None:
+    proxy.refuse()
+    proxy.reset_all()
+
+
+def test_a_store_that_is_away_says_so_before_its_caller_does_anything_else(
+    manager: SharedContextManager, proxy: FaultProxy
+) -> None:
     try_nothing_again(manager.store)
+    go_away(proxy)
+    with pytest.raises(StoreUnavailable), manager.driver.begun(enqueuing(manager, "a")):
+        pytest.fail("it was not said")
 
-    def go_away() -> None:
-        proxy.refuse()
-        proxy.reset_all()
 
-    if when == "before it is sent":
-        go_away()
-    else:
-        proxy.hang()  # a reply that has come counts
+def test_a_store_that_is_away_at_first_contact_says_so_too(proxy: FaultProxy) -> None:
+    proxy.refuse()
+    with SharedContextManager(proxy.url) as manager:
+        try_nothing_again(manager.store)
+        with pytest.raises(StoreUnavailable), manager.driver.begun(enqueuing(manager, "a")):
+            pytest.fail("it was not said")
+
+
+def test_a_store_that_goes_away_before_its_reply_is_looked_for(
+    manager: SharedContextManager, proxy: FaultProxy
+) -> None:
+    try_nothing_again(manager.store)
+    proxy.hang()  # a reply that has come counts
     with manager.driver.begun(enqueuing(manager, "a")) as rest:
-        go_away()
+        go_away(proxy)
         with pytest.raises(StoreUnavailable):
             rest()
 

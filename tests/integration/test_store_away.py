@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,3 +142,20 @@ def test_an_update_is_stored_where_there_is_no_broker(store: EmbeddedServer) -> 
         assert manager.workflow("away", agent_id=AGENT)["brokerless"] == [1]
     queue.manager.close()
     queue.app.close()
+
+
+def test_an_update_is_stored_where_the_result_backend_is_away(store: EmbeddedServer) -> None:
+    """Celery wants to listen for the result before it publishes; the sweep sends it, once that can be done."""
+    with FaultProxy(store.url()) as wire:
+        urls = {"broker_url": store.url(), "result_backend": wire.url, "ctxqueue_backend_url": store.url()}
+        tries_once = {"retry_policy": {"max_retries": 0}}
+        queue = effects.build({**urls, "result_backend_transport_options": tries_once, "sample_url": store.url()})
+        with closing(queue.manager) as manager:
+            queue.enqueue_update("away", AGENT, {"early": 1}, queue=ASIDE).forget()
+            wire.refuse()
+            wire.reset_all()
+            result = queue.enqueue_update("away", AGENT, {"late": [1]}, operation_id="late", queue=ASIDE)
+            assert result.id
+            assert manager.driver.run(inbox.carry_out(manager.terms, UpdateRef("away", AGENT, "late"))).revision
+            wire.resume()
+            del result  # Celery stops to listen for it

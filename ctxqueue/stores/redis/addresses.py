@@ -76,6 +76,16 @@ def check_login(rest: str) -> None:
         raise ConfigurationError(f"the URL is not usable: {QUOTED}")
 
 
+def check_database(rest: str) -> None:
+    """Refuse a URL whose path is no number: redis-py takes database 0 for it, and so what other apps have there.
+
+    It is not shown: a part of a password may stand there. Raises ConfigurationError.
+    """
+    path = rest.partition("?")[0].partition("/")[2].rstrip("/")
+    if path and not (path.isascii() and path.isdigit()):
+        raise ConfigurationError("a database is a number: redis://host:6379/1")
+
+
 def unusable(error: ValueError) -> ConfigurationError:
     """Return what to raise, ``from None``, for what redis-py or urllib say of a URL: that may quote of a password."""
     told = str(error) if str(error).startswith("Invalid value for ") else QUOTED

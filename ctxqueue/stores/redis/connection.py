@@ -12,7 +12,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ctxqueue.errors import ConfigurationError
-from ctxqueue.stores.redis.addresses import check_login, unusable
+from ctxqueue.stores.redis.addresses import check_database, check_login, unusable
 from ctxqueue.stores.redis.checks import LAYOUT, check_namespace
 from ctxqueue.stores.redis.keys import SHARDS, metadata_key
 
@@ -57,7 +57,10 @@ def backoff() -> ExponentialWithJitterBackoff:
 
 def pool(from_url: Callable[..., P], url: str, policy: AbstractRetry[Any], **options: Any) -> P:
     """Return a pool, not yet connected; raises ConfigurationError for a URL that is none."""
-    check_login(url.partition("://")[2])
+    scheme, _, rest = url.partition("://")
+    check_login(rest)
+    if scheme != "unix":
+        check_database(rest)
     try:
         made = from_url(
             url,

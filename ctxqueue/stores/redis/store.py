@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -96,22 +95,25 @@ class RedisStore:
     def ahead(self, effect: Effect[T]) -> Iterator[Callable[[], T]]:
         """Send one effect, and yield what waits for its reply. Whatever goes wrong with it is left to `perform`.
 
-        An effect may be asked for twice: its reply may always be lost.
+        An effect may be asked for twice: its reply may always be lost. One that cannot be sent is performed here: that
+        the store is away is told before its caller does anything else.
         """
-        if not self._verified or not self.sends_ahead or self.wait_replicas:
-            yield partial(self.perform, effect)
-            return
         encode, decode = CODECS[type(effect)]
         with ExitStack() as sending:
-            try:
+            replies = None
+            if self._verified and self.sends_ahead and not self.wait_replicas:
                 words = [request.words() for request in encode(self.namespace, effect)]
-                replies = sending.enter_context(connection.ahead(self._pool, words))
-            except RedisError:
-                replies = None
+                with suppress(RedisError):
+                    replies = sending.enter_context(connection.ahead(self._pool, words))
+            if replies is None:
+                performed = self.perform(effect)
+                yield lambda: performed
+                return
+            sent = replies
 
             def reply() -> T:
                 try:
-                    found = replies() if replies is not None else None
+                    found = sent()
                 except RedisError:
                     found = None
                 if found is None or any(isinstance(each, ResponseError) for each in found):
