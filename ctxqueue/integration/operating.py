@@ -15,11 +15,15 @@ from celery.worker.control import inspect_command
 
 from ctxqueue.errors import CtxqueueError
 from ctxqueue.integration.installed import installed
+from ctxqueue.observability.inquiries import Inquiry
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+PATIENCE = 5.0
+"""Seconds: meanwhile a worker takes no messages."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +35,15 @@ def ctxqueue_stats(state: Any) -> dict[str, Any]:
     if queue is None:
         return {"installed": False}
     conf = state.app.conf
-    told = {
+    told: dict[str, Any] = {
         "installed": True,
         "metrics": bool(conf.get("ctxqueue_metrics")),
         "tracing": bool(conf.get("ctxqueue_tracing")),
     }
     try:
         manager = queue.manager
-        where = {"namespace": manager.terms.namespace, "store": manager.store.where}
-        return {**told, **where, **asdict(manager.backlog())}
+        told |= {"namespace": manager.terms.namespace, "store": manager.store.where}
+        return {**told, **asdict(Inquiry(manager.backlog, PATIENCE).answer())}
     except CtxqueueError as failure:
         return {**told, "failure": str(failure)}
 

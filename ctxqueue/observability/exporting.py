@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from prometheus_client.core import GaugeMetricFamily
 
 from ctxqueue.errors import CtxqueueError, WorkflowNotFound
+from ctxqueue.observability.inquiries import Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 AGES = ((60.0, "1m"), (600.0, "10m"), (3_600.0, "1h"), (24 * 3_600.0, "1d"), (float("inf"), "more"))
 """How long tasks have been parked: up to so many seconds, and what that is called."""
 PAGE = 1_000
+PATIENCE = 5.0
+"""Seconds: Prometheus gives up after ten, and then knows of no store that is away."""
 REST = 10
 """A survey rests at least so many times as long as it took."""
 
@@ -36,8 +39,9 @@ REST = 10
 class StoreCollector:
     """A collector of a registry: what is overdue as of now, totals as of the last survey."""
 
-    def __init__(self, manager: SharedContextManager, survey_interval: float) -> None:
+    def __init__(self, manager: SharedContextManager, survey_interval: float, patience: float = PATIENCE) -> None:
         self._manager = manager
+        self._backlog = Inquiry(manager.backlog, patience)
         self._interval = survey_interval
         self._labels = [manager.terms.namespace]
         self._totals: dict[str, float] = {}
@@ -97,7 +101,7 @@ class StoreCollector:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges; without a store only that it is away."""
         try:
-            backlog = self._manager.backlog()
+            backlog = self._backlog.answer()
         except CtxqueueError as error:
             logger.warning("the store does not say what is overdue: %s", error)
             yield self._gauge("store_up", "Whether the store answers", 0)

@@ -200,6 +200,21 @@ def test_a_store_that_is_away_is_down_and_no_error() -> None:
     queue.manager.close()
 
 
+def test_a_store_that_stands_still_is_down_before_prometheus_gives_up() -> None:
+    with EmbeddedServer() as server, ctxqueue.connect(server.url()) as manager:
+        registry = CollectorRegistry()
+        registry.register(StoreCollector(manager, 60.0, patience=0.05))
+
+        def up() -> float | None:
+            return registry.get_sample_value("ctxqueue_store_up", {"namespace": "default"})
+
+        wait_until(lambda: up() == 1, "the store is up")
+        server.pause()
+        assert up() == 0  # a call would try for half a minute
+        server.resume()
+        wait_until(lambda: up() == 1, "it is up again")
+
+
 # --- a worker and the exporter, as they run --------------------------------------------------------------------------
 
 

@@ -156,6 +156,7 @@ class Site:
 
     def __init__(self, folder: Path, url: str, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
+        self.url = url
         (folder / "counts").mkdir()
         (folder / "out").mkdir()
         worker, store, self._port = free_port(), free_port(), free_port()
@@ -205,6 +206,16 @@ class Site:
             [sys.executable, "-P", "-c", RECALL], cwd=ROOT, env=self._environment, check=True, timeout=SECONDS
         )
 
+    def counted(self, query: str) -> float:
+        """Return a sum over all processes."""
+        (series,) = self.ask("query", query=f"sum({query})")["result"]
+        return float(series["value"][1])
+
+    def revisions(self) -> int:
+        """Return how many commits there were, as the store has it."""
+        with connect(self.url, namespace="revenue") as manager:
+            return sum(each.revision for each in manager.workflows())
+
     def has_data(self, query: str) -> bool:
         """Tell whether there is a value that can be drawn: of nothing in it a quantile is NaN."""
         plain = query.replace("$namespace", ".*").replace("$__rate_interval", "1m")
@@ -228,6 +239,11 @@ def test_each_query_of_the_dashboard_returns_data_while_the_main_job_runs(site: 
     wait_until(lambda: site.has_data("ctxqueue_entries > 0"), "the exporter is scraped")
     for query in queries():
         wait_until(lambda query=query: site.has_data(query), f"{query} returns data")  # type: ignore[misc]
+    wait_until(
+        lambda: site.counted("ctxqueue_commits_total") == site.revisions() > 20, "each commit was counted, and once"
+    )
+    assert site.counted('ctxqueue_armed_total{kind="task"}') == site.counted("ctxqueue_parked_seconds_count") > 0
+    assert site.counted("ctxqueue_fired_total") == site.counted("ctxqueue_armed_total")
     (group,) = site.ask("rules")["groups"]
     wait_until(
         lambda: all(rule["health"] == "ok" for rule in site.ask("rules")["groups"][0]["rules"]), "rules are read"
