@@ -12,6 +12,12 @@ from ctxqueue.keyring import KEY_SIZE, checked_keys, derived
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+def key_of(signature: str) -> str:
+    """Return the id of the key that a signature says it was made with; empty for what is none."""
+    return signature.rpartition(" ")[0].rpartition(" ")[0]
+
+
 AHEAD = 300.0
 """Seconds that another machine's clock may be ahead."""
 
@@ -27,6 +33,11 @@ class Signer:
         self._newest = list(self._keys)[-1]
         self._age = age
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ids of its keys, the newest last."""
+        return tuple(self._keys)
+
     def __repr__(self) -> str:
         return f"<Signer {', '.join(self._keys)}>"
 
@@ -39,7 +50,8 @@ class Signer:
         """Raise BadSignature unless it is one of this content; ``aged``: and is not too old."""
         if not signature:
             raise BadSignature(f"a {purpose} is not signed, and this app has signing keys: it is not carried out")
-        name, _, rest = signature.rpartition(" ")[0].rpartition(" ") if isinstance(signature, str) else ("", "", "")
+        begun = signature.rpartition(" ")[0] if isinstance(signature, str) else ""
+        name, _, rest = begun.rpartition(" ")
         if name not in self._keys:
             raise BadSignature(f"a {purpose} is signed by key {name!r:.40}, which this app does not have")
         digest = self._digest(name, purpose, f"{name} {rest}", content)

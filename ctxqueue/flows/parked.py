@@ -36,7 +36,7 @@ def parked(
         raise InvalidInput(f"cursor {cursor!r:.60} is not one that parked() returned")
     yield from etag(checked_name(workflow_id, "workflow_id"))
     runs, following = yield from do(LoadParked(workflow_id, cursor or "", limit, messages))
-    found = tuple((_task(workflow_id, run), Outgoing(run.item_id, run.message)) for run in runs if _is_task(run))
+    found = tuple((_task(workflow_id, run), Outgoing(run.item_id, run.message)) for run in runs if is_task(run))
     return Page(found, following or None)
 
 
@@ -47,7 +47,8 @@ def release(terms: Terms, workflow_id: str, run_id: str, sent: Outgoing) -> Flow
     return bool(fired.fired)
 
 
-def _is_task(run: ParkedRun) -> bool:
+def is_task(run: ParkedRun) -> bool:
+    """Whether it is a task that waits, not a trigger or a caller that blocks."""
     return not run.item_id.startswith(WAKE) and Position.of_item(run.item_id).leg > 0
 
 

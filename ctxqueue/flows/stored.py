@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from ctxqueue import codec, errors
+from ctxqueue import codec, errors, signing
 from ctxqueue.envelopes import opened
 from ctxqueue.errors import CtxqueueError, InvalidInput, RecordDamaged, UpdateAbandoned
 from ctxqueue.models import Agent, Put
@@ -113,16 +113,25 @@ def unpacked(ref: UpdateRef, payload: bytes, signer: Signer | None) -> tuple[str
 
     Raises RecordTooNew, DecryptionError, BadSignature.
     """
-    try:
-        stored = _decode(opened(payload))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordDamaged(f"a stored update is damaged: {type(error).__name__}") from error
+    stored = _kept(payload)
     if signer is not None:
         signer.verify(UPDATE, stored.signed(ref), stored.signature, aged=False)
     plain = codec.unpack(stored.updates)
     updates = {key: Put(parts[0], **parts[1]) if len(parts) > 1 else parts[0] for key, parts in plain.items()}
     agent = Agent(ref.agent_id, stored.agent_type, stored.agent_role, stored.groups)
     return stored.workflow_id, agent, stored.merge_strategy, updates
+
+
+def key_of(payload: bytes) -> str:
+    """Return by which key an update is signed; empty: by none. Raises DecryptionError, RecordDamaged."""
+    return signing.key_of(_kept(payload).signature)
+
+
+def _kept(payload: bytes) -> Payload:
+    try:
+        return _decode(opened(payload))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored update is damaged: {type(error).__name__}") from error
 
 
 def packed_failure(error: CtxqueueError) -> bytes:

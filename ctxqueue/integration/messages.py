@@ -19,6 +19,7 @@ from kombu.serialization import (  # type: ignore[attr-defined]  # the stubs lea
     registry,
 )
 
+from ctxqueue import signing
 from ctxqueue.envelopes import opened
 from ctxqueue.errors import InvalidInput, RecordDamaged
 from ctxqueue.integration import signatures
@@ -111,14 +112,23 @@ def frozen(app: Celery, name: str, args: tuple[Any, ...], options: dict[str, Any
 
 def unpacked(message: bytes, app: Celery) -> Any:
     """Undo `packed`; raises KombuError if the app does not accept its content, BadSignature, DecryptionError."""
-    try:
-        kept = _decode(opened(message))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordDamaged(f"a stored message is damaged: {type(error).__name__}") from error
+    kept = _kept(message)
     signer = signatures.signer_of(app)
     if signer is not None:
         signer.verify(STORED, kept.signed, kept.signature, aged=False)  # it may have waited long
     return loads(kept.body, kept.content_type, kept.encoding, accept=prepare_accept_content(app.conf.accept_content))
+
+
+def key_of(message: bytes) -> str:
+    """Return by which key a stored message is signed; empty: by none. Raises DecryptionError, RecordDamaged."""
+    return signing.key_of(_kept(message).signature)
+
+
+def _kept(message: bytes) -> Stored:
+    try:
+        return _decode(opened(message))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"a stored message is damaged: {type(error).__name__}") from error
 
 
 def send(app: Celery, message: bytes, producer: Any) -> None:

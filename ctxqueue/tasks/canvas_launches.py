@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
-from ctxqueue.errors import AccessDenied, CtxqueueError
+from ctxqueue.errors import AccessDenied, BadSignature, CtxqueueError
 from ctxqueue.flows import recurring, signatures, subscriptions, triggers
 from ctxqueue.identity import derived_run_id
 from ctxqueue.integration.canvases import Canvases, Ending, caused_by
@@ -116,7 +116,9 @@ def _send(
         if task.request.retries + 1 < TRIES:
             raise task.retry(exc=error, countdown=PAUSE) from error
         logger.exception("trigger %s in workflow %r is set aside", place.trigger_id, place.workflow_id)
-        reason = f"{type(error).__name__}: it cannot be sent"
+        # Of others the kind alone: what they say may quote of the canvas.
+        told = str(error) if isinstance(error, BadSignature) else "it cannot be sent"
+        reason = f"{type(error).__name__}: {told}"
         queue.manager.driver.run(triggers.ended(*place, "FAILED", reason))
         return False
     return True
