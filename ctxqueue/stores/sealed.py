@@ -44,9 +44,11 @@ class _Sealed:
         shard: int = self.inner.shard_of(workflow_id)
         return shard
 
+    @property
     def servers_info(self) -> Any:
-        """Return what each server says of itself, where the store can ask; raises AttributeError where it cannot."""
-        return self.inner.servers_info()
+        """What asks each server of itself, where the store has servers; raises AttributeError where it has none."""
+        inner: Any = self.inner
+        return inner.servers_info
 
     def _into(self, effect: Effect[T]) -> Effect[T]:
         way = self.sealing.ways.get(type(effect))

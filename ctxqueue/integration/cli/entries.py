@@ -35,7 +35,7 @@ PRIORITIES = click.Choice(["critical", "high", "medium", "low"])
     "get",
     example="""
         celery -A proj ctx get q3-close revenue_data
-        celery -A proj ctx get q3-close revenue_data --json | jq .version
+        celery -A proj ctx get q3-close revenue_data --json
     """,
 )
 @workflow_argument
@@ -74,7 +74,7 @@ def get(
     example="""
         celery -A proj ctx put q3-close exchange_rates '{"USD": "1.08"}' --ttl 3600
         celery -A proj ctx put q3-close note --text 'checked by hand'
-        pass show bank | celery -A proj ctx put q3-close bank_password - --text
+        celery -A proj ctx put q3-close bank_password - --text < password.txt
     """,
 )
 @workflow_argument

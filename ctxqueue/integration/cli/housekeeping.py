@@ -32,7 +32,7 @@ def sweep(queue: ContextQueue, *, limit: int, as_json: bool) -> None:
     "retention",
     example="""
         celery -A proj ctx retention
-        celery -A proj ctx retention --apply --archive /var/lib/proj/memories
+        celery -A proj ctx retention --apply --archive archive
     """,
 )
 @click.option("--apply", is_flag=True, help="Remove them; without it nothing is changed.")

@@ -68,7 +68,7 @@ def erase(
         click.echo(told, err=as_json)
 
 
-@command("uninstall-check", example="celery -A proj ctx uninstall-check && pip uninstall ctxqueue")
+@command("uninstall-check", example="celery -A proj ctx uninstall-check")
 @json_option
 def uninstall_check(queue: ContextQueue, *, as_json: bool) -> None:
     """Say what of ours still lives in the store, and what would be lost with it; status 1 if there is anything."""

@@ -44,7 +44,7 @@ type_option = click.option("--type", "memory_types", type=TYPES, multiple=True, 
     "search",
     example="""
         celery -A proj ctx memory search 'how does the supplier quote prices'
-        celery -A proj ctx memory search 'rounding' --agent financial_calculator_001 --json | jq .parts
+        celery -A proj ctx memory search 'rounding' --agent financial_calculator_001 --json
     """,
 )
 @click.argument("query")
@@ -100,7 +100,7 @@ def _listed(each: MemoryEntry) -> dict[str, Any]:
     return {"id": rest["id"], **about, "whose": rest["whose"], "content": rest["content"]}
 
 
-@command("show", example="celery -A proj ctx memory show 0199b3c2-7d1e-7000-8000-5a1b2c3d4e5f")
+@command("show", example="celery -A proj ctx memory show 447afdea9cab81f1-57b2c9e6aa76a6e77f578786549f4248")
 @click.argument("memory_id", metavar="ID")
 @reader_options
 @json_option
@@ -112,7 +112,7 @@ def show_memory(queue: ContextQueue, *, memory_id: str, as_json: bool, **reader:
     one_out(_whole(found), as_json=as_json)
 
 
-@command("forget", example="celery -A proj ctx memory forget 0199b3c2-7d1e-7000-8000-5a1b2c3d4e5f --yes")
+@command("forget", example="celery -A proj ctx memory forget 447afdea9cab81f1-57b2c9e6aa76a6e77f578786549f4248 --yes")
 @click.argument("memory_id", metavar="ID")
 @yes_option
 def forget(queue: ContextQueue, *, memory_id: str, yes: bool) -> None:
@@ -123,7 +123,7 @@ def forget(queue: ContextQueue, *, memory_id: str, yes: bool) -> None:
     say(f"{memory_id} is forgotten")
 
 
-@command("pin", example="celery -A proj ctx memory pin 0199b3c2-7d1e-7000-8000-5a1b2c3d4e5f")
+@command("pin", example="celery -A proj ctx memory pin 447afdea9cab81f1-57b2c9e6aa76a6e77f578786549f4248")
 @click.argument("memory_id", metavar="ID")
 @click.option("--off", is_flag=True, help="Let retention take it again.")
 def pin(queue: ContextQueue, *, memory_id: str, off: bool) -> None:

@@ -73,7 +73,7 @@ def _version(entry: ContextEntry) -> dict[str, Any]:
     "changes",
     example="""
         celery -A proj ctx changes q3-close
-        celery -A proj ctx changes q3-close --from 120 --json
+        celery -A proj ctx changes q3-close --from 2 --json
     """,
 )
 @workflow_argument
@@ -129,8 +129,8 @@ def _change(change: Change) -> dict[str, Any]:
 @command(
     "diff",
     example="""
-        celery -A proj ctx diff q3-close 120 134
-        celery -A proj ctx diff q3-close 120
+        celery -A proj ctx diff q3-close 2 4
+        celery -A proj ctx diff q3-close 2
     """,
 )
 @workflow_argument

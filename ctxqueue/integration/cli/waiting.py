@@ -187,7 +187,7 @@ def list_dead(queue: ContextQueue, *, workflow_id: str | None, limit: int | None
     rows_out(rows, as_json=as_json, empty="no dead letters", limit=limit)
 
 
-@command("replay", example="celery -A proj ctx dead replay q3-close/web_extractor_001/0199b3c2")
+@command("replay", example="celery -A proj ctx dead replay q3-close:web_extractor_001:op-17")
 @click.argument("letter_id", metavar="ID")
 def replay_dead(queue: ContextQueue, *, letter_id: str) -> None:
     """Let an update be tried again; the next sweep sends it."""
@@ -196,7 +196,7 @@ def replay_dead(queue: ContextQueue, *, letter_id: str) -> None:
     say(f"{letter_id} is tried again")
 
 
-@command("drop", example="celery -A proj ctx dead drop q3-close/web_extractor_001/0199b3c2 --yes")
+@command("drop", example="celery -A proj ctx dead drop q3-close:web_extractor_001:op-17 --yes")
 @click.argument("letter_id", metavar="ID")
 @yes_option
 def drop_dead(queue: ContextQueue, *, letter_id: str, yes: bool) -> None:
@@ -210,7 +210,13 @@ def drop_dead(queue: ContextQueue, *, letter_id: str, yes: bool) -> None:
 # --- who waits for what ------------------------------------------------------------------------------------------
 
 
-@command("graph", example="celery -A proj ctx graph q3-close --format dot | dot -Tsvg > q3-close.svg")
+@command(
+    "graph",
+    example="""
+        celery -A proj ctx graph q3-close > q3-close.mmd
+        celery -A proj ctx graph q3-close --format dot > q3-close.dot
+    """,
+)
 @workflow_argument
 @click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
 @agent_options

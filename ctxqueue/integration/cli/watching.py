@@ -31,7 +31,7 @@ COLOURS = {"put": "green", "deleted": "red", "expired": "yellow", "evicted": "ye
     "watch",
     example="""
         celery -A proj ctx watch q3-close
-        celery -A proj ctx watch q3-close 'rate_*' --values --timeout 60
+        celery -A proj ctx watch q3-close 'rate_*' --from 0 --values --timeout 5
     """,
 )
 @workflow_argument

@@ -63,7 +63,7 @@ def _glance(each: WorkflowSummary) -> dict[str, Any]:
     "show",
     example="""
         celery -A proj ctx show q3-close
-        celery -A proj ctx show q3-close --agent web_extractor_001 --json | jq .key
+        celery -A proj ctx show q3-close --agent web_extractor_001 --json
     """,
 )
 @workflow_argument
@@ -148,7 +148,7 @@ def _of_all(queue: ContextQueue) -> Mapping[str, Any]:
     "unread",
     example="""
         celery -A proj ctx unread q3-close
-        celery -A proj ctx unread --older-than 3600 --json | jq .key
+        celery -A proj ctx unread --older-than 3600 --json
     """,
 )
 @optional_workflow
