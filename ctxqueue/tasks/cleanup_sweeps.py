@@ -27,5 +27,4 @@ def register(queue: ContextQueue) -> None:
         report = queue.manager.cleanup_expired_contexts(limit=limit)
         chords = renew_waiting(queue.app)
         logger.debug("cleanup sweep: %d chords with parked members were renewed", chords)
-        log = logger.info if report.scanned else logger.debug
-        log("cleanup sweep: %s", asdict(report))
+        logger.info("cleanup sweep: %s", asdict(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,16 @@ def test_an_expired_entry_goes_without_anyone_reading_it(site: Deployment) -> No
     assert site.redis.hlen(entries) == 2
     wait_until(lambda: site.redis.hlen(entries) == 1, "the expired entry is gone")
     assert workflow["lasting"] == 2
+    wait_until(lambda: any(run["expired"] and not run["evicted"] for run in sweeps(site)), "the run is on record")
+    assert all(run.keys() == {"scanned", "expired", "evicted", "kept", "seconds", "complete"} for run in sweeps(site))
+    wait_until(lambda: any(run["scanned"] == 0 for run in sweeps(site)), "one that finds nothing is on record too")
+
+
+def sweeps(site: Deployment) -> list[dict[str, Any]]:
+    """Return what each run has recorded, as the worker's log has it."""
+    return [
+        literal_eval(line.partition("cleanup sweep: ")[2]) for line in site.log().splitlines() if "sweep: {" in line
+    ]
 
 
 def test_two_beats_do_no_harm(site: Deployment) -> None:
