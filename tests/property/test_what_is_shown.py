@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 
+from ctxqueue.models import OPERATOR
 from ctxqueue.read_paths import READ_PATHS
 from tests.property import worlds
 from tests.property.sights import SIGHTINGS, armed
@@ -113,6 +114,36 @@ def all_is_listed(policy: Policy, agent: Agent, happened: list[Event], pages: li
     assert {tuple(entry[:4]) for page in pages for entry in page} == expected
 
 
+OF_NAMED_AGENTS = {"context", "executed", "notified"}
+QUESTIONS = {"waited", "needed", "fired", "drawn"}
+"""These have values in what is asked."""
+
+
+def check_operator(url: str, policy: Policy, happened: list[Event]) -> None:
+    """Who acts as nobody sees all that is there, and of what is sensitive no value."""
+    world = World.of(url, policy, OPERATOR)
+    try:
+        refusals = armed(world)
+        world.happen(happened)
+        found = {
+            each.look.__name__: each.look(world) for each in SIGHTINGS if each.look.__name__ not in OF_NAMED_AGENTS
+        }
+        assert {answer and answer[0] for answer in refusals.values()} <= {"", "ConditionError"}
+        hidden = [
+            event.value[:15]
+            for event in happened
+            if event.sensitive or any(worlds.covers(mark, event.place) for mark in policy["sensitive"])
+        ]
+        for name, seen in found.items():
+            if name not in QUESTIONS:
+                assert [value for value in hidden if value in repr(seen)] == [], f"{name} shows a value of {hidden}"
+        revealed = world.handle.list(reveal=True, limit=1_000)
+        assert len(revealed) == len(world.handle.list(limit=1_000))
+        assert {each.value for each in revealed if each.sensitive} <= {"mine", *(event.value for event in happened)}
+    finally:
+        world.close()
+
+
 def run(url: Callable[[], str], examples: int, *, awaited: bool = False) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(worlds.policies, worlds.agents, worlds.events)
@@ -142,6 +173,15 @@ def test_nobody_sees_what_the_oracle_denies(kind: str, examples: int, request: p
 @pytest.mark.parametrize(("kind", "examples"), [("memory", 15)])
 def test_nor_by_the_async_face(kind: str, examples: int, request: pytest.FixtureRequest) -> None:
     run(url_of(kind, request), examples, awaited=True)
+
+
+def test_the_operator_sees_no_sensitive_value_unasked() -> None:
+    @settings(max_examples=10, deadline=None)
+    @given(worlds.policies, worlds.events)
+    def nothing_is_shown(policy: Policy, happened: list[Event]) -> None:
+        check_operator(f"memory://{uuid.uuid4()}", policy, happened)
+
+    nothing_is_shown()
 
 
 @pytest.mark.long

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctxqueue.integration.cli.arguments import confirmed, every, json_option, limit_option, yes_option
+from ctxqueue.integration.cli.arguments import confirmed, every, json_option, limit_option, reveal_option, yes_option
 from ctxqueue.integration.cli.commands import Subcommands, Told, command
 from ctxqueue.integration.cli.output import one_out, plain, rows_out, say, short
 from ctxqueue.integration.memories import embedder_named
+from ctxqueue.remembered import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,13 +53,30 @@ type_option = click.option("--type", "memory_types", type=TYPES, multiple=True, 
 @click.option("--limit", type=click.IntRange(1, 1_000), default=5, show_default=True)
 @type_option
 @reader_options
+@reveal_option
 @json_option
 def search(
-    queue: ContextQueue, *, query: str, limit: int, memory_types: tuple[str, ...], as_json: bool, **reader: Any
+    queue: ContextQueue,
+    *,
+    query: str,
+    limit: int,
+    memory_types: tuple[str, ...],
+    reveal: bool,
+    as_json: bool,
+    **reader: Any,
 ) -> None:
     """Recall what answers QUERY best, and say of what parts each score is made. It counts as used."""
-    found = queue.memory.recall(query, memory_types=memory_types or None, limit=limit, explain=True, **reader)
-    rows_out((_recalled(each, whole=as_json) for each in found), as_json=as_json, empty="nothing is remembered of that")
+    how: Any = {"limit": limit, "explain": True, "reveal": reveal}
+    found = queue.memory.recall(query, memory_types=memory_types or None, **how, **reader)
+    rows = (_recalled(replace(each, memory=_shown(each.memory, reveal=reveal)), whole=as_json) for each in found)
+    rows_out(rows, as_json=as_json, empty="nothing is remembered of that")
+
+
+def _shown(memory: MemoryEntry, *, reveal: bool) -> MemoryEntry:
+    """Return it without its words if they are sensitive: an agent that may recall it is not who reads the terminal."""
+    if reveal or not memory.why_sensitive:
+        return memory
+    return replace(memory, content=REDACTED, metadata={})
 
 
 def _recalled(each: Recalled, *, whole: bool) -> dict[str, Any]:
@@ -81,16 +100,25 @@ def _memory(each: MemoryEntry) -> dict[str, Any]:
 @type_option
 @limit_option
 @reader_options
+@reveal_option
 @json_option
 def list_memories(
-    queue: ContextQueue, *, memory_types: tuple[str, ...], limit: int | None, as_json: bool, **reader: Any
+    queue: ContextQueue,
+    *,
+    memory_types: tuple[str, ...],
+    limit: int | None,
+    reveal: bool,
+    as_json: bool,
+    **reader: Any,
 ) -> None:
     """List memories, those changed longest ago first."""
 
     def page(most: int, cursor: str | None) -> Page[MemoryEntry]:
-        return queue.memory.list(memory_types=memory_types or None, limit=most, cursor=cursor, **reader)
+        how: Any = {"limit": most, "cursor": cursor, "reveal": reveal}
+        return queue.memory.list(memory_types=memory_types or None, **how, **reader)
 
-    rows = (_whole(each) if as_json else _listed(each) for each in every(page, limit))
+    shown = (_shown(each, reveal=reveal) for each in every(page, limit))
+    rows = (_whole(each) if as_json else _listed(each) for each in shown)
     rows_out(rows, as_json=as_json, empty="no memories")
 
 
@@ -103,13 +131,14 @@ def _listed(each: MemoryEntry) -> dict[str, Any]:
 @command("show", example="celery -A proj ctx memory show 447afdea9cab81f1-57b2c9e6aa76a6e77f578786549f4248")
 @click.argument("memory_id", metavar="ID")
 @reader_options
+@reveal_option
 @json_option
-def show_memory(queue: ContextQueue, *, memory_id: str, as_json: bool, **reader: Any) -> None:
+def show_memory(queue: ContextQueue, *, memory_id: str, reveal: bool, as_json: bool, **reader: Any) -> None:
     """Show one memory with all that is known of it."""
-    found = queue.memory.get(memory_id, **reader)
+    found = queue.memory.get(memory_id, reveal=reveal, **reader)
     if found is None:
         raise Told(f"there is no memory {memory_id!r}")
-    one_out(_whole(found), as_json=as_json)
+    one_out(_whole(_shown(found, reveal=reveal)), as_json=as_json)
 
 
 @command("forget", example="celery -A proj ctx memory forget 447afdea9cab81f1-57b2c9e6aa76a6e77f578786549f4248 --yes")
