@@ -21,11 +21,13 @@ FORKS = 20
 
 ENDING = """
 import os, signal
+from prometheus_client import Gauge
 from ctxqueue.observability import metrics, serving
 
 registry = serving.registry()
 metrics.shared().begin("default")
 
+busy = Gauge("app_busy", "The app's own, of processes that live", multiprocess_mode="livesum")
 TAKEN = (
     ("commits_total", {}),
     ("call_seconds_count", {"call": "put"}),
@@ -38,6 +40,7 @@ def sums():
 
 def count():
     seen = metrics.Metrics("default")
+    busy.set(1)
     for _ in range(3):
         seen._count(metrics.shared().commits)
         with seen.call("put"):
@@ -54,7 +57,7 @@ for n in range(FORKS):
         assert all(new >= old for new, old in zip(now, before, strict=True)), (before, now)
         before = now
 count()
-print(sums())
+print([*sums(), registry.get_sample_value("app_busy")])
 print(sorted(os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"])), os.getpid())
 """
 
@@ -94,10 +97,10 @@ def run(code: str, folder: Path) -> str:
 
 def test_no_count_of_an_ended_process_is_lost_and_its_files_go(tmp_path: Path) -> None:
     sums, files = run(ENDING, tmp_path).splitlines()
-    assert sums == str([3.0 * (FORKS + 1)] * 3)
+    assert sums == str([*[3.0 * (FORKS + 1)] * 3, 1.0])
     own = files.rpartition(" ")[2]
-    names = sorted(f"{kind}_{owner}.db" for kind in ("counter", "histogram") for owner in (own, "ended"))
-    assert files == f"{names} {own}"
+    names = [f"{kind}_{owner}.db" for kind in ("counter", "histogram") for owner in (own, "ended")]
+    assert files == f"{sorted([*names, f'gauge_livesum_{own}.db'])} {own}"
 
 
 def test_a_process_forked_while_a_thread_counts_can_count(tmp_path: Path) -> None:
