@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 AGES = ((60.0, "1m"), (600.0, "10m"), (3_600.0, "1h"), (24 * 3_600.0, "1d"), (float("inf"), "more"))
 """How long tasks have been parked: up to so many seconds, and what that is called."""
 PAGE = 1_000
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds: Prometheus gives up after ten, and then knows of no store that is away."""
 REST = 10
 """A survey rests at least so many times as long as it took."""

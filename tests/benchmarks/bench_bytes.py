@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,6 +78,11 @@ def _without_transactions(url: str) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
+def _id() -> str:
+    """Return one as long as those of tasks and runs."""
+    return str(uuid.uuid4())
+
+
 def _handle(worker: Worker, name: str = WORKFLOW) -> WorkflowHandle:
     return worker.manager.workflow(name, agent_id="analyst_001")
 
@@ -106,21 +112,22 @@ def log_records(worker: Worker) -> None:
 
 
 def parked_tasks(worker: Worker) -> None:
-    for number in range(MANY):
-        worker.claim_and_park(f"parked-{number}", all_of("never"))
+    needs = all_of("never")
+    for _ in range(MANY):
+        worker.park(worker.claim(_id(), needs=needs, task_id=_id()), needs)
 
 
 def ended_runs(worker: Worker) -> None:
-    for number in range(MANY):
-        worker.finish(worker.claim(f"ended-{number}"), "done", b"x" * 50)
+    for _ in range(MANY):
+        worker.finish(worker.claim(_id(), task_id=_id()), "done", b"x" * 50)
 
 
 def journaled_calls(worker: Worker) -> None:
     """Make ten calls a run, as a task's body does, that write an entry each that stands there already."""
     wf = _handle(worker, "logged")
     wf.put("logged", 0)
-    for number in range(MANY // 10):
-        answer = worker.claim(f"calling-{number}", workflow_id="logged")
+    for _ in range(MANY // 10):
+        answer = worker.claim(_id(), workflow_id="logged", task_id=_id())
         token = current_attempt.set(answer.attempt)
         for _ in range(10):
             wf.put("logged", 0)
