@@ -12,8 +12,8 @@ from ctxqueue.stores.redis import scripts
 LUA = files("ctxqueue.stores.redis") / "lua"
 NAMES = sorted(path.name.removesuffix(".lua") for path in LUA.iterdir() if path.name.endswith(".lua"))
 INCLUDED = {
-    *("clock", "condition", "head", "inbox", "log", "memory", "note_gone", "recording", "recurring", "released"),
-    *("triggers", "waiters"),
+    *("clock", "condition", "head", "inbox", "log", "memory", "merging", "note_gone", "recording", "recurring"),
+    *("released", "triggers", "waiters"),
 }
 CALL = re.compile(r"redis\.p?call\(\s*'(\w+)'\s*(?:,\s*([^,)]+))?")
 

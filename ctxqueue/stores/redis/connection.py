@@ -141,8 +141,13 @@ def _packed(commands: list[tuple[str | bytes | int, ...]]) -> bytes:
 
     Numbers are written out here: where a signal's handler raises while hiredis does it, the process crashes.
     """
-    words = ([str(word) if type(word) is int else word for word in command] for command in commands)
-    return b"".join([pack_command(tuple(each)) for each in words])  # type: ignore[arg-type]  # typed as one word
+    return b"".join([pack_command(_texts(command)) for command in commands])  # type: ignore[arg-type]  # typed as one word
+
+
+def _texts(command: tuple[str | bytes | int, ...]) -> tuple[str | bytes | int, ...]:
+    if int not in map(type, command):
+        return command
+    return tuple(str(word) if type(word) is int else word for word in command)
 
 
 def _reply(wire: Any) -> Any:

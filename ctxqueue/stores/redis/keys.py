@@ -65,7 +65,7 @@ class ShardKeys:
 class WorkflowKeys(ShardKeys):
     """The keys of one workflow."""
 
-    __slots__ = (*PARTS, "prefix", "shard")
+    __slots__ = (*PARTS, "of_commit", "prefix", "prefix_of_history", "shard")
 
     def __init__(self, namespace: str, workflow_id: str) -> None:
         self.shard = shard_of(workflow_id)
@@ -76,10 +76,16 @@ class WorkflowKeys(ShardKeys):
         self.l, self.a, self.s, self.g, self.y = (f"{self.prefix}:{part}" for part in PARTS[7:12])
         self.u, self.q, self.i, self.n, self.d = (f"{self.prefix}:{part}" for part in PARTS[12:17])
         self.j, self.o, self.p, self.f, self.z = (f"{self.prefix}:{part}" for part in PARTS[17:])
+        self.prefix_of_history = f"{self.prefix}:h:"
+        self.of_commit = (
+            *(self.m, self.e, self.v, self.x, self.k, self.w, self.t, self.due, self.out, self.msg),
+            *(self.l, self.a, self.s, self.g, self.y, self.audit, self.z),
+        )
+        """Those of each commit, in the order of its script."""
 
     def history(self, address: str) -> str:
         """Return the key of the values kept of an address."""
-        return f"{self.prefix}:h:{address}"
+        return self.prefix_of_history + address
 
     def lane(self, lane_id: str) -> str:
         """Return the key of a lane's newest call."""

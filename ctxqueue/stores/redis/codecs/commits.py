@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ctxqueue import effects as fx
@@ -11,11 +13,37 @@ from ctxqueue.stores.redis.keys import workflow_keys
 from ctxqueue.stores.redis.requests import MAX_RUN_FIELDS, SENSITIVE_FLAG, Codec, Request, outgoing_of, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 NOTHING_SETTLED = fx.Settling(())
 NO_MESSAGE = fx.Outgoing("", b"")
+
+KEEP_EXPIRY_FLAG = 8
+EVEN_CLOSED, SEALED = 1, 2
+FLAGS = tuple(str(flags) for flags in range(2 * KEEP_EXPIRY_FLAG))
+
+_pack_limits = struct.Struct(">12d").pack
+_pack_numbers = struct.Struct(">BHHI").pack
+
+
+@lru_cache(maxsize=64)
+def _limits(bounds: fx.Bounds, lease_us: int, journal_us: float) -> bytes:
+    """Return what is the same from commit to commit; instants and sizes stay below 2 ** 53."""
+    return _pack_limits(
+        int(journal_us) // 1_000,
+        lease_us,
+        bounds.max_entries,
+        bounds.max_bytes,
+        MAX_RUN_FIELDS,
+        bounds.max_merge,
+        bounds.history,
+        bounds.log_limit,
+        bounds.horizon_us // 1_000,
+        bounds.audit.limit,
+        bounds.audit.age_us,
+        bounds.audit.lenient,
+    )
 
 
 def _packed_steps(write: fx.Write) -> bytes:
@@ -25,52 +53,18 @@ def _packed_steps(write: fx.Write) -> bytes:
     return pack([part for step in write.steps for part in (step.agent_id, SENSITIVE_FLAG if step.sensitive else 0)])
 
 
-def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
-    keys = workflow_keys(namespace, effect.workflow_id)
-    call = effect.call
-    journal_us = LANE_SECONDS * 1_000_000 if call.mode == "lane" else effect.bounds.horizon_us
-    args: list[str | bytes | int] = [
-        effect.workflow_id,
-        effect.agent_id,
-        effect.commit_id,
-        call.mode,
-        call.call_id,
-        effect.digest,
-        effect.on_divergence,
-        int(journal_us) // 1_000,
-        call.epoch or "",
-        effect.app,
-        effect.lease_us,
-        effect.bounds.max_entries,
-        effect.bounds.max_bytes,
-        MAX_RUN_FIELDS,
-        effect.bounds.max_merge,
-        effect.bounds.history,
-        effect.bounds.log_limit,
-        "" if effect.graph is None else effect.graph,
-        effect.expected_head,
-        1 if effect.even_closed else 0,
-        len(effect.writes),
-    ]
-    settling = effect.settling or NOTHING_SETTLED
-    args += (settling.drain_id, settling.trim, effect.bounds.horizon_us // 1_000)
-    args += (effect.incarnation, 1 if effect.sealed else 0)
-    audit = effect.bounds.audit
-    args += (audit.limit, audit.age_us, 1 if audit.lenient else 0, effect.origin)
-    for write in effect.writes:
-        args += (
-            write.operation,
-            write.address,
-            "" if write.expected_version is None else write.expected_version,
-            write.expected_commit,
-            write.meta,
-            write.value,
-            "" if write.ttl_us is None else write.ttl_us,
-            1 if write.keep_expiry else 0,
-            write.evictable + (SENSITIVE_FLAG if write.sensitive else 0),
-            pack(write.depends_on) if write.depends_on else "",
-            _packed_steps(write),
-        )
+def _more(writes: Sequence[fx.Write]) -> list[str | bytes]:
+    """Return what few writes say besides what all do."""
+    more: list[str | bytes] = []
+    for ordinal, write in enumerate(writes):
+        if write.ttl_us is not None or write.depends_on or write.steps:
+            ttl_us = "" if write.ttl_us is None else str(write.ttl_us)
+            more += (str(ordinal), ttl_us, pack(write.depends_on) if write.depends_on else b"", _packed_steps(write))
+    return more
+
+
+def _settled(settling: fx.Settling) -> list[str | bytes]:
+    args: list[str | bytes] = []
     for settled in settling.settled:
         report = settled.report or NO_MESSAGE
         args += (
@@ -82,15 +76,61 @@ def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
             report.item_id,
             report.message,
         )
-    journal = keys.lane(call.owner) if call.mode == "lane" else keys.run(call.owner)
-    record_of_run = keys.run(call.run_id) if call.run_id else journal
-    all_keys = (
-        *(keys.m, keys.e, keys.v, keys.x, keys.k, keys.w, keys.t, keys.due, keys.out, keys.msg),
-        *(journal, record_of_run, keys.l, keys.a, keys.s, keys.g, keys.y),
-        *(keys.u, keys.q, keys.i, keys.n, keys.audit, keys.z),
-        *(keys.history(write.address) for write in effect.writes),
-        *(keys.run(settled.owner) for settled in settling.settled),
-    )
+    return args
+
+
+def _encode_commit(namespace: str, effect: fx.Commit) -> list[Request]:
+    # Each word costs the server about as much as ten lines of a script do, and numbers are told apart one by one: so
+    # what is the same each time goes as one, and all words are text.
+    keys = workflow_keys(namespace, effect.workflow_id)
+    call, writes = effect.call, effect.writes
+    of_lane = call.mode == "lane"
+    settling = effect.settling or NOTHING_SETTLED
+    more = _more(writes)
+    args: list[str | bytes] = [
+        effect.workflow_id,
+        effect.agent_id,
+        effect.commit_id,
+        call.mode,
+        call.call_id,
+        effect.digest,
+        effect.on_divergence,
+        _limits(effect.bounds, effect.lease_us, LANE_SECONDS * 1_000_000 if of_lane else effect.bounds.horizon_us),
+        _pack_numbers(
+            (EVEN_CLOSED if effect.even_closed else 0) + (SEALED if effect.sealed else 0),
+            len(writes),
+            len(more) // 4,
+            settling.trim,
+        ),
+        str(call.epoch) if call.epoch else "",
+        effect.app,
+        "" if effect.graph is None else str(effect.graph),
+        effect.expected_head,
+        settling.drain_id,
+        effect.incarnation,
+        effect.origin,
+    ]
+    for write in writes:
+        expected = write.expected_version
+        flags = write.evictable + (SENSITIVE_FLAG if write.sensitive else 0)
+        args += (
+            write.operation,
+            write.address,
+            "" if expected is None else str(expected),
+            write.expected_commit,
+            write.meta,
+            write.value,
+            FLAGS[flags + KEEP_EXPIRY_FLAG if write.keep_expiry else flags],
+        )
+    args += more
+    journal = keys.lane(call.owner) if of_lane else keys.run(call.owner)
+    all_keys = [*keys.of_commit, journal, keys.run(call.run_id) if call.run_id else journal]
+    history = keys.prefix_of_history
+    all_keys += [history + write.address for write in writes]
+    if settling is not NOTHING_SETTLED:
+        args += _settled(settling)
+        all_keys += (keys.u, keys.q, keys.i, keys.n)
+        all_keys += [keys.run(settled.owner) for settled in settling.settled]
     return [Request(scripts.COMMIT, all_keys, args)]
 
 
