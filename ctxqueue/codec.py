@@ -95,7 +95,12 @@ def merge_of(value: object) -> Callable[[Any, Any], Any] | None:
 def pack(value: Any) -> bytes:
     """Return the packed form; raises NotSerializable, which names the path to the part at fault."""
     try:
-        return _encoder.encode(value if _is_plain(value, 0) else _plain(value, 0))
+        if _is_plain(value, 0):
+            try:
+                return _encoder.encode(value)
+            except OverflowError:  # an integer that is too large for it
+                pass
+        return _encoder.encode(_plain(value, 0))
     except _At as fault:
         raise NotSerializable(f"value{''.join(reversed(fault.path))} {fault.reason}") from None
     except UnicodeEncodeError as error:
@@ -122,23 +127,21 @@ class _At(Exception):
 
 FIELD: Final = re.compile(r"[A-Za-z_]{1,40}|[0-9]{1,3}", re.ASCII)
 
-_ATOMS = frozenset({str, bool, type(None), bytes})
+_ATOMS = frozenset({str, bool, type(None), bytes, int})
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether msgpack holds the value as it is: nearly all are so, and need no copy."""
+    """Whether msgpack holds the value as it is, unless an integer is too large: nearly all are so, and need no copy."""
     kind = type(value)
-    if kind is int:
-        return value in INT64
+    if kind in _ATOMS:
+        return True
     if kind is float:
         return math.isfinite(value)
-    if kind in _ATOMS or depth > MAX_DEPTH:
-        return kind in _ATOMS
+    if depth > MAX_DEPTH:
+        return False
     if kind is dict:
         for key, item in value.items():
-            kind = type(item)
-            plain = kind in _ATOMS or (item in INT64 if kind is int else _is_plain(item, depth + 1))
-            if not plain or type(key) is not str:
+            if type(key) is not str or not (type(item) in _ATOMS or _is_plain(item, depth + 1)):
                 return False
         return True
     return kind is list and all(type(item) in _ATOMS or _is_plain(item, depth + 1) for item in value)

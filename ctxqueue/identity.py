@@ -179,7 +179,7 @@ def _borrow_lane() -> Lane:
 
 def input_digest(owner: str, parts: Sequence[bytes]) -> bytes:
     """Return a keyed digest of a call's input: it tells a repeated call from a changed one and nothing else."""
-    lengths = b",".join(b"%d" % len(part) for part in parts)
+    lengths = ",".join(map(str, map(len, parts))).encode()
     return hashlib.blake2b(b"".join((lengths, b":", *parts)), key=owner.encode()[:64], digest_size=16).digest()
 
 

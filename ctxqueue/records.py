@@ -8,6 +8,7 @@ Meta and value are msgpack; a script copies them without looking inside.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -19,9 +20,11 @@ from ctxqueue.models import BY_RANK, GIVEN, Address, ContextEntry, ContextPriori
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 HEADER = struct.Struct(">BddddHH8s")
 MAX_META = 0xFFFF
+SMALL_META = 128
 
 
 class Stamp(NamedTuple):
@@ -75,10 +78,16 @@ _encode_meta = msgspec.msgpack.Encoder().encode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 
 
+@lru_cache(maxsize=4_096)
+def _small_meta(encoded: bytes) -> Meta:
+    return _decode_meta(encoded)
+
+
 def decode_meta(encoded: bytes) -> Meta:
     """Undo `encode_meta`; raises RecordDamaged."""
     try:
-        return _decode_meta(encoded)
+        # Most entries have no more to say of themselves than what many others of their writer say too.
+        return _small_meta(encoded) if len(encoded) <= SMALL_META else _decode_meta(encoded)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordDamaged(f"what a record says of itself is damaged: {type(error).__name__}") from error
 
@@ -168,13 +177,60 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
     """
     header = decode_header(record)
     meta = meta_of(record, header)
-    sensitive = meta.sensitive or mark != ""
     try:
         agent_id, timestamp = record[HEADER.size : header.agent_end].decode(), instant(header.written_us)
         expires_at = instant(header.expires_us) if header.expires_us else None
         priority = BY_RANK[meta.rank]
     except (ValueError, OverflowError, LookupError) as error:
         raise RecordDamaged(f"the record of {address.key!r} is damaged: {type(error).__name__}") from error
+    return _entry(
+        address,
+        header.stamp.version,
+        header.revision,
+        timestamp,
+        expires_at,
+        agent_id,
+        meta,
+        priority,
+        value_of(record, header),
+        disclosure,
+        mark,
+    )
+
+
+def written_entry(
+    address: Address,
+    stamp: Stamp,
+    revision: int,
+    written_us: int,
+    expires_us: int,
+    agent_id: str,
+    meta: bytes,
+    value: bytes,
+) -> ContextEntry:
+    """Return the entry that `decode_entry` finds in what was just written."""
+    known = decode_meta(meta)
+    expires_at = instant(expires_us) if expires_us else None
+    return _entry(
+        *(address, stamp.version, revision, instant(written_us), expires_at, agent_id, known, BY_RANK[known.rank]),
+        *(value, "secret", ""),
+    )
+
+
+def _entry(
+    address: Address,
+    version: int,
+    revision: int,
+    timestamp: datetime,
+    expires_at: datetime | None,
+    agent_id: str,
+    meta: Meta,
+    priority: ContextPriority,
+    value: bytes,
+    disclosure: Disclosure,
+    mark: str,
+) -> ContextEntry:
+    sensitive = meta.sensitive or mark != ""
     entry = object.__new__(ContextEntry)
     # Not by its __init__: a frozen dataclass sets each field with a call, which is most of the time this takes.
     vars(entry).update(
@@ -184,8 +240,8 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
         agent_id=agent_id,
         created_by=meta.created_by,
         priority=priority,
-        version=header.stamp.version,
-        revision=header.revision,
+        version=version,
+        revision=revision,
         timestamp=timestamp,
         expires_at=expires_at,
         metadata=codec.unpack(meta.metadata) if meta.metadata else {},
@@ -194,6 +250,6 @@ def decode_entry(address: Address, record: bytes, disclosure: Disclosure = "secr
         sensitive=sensitive,
         why_sensitive=meta.why or (f"rule: {mark}" if mark else GIVEN) if sensitive else "",
         disclosure=disclosure,
-        packed=_packed(value_of(record, header), sensitive=sensitive, disclosure=disclosure),
+        packed=_packed(value, sensitive=sensitive, disclosure=disclosure),
     )
     return entry

@@ -26,7 +26,7 @@ from ctxqueue.errors import (
 )
 from ctxqueue.flows import quotas
 from ctxqueue.flows.auditing import committed, origin_of
-from ctxqueue.flows.forgetting import forget_gone
+from ctxqueue.flows.forgetting import forget_gone, is_due
 from ctxqueue.flows.judging import judge
 from ctxqueue.flows.publishing import publish
 from ctxqueue.flows.quotas import UNCOUNTED
@@ -59,7 +59,7 @@ def check_size(writes: Sequence[Write]) -> None:
     """Raise CommitTooLarge over 200 addresses or 1 MB of values."""
     if len(writes) > MAX_COMMIT_KEYS:
         raise CommitTooLarge(f"the commit has {len(writes)} keys: at most {MAX_COMMIT_KEYS}; split it")
-    size = sum(len(write.value) for write in writes)
+    size = sum([len(write.value) for write in writes])
     if size > MAX_COMMIT_BYTES:
         raise CommitTooLarge(f"the commit has more than {MAX_COMMIT_BYTES} bytes of values: split it")
 
@@ -109,7 +109,8 @@ def commit(
         if isinstance(reply, Conflict):
             return reply, 0
         if isinstance(reply, Committed):
-            return reply, (yield from follow_up(terms, workflow_id, reply))
+            followed = _is_followed(terms, reply)
+            return reply, (yield from follow_up(terms, workflow_id, reply)) if followed else reply.fired
         if circular:
             path = yield from named_circle(terms.policy, workflow_id, agent, circular, edges or {})
             raise CircularDependencyError(
@@ -147,6 +148,11 @@ def named_circle(policy: Policy, workflow_id: str, agent: Agent, circular: list[
         named = address.key in given or may_read(policy, agent, address, sensitive=sensitive)
         path.append(address.key if named else "...")
     return " -> ".join(path)
+
+
+def _is_followed(terms: Terms, committed: Committed) -> bool:
+    """Whether there is anything to follow up: nearly no commit has."""
+    return bool(committed.outgoing or committed.pending or committed.judged) or is_due(terms, committed.revision)
 
 
 def follow_up(terms: Terms, workflow_id: str, committed: Committed) -> Flow[int]:

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 ADDRESSES_A_STEP = 100
 
 
-def forget_gone(terms: Terms, workflow_id: str, revision: int) -> Flow[None]:
-    """Forget what is kept of them, each time that a tenth of the log has been written.
+def is_due(terms: Terms, revision: int) -> bool:
+    """Whether another tenth of the log has been written.
 
     An odd number of revisions: where every other one is a sweep's, which does not come by here, one of two is due.
     """
     limit = terms.bounds.log_limit
-    gone_by = revision - limit
-    if gone_by <= 0 or revision % (limit // 10 | 1):
+    return revision > limit and not revision % (limit // 10 | 1)
+
+
+def forget_gone(terms: Terms, workflow_id: str, revision: int) -> Flow[None]:
+    """Forget what is kept of them, each time that it is due."""
+    if not is_due(terms, revision):
         return
+    gone_by = revision - terms.bounds.log_limit
     while gone := (yield from do(LoadGone(workflow_id, gone_by, ADDRESSES_A_STEP))):
         yield from do(Batch(tuple(Forget(workflow_id, address, gone_by=gone_by) for address in gone)))

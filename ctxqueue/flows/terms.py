@@ -53,10 +53,12 @@ class Seen:
             for address, record in written:
                 place = workflow_id, address
                 before = self._records.pop(place, None)
-                self._bytes -= _size(before) if before else 0
-                if _size(record) <= LARGEST_SEEN:
+                if before is not None:
+                    self._bytes -= _size(before)
+                size = _size(record)
+                if size <= LARGEST_SEEN:
                     self._records[place] = record
-                    self._bytes += _size(record)
+                    self._bytes += size
             while self._bytes > SEEN_BYTES:
                 _, oldest = self._records.popitem(last=False)
                 self._bytes -= _size(oldest)

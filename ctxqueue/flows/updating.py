@@ -24,6 +24,7 @@ from ctxqueue.flows.refusals import MergeInClient, untold
 from ctxqueue.flows.writing import (
     Change,
     checked,
+    checked_value,
     described,
     digest_of,
     guarded,
@@ -142,7 +143,8 @@ def checked_changes(
     if not isinstance(updates, Mapping) or not updates:
         raise InvalidInput("updates must be a mapping of at least one key to its value")
     changes = [
-        checked(terms, agent, key, value if isinstance(value, Put) else Put(value)) for key, value in updates.items()
+        checked(terms, agent, key, value) if isinstance(value, Put) else checked_value(terms, agent, key, value)
+        for key, value in updates.items()
     ]
     _check_values(workflow_id, merge_strategy, changes)
     return changes
@@ -179,6 +181,8 @@ class _Merge:
         self._agent = agent
         self._strategy = strategy
         self._changes = changes
+        self._out_of_reach = strategy in IN_STORE and (not terms.merges_in_store or terms.settings.quota_bytes > 0)
+        """What is encrypted no store can merge, and a quota counts the bytes of what would stand there."""
         self._here = {change.encoded for change in changes if not self._merges_in_server(change)}
         self._known: dict[str, bytes | None] = {}
         self._guessed: dict[str, Standing | None] = {}
@@ -239,10 +243,8 @@ class _Merge:
             return False  # options of its own are laid over those that stand there
         if self._strategy == "keep":
             return True
-        out_of_reach = self._strategy in IN_STORE and not self._terms.merges_in_store
-        counted = self._terms.settings.quota_bytes and self._strategy in IN_STORE
-        if out_of_reach or counted or self._terms.guards.of(self._agent, change.address):
-            return False  # a guard is asked about what would stand there, and a quota counts its bytes
+        if self._out_of_reach or (self._terms.guards and self._terms.guards.of(self._agent, change.address)):
+            return False  # a guard is asked about what would stand there
         if self._strategy == "append":
             return True
         if self._strategy in ("increment", "maximum", "minimum"):
@@ -334,7 +336,9 @@ class _Merge:
                 f"{change.address.key!r} in workflow {workflow_id!r} would take {len(packed)} bytes after merging:"
                 f" at most {self._terms.settings.max_value}; nothing was written"
             )
-        laid, packed = self._guarded(workflow_id, change, packed, existing, known=known)
+        laid = change
+        if self._terms.guards:
+            laid, packed = self._guarded(workflow_id, change, packed, existing, known=known)
         return written(
             "put",
             change,

@@ -43,10 +43,9 @@ from ctxqueue.records import (
     Meta,
     Stamp,
     Standing,
-    decode_entry,
     decode_header,
     encode_meta,
-    encode_record,
+    written_entry,
 )
 from ctxqueue.rules.access import NAMED, hold, is_sensitive_name, may_read, owns_scope, why_sensitive
 from ctxqueue.rules.placement import priority_of, scope_of
@@ -117,18 +116,29 @@ def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     if put.scope is None and put.group is None and type(key) is str:
         place = _by_rule(key)
         if place is not None:
-            hold(terms.policy, agent, place[0], "write")
-            return checked_at(terms, place[0], put, place[1])
+            address, encoded = place
+            hold(terms.policy, agent, address, "write")
+            return checked_at(terms, address, put, encoded)
     address = target(agent, key, put.scope, put.group)
     hold(terms.policy, agent, address, "write")
     return checked_at(terms, address, put)
 
 
-def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> Change:
-    """Return the change at an address that is settled; raises InvalidInput."""
-    key = address.key
+def checked_value(terms: Terms, agent: Agent, key: str, value: Any) -> Change:
+    """Return the change that a key and a value without options ask for; raises InvalidInput."""
+    place = _by_rule(key) if type(key) is str else None
+    if place is None:
+        return checked(terms, agent, key, Put(value))
+    address, encoded = place
+    hold(terms.policy, agent, address, "write")
+    packed = _packed(terms, key, value)
+    why = why_sensitive(terms.policy, address, None, packed)
+    return Change(address, encoded, Put(value), packed, None, not why or why == NAMED, why)
+
+
+def _packed(terms: Terms, key: str, value: Any) -> bytes:
     try:
-        packed = codec.pack(put.value)
+        packed = codec.pack(value)
     except NotSerializable as error:
         raise NotSerializable(f"the value of {key!r} cannot be stored: {error}") from None
     if len(packed) > terms.settings.max_value:
@@ -136,6 +146,13 @@ def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> C
             f"the value of {key!r} takes {len(packed)} bytes: at most {terms.settings.max_value};"
             " split it over several keys, or raise ctxqueue_max_value"
         )
+    return packed
+
+
+def checked_at(terms: Terms, address: Address, put: Put, encoded: str = "") -> Change:
+    """Return the change at an address that is settled; raises InvalidInput."""
+    key = address.key
+    packed = _packed(terms, key, put.value)
     encoded = encoded or address.encode()
     why = why_sensitive(terms.policy, address, put.sensitive, packed)
     if _is_bare(put):
@@ -304,7 +321,7 @@ def written(
 
 def new_edges(changes: list[Change]) -> Edges:
     """Return the dependencies that the changes bring."""
-    return {change.encoded: tuple(change.put.depends_on) for change in changes if change.put.depends_on}
+    return {change.encoded: tuple(put.depends_on) for change in changes if (put := change.put).depends_on}
 
 
 def digest_of(call: Call, kind: str, changes: list[Change]) -> bytes:
@@ -350,7 +367,8 @@ def put(
     write = written("put", change, value, what, expected_version=expected, ttl_us=change.ttl_us)
     with Identified("put", workflow_id, agent.agent_id, [change.encoded], operation_id) as call:
         digest = digest_of(call, "put", [change])
-        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), new_edges([change]))
+        edges = {change.encoded: tuple(options.depends_on)} if options.depends_on else None
+        reply, _ = yield from commit(terms, workflow_id, agent, call, digest, (write,), edges)
     if isinstance(reply, Conflict):
         current = yield from _current(terms, workflow_id, agent, change, reply, 0)
         if create:
@@ -371,10 +389,11 @@ def put(
                 f"operation {operation_id!r} in workflow {workflow_id!r} was made before, on another key than {key!r}"
             )
     expires_us = reply.now_us + change.ttl_us if change.ttl_us else 0
-    record = encode_record(stamp, reply.revision, reply.now_us, expires_us, agent.agent_id.encode(), what.meta, value)
     if not reply.replayed:
         terms.seen.put(workflow_id, [(change.encoded, Standing(stamp, what.meta, value))])
-    return decode_entry(change.address, record)
+    return written_entry(
+        change.address, stamp, reply.revision, reply.now_us, expires_us, agent.agent_id, what.meta, value
+    )
 
 
 def delete(

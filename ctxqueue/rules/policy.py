@@ -15,7 +15,7 @@ from ctxqueue.models import OPERATOR_ID, ContextScope
 from ctxqueue.rules.patterns import Patterns, any_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ctxqueue.models import Address, Agent
     from ctxqueue.rules.detectors import Detector
@@ -127,12 +127,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def rights_of(self, agent: Agent) -> Rights:
         """Return what the policy says of one agent."""
+        # The last one that was asked about is told by itself: to look it up takes reading all that it is.
+        last: tuple[Agent, Rights] | None = self.__dict__.get("_last")
+        if last is not None and last[0] is agent:
+            return last[1]
         remembered: dict[Agent, Rights] = self.__dict__.setdefault("_rights", {})
         rights = remembered.get(agent)
         if rights is None:
             if len(remembered) >= MOST_REMEMBERED:
                 remembered.clear()
             rights = remembered[agent] = self._of_rules(tuple(rule for rule in self.rules if rule.who.includes(agent)))
+        self.__dict__["_last"] = agent, rights
         return rights
 
     def _of_rules(self, rules: tuple[Rule, ...]) -> Rights:
@@ -176,7 +181,7 @@ class Sight(NamedTuple):
 class Rights:
     """What some rules of a policy say, with what they have said already."""
 
-    __slots__ = ("_default", "_policy", "_rules", "_said", "_seen", "_unsaid", "told")
+    __slots__ = ("_changing", "_default", "_policy", "_rules", "_said", "_seen", "_unsaid", "told")
 
     def __init__(self, policy: Policy, rules: tuple[Rule, ...]) -> None:
         self._policy = policy
@@ -186,6 +191,9 @@ class Rights:
         self._said = of_all([*of_reading, *(mark.where for mark in policy.marks)])
         self._unsaid = Sight("read" in policy.default, False, "")  # noqa: FBT003 - nobody reads secrets by default
         self._seen: tuple[dict[str, Sight], ...] = tuple({} for _ in ContextScope)
+        self._changing: dict[tuple[Action, int], dict[str, Verdict]] = {
+            (action, scope.ordinal): {} for action in ACTIONS for scope in ContextScope
+        }
         self.told: tuple[dict[str, bool], dict[str, bool]] = {}, {}
         """Keys that may be spoken of or not, as far as that was asked: for agents in no group, for those in some."""
 
@@ -201,6 +209,17 @@ class Rights:
         if sensitive and action == "read":
             return Verdict(False, SENSITIVE_BY_DEFAULT)  # noqa: FBT003
         return Verdict(action in self._default, BY_DEFAULT)
+
+    def changing(self, address: Address, action: Action, is_named_so: Callable[[str], bool]) -> Verdict:
+        """Return the same for what is sensitive by its name or a mark alone, so by its address."""
+        said = self._changing[action, address.scope.ordinal]
+        verdict = said.get(address.key)
+        if verdict is None:
+            if len(said) >= MOST_KEYS:
+                said.clear()
+            sensitive = is_named_so(address.key) or self._policy.mark_of(address) != ""
+            verdict = said[address.key] = self.verdict(address, action, sensitive=sensitive)
+        return verdict
 
     def sight(self, address: Address) -> Sight:
         """Return what is said of reading an entry."""

@@ -21,7 +21,7 @@ NO_MESSAGE = fx.Outgoing("", b"")
 
 KEEP_EXPIRY_FLAG = 8
 EVEN_CLOSED, SEALED = 1, 2
-FLAGS = tuple(str(flags) for flags in range(2 * KEEP_EXPIRY_FLAG))
+FLAGS = tuple(chr(flags) for flags in range(2 * KEEP_EXPIRY_FLAG))
 
 _pack_limits = struct.Struct(">12d").pack
 _pack_numbers = struct.Struct(">BHHI").pack

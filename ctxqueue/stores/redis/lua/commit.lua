@@ -12,7 +12,7 @@
 --       14 drain that must hold the inbox ('' none)  15 incarnation that the workflow must be of ('' any)  16 origin of
 --       what is recorded
 --       then for each write 7: operation, address, expected version ('' any), expected commit ('' any), meta, value,
---       flags + 8 to keep the expiry
+--       flags + 8 to keep the expiry, as a byte
 --       then for each that says more 4: ordinal of a write, ttl us ('' none), dependencies ('' none, else msgpack list
 --       of keys), steps ('' one, else msgpack list of agent, flags, ...)
 --       then for each settled update 7: id, kind (applied|failed|kept), digest, places (msgpack list of ordinal of a
@@ -36,7 +36,7 @@
 --@include clock
 --@include log
 --@include note_gone
-local KEYS, ARGV, sub = KEYS, ARGV, string.sub -- a global takes a look-up each time
+local KEYS, ARGV, sub, byte = KEYS, ARGV, string.sub, string.byte -- a global takes a look-up each time
 local m, e, v, x, k, w, t, due, out, msg = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local l, a, s, g, y, audit, z, journal, record_of_run = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19]
 local agent, mode, call, digest, epoch, app, drain = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[10], ARGV[11], ARGV[14]
@@ -192,7 +192,7 @@ local function record(writer, action, address, version)
 end
 
 local function flags_of(stamp)
-  return #stamp == 25 and string.byte(stamp, 17) or 0 -- an earlier version of this store wrote none
+  return #stamp == 25 and byte(stamp, 17) or 0 -- an earlier version of this store wrote none
 end
 
 local merged
@@ -222,7 +222,7 @@ for i = 1, count do
       bytes = bytes - (old and #old or sizes[i] or redis.call('HSTRLEN', e, address))
       expiries_change = expiries_change or expiry > 0
       log_change(fresh and 'd' or 'x', address, version, version, flags_of(stamp))
-      if fresh and (flags_of(stamp) >= 4 or tonumber(ARGV[at + 6]) >= 4) then
+      if fresh and (flags_of(stamp) >= 4 or byte(ARGV[at + 6]) >= 4) then
         record(agent, 'deleted', address, version)
       end
     end
@@ -235,7 +235,7 @@ for i = 1, count do
     versions[i] = version
     old = false
   else
-    local meta, value, asked, steps = ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6]), steps_of[i]
+    local meta, value, asked, steps = ARGV[at + 4], ARGV[at + 5], byte(ARGV[at + 6]), steps_of[i]
     local expires = ttls[i] and now + ttls[i] or asked >= KEEP_EXPIRY and fresh and expiry or 0
     local its_flags = asked % KEEP_EXPIRY
     if fresh and operation ~= 'put' then
