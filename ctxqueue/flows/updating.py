@@ -180,6 +180,7 @@ class _Merge:
         self._terms = terms
         self._agent = agent
         self._strategy = strategy
+        self._merge = merging.strategy(strategy).merge
         self._changes = changes
         self._out_of_reach = strategy in IN_STORE and (not terms.merges_in_store or terms.settings.quota_bytes > 0)
         """What is encrypted no store can merge, and a quota counts the bytes of what would stand there."""
@@ -315,9 +316,7 @@ class _Merge:
         existing = decode_meta(standing.meta)
         try:
             # Both sides in their stored form: the result does not depend on whether a value was read or given.
-            merged = merging.strategy(self._strategy).merge(
-                codec.unpack(standing.value), codec.unpack(change.packed), BY_RANK[existing.rank]
-            )
+            merged = self._merge(codec.unpack(standing.value), codec.unpack(change.packed), BY_RANK[existing.rank])
             packed = codec.pack(merged)
         except Exception as error:
             if known:

@@ -238,7 +238,7 @@ def described(
     put = change.put
     key = change.address.key
     if existing is not None and change.bare:
-        evictable = 0 if existing.pinned else EVICTABLE.get(BY_RANK[existing.rank], 0)
+        evictable = 0 if existing.pinned else EVICTABLE_BY_RANK.get(existing.rank, 0)
         return Described(encoded, evictable, existing.sensitive, existing.depends_on)
     if existing is None and _says_nothing(put):
         return _described_by_rule(agent.agent_id, key, change.why)
@@ -290,6 +290,7 @@ def _described_by_rule(agent_id: str, key: str, why: str) -> Described:
 
 
 EVICTABLE = {ContextPriority.LOW: 1, ContextPriority.MEDIUM: 2}
+EVICTABLE_BY_RANK = {priority.rank: evictable for priority, evictable in EVICTABLE.items()}
 
 
 def written(

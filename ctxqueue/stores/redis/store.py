@@ -16,6 +16,7 @@ from ctxqueue.stores.redis.checks import check_server, our_error, translated
 from ctxqueue.stores.redis.codecs import CODECS
 from ctxqueue.stores.redis.keys import SHARDS, shard_of
 from ctxqueue.stores.redis.requests import Plain
+from ctxqueue.stores.redis.wires import Wires
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ class RedisStore:
         self._verifying = connection.FirstContact()
 
     def _connections(self, url: str, policy: Retry, most: int) -> redis.ConnectionPool:
-        pool = connection.pool(redis.ConnectionPool.from_url, url, policy, max_connections=most)
+        pool = connection.pool(Wires.from_url, url, policy, max_connections=most)
         self.where = connection.address_of(pool.connection_kwargs)
         return pool
 
