@@ -50,15 +50,17 @@ class Seen:
     def put(self, workflow_id: str, written: Iterable[tuple[str, Standing]]) -> None:
         """Keep what was written at some addresses, unless it is large; what was written longest ago goes."""
         with self._lock:
+            records, change = self._records, 0
             for address, record in written:
                 place = workflow_id, address
-                before = self._records.pop(place, None)
+                before = records.pop(place, None)
                 if before is not None:
-                    self._bytes -= _size(before)
+                    change -= _size(before)
                 size = _size(record)
                 if size <= LARGEST_SEEN:
-                    self._records[place] = record
-                    self._bytes += size
+                    records[place] = record
+                    change += size
+            self._bytes += change
             while self._bytes > SEEN_BYTES:
                 _, oldest = self._records.popitem(last=False)
                 self._bytes -= _size(oldest)

@@ -23,8 +23,7 @@ from ctxqueue.flows.reading import shown
 from ctxqueue.flows.refusals import MergeInClient, untold
 from ctxqueue.flows.writing import (
     Change,
-    checked,
-    checked_value,
+    checked_values,
     described,
     digest_of,
     guarded,
@@ -34,7 +33,7 @@ from ctxqueue.flows.writing import (
     written,
 )
 from ctxqueue.identity import Identified
-from ctxqueue.models import BY_RANK, Address, Agent, CommitResult, Put
+from ctxqueue.models import BY_RANK, Address, Agent, CommitResult
 from ctxqueue.records import Stamp, Standing, decode_meta
 from ctxqueue.rules import merging
 from ctxqueue.rules.access import may_read
@@ -142,10 +141,7 @@ def checked_changes(
     merging.strategy(merge_strategy)
     if not isinstance(updates, Mapping) or not updates:
         raise InvalidInput("updates must be a mapping of at least one key to its value")
-    changes = [
-        checked(terms, agent, key, value) if isinstance(value, Put) else checked_value(terms, agent, key, value)
-        for key, value in updates.items()
-    ]
+    changes = checked_values(terms, agent, updates)
     _check_values(workflow_id, merge_strategy, changes)
     return changes
 

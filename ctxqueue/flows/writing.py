@@ -47,7 +47,17 @@ from ctxqueue.records import (
     encode_meta,
     written_entry,
 )
-from ctxqueue.rules.access import NAMED, hold, is_sensitive_name, may_read, owns_scope, why_sensitive
+from ctxqueue.rules.access import (
+    NAMED,
+    hold,
+    is_sensitive_name,
+    may_read,
+    owns_scope,
+    why_detected,
+    why_named,
+    why_sensitive,
+)
+from ctxqueue.rules.detectors import suspected
 from ctxqueue.rules.placement import priority_of, scope_of
 
 if TYPE_CHECKING:
@@ -124,16 +134,32 @@ def checked(terms: Terms, agent: Agent, key: str, put: Put) -> Change:
     return checked_at(terms, address, put)
 
 
-def checked_value(terms: Terms, agent: Agent, key: str, value: Any) -> Change:
-    """Return the change that a key and a value without options ask for; raises InvalidInput."""
-    place = _by_rule(key) if type(key) is str else None
-    if place is None:
-        return checked(terms, agent, key, Put(value))
-    address, encoded = place
-    hold(terms.policy, agent, address, "write")
-    packed = _packed(terms, key, value)
-    why = why_sensitive(terms.policy, address, None, packed)
-    return Change(address, encoded, Put(value), packed, None, not why or why == NAMED, why)
+def checked_values(terms: Terms, agent: Agent, updates: Mapping[str, Any]) -> list[Change]:
+    """Return the changes that keys and values ask for, in their order; raises InvalidInput.
+
+    A value may be a `Put`, which says more; all others are searched for secrets together.
+    """
+    changes: list[Change] = []
+    unsearched: list[int] = []
+    policy = terms.policy
+    for key, value in updates.items():
+        place = None if isinstance(value, Put) or type(key) is not str else _by_rule(key)
+        if place is None:
+            changes.append(checked(terms, agent, key, value if isinstance(value, Put) else Put(value)))
+            continue
+        address, encoded = place
+        hold(policy, agent, address, "write")
+        packed = _packed(terms, key, value)
+        why = why_named(policy, address)
+        if not why:
+            unsearched.append(len(changes))
+        changes.append(Change(address, encoded, Put(value), packed, None, not why or why == NAMED, why))
+    suspects = suspected(policy.detectors, b"\0".join([changes[ordinal].packed for ordinal in unsearched]))
+    for ordinal in unsearched if suspects else ():
+        why = why_detected(suspects, changes[ordinal].packed)
+        if why:
+            changes[ordinal] = msgspec.structs.replace(changes[ordinal], bare=False, why=why)
+    return changes
 
 
 def _packed(terms: Terms, key: str, value: Any) -> bytes:

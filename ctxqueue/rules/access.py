@@ -15,10 +15,11 @@ from ctxqueue.rules.detectors import detected
 from ctxqueue.rules.policy import Sight, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Literal
 
     from ctxqueue.models import Address, Agent
+    from ctxqueue.rules.detectors import Detector
     from ctxqueue.rules.policy import Action, Policy
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -121,11 +122,19 @@ def why_sensitive(policy: Policy, address: Address, given: bool | None, packed: 
 
     A rule says so whatever else; then what the writer says; then the name; then what the value holds.
     """
+    if given is not None and not (policy.marks and policy.mark_of(address)):
+        return GIVEN if given else ""
+    return why_named(policy, address) or why_detected(policy.detectors, packed)
+
+
+def why_named(policy: Policy, address: Address) -> str:
+    """Return why whatever is written there is sensitive; empty: its value may still be."""
     if policy.marks and (mark := policy.mark_of(address)):
         return f"rule: {mark}"
-    if given is not None:
-        return GIVEN if given else ""
-    if is_sensitive_name(address.key):
-        return NAMED
-    found = detected(policy.detectors, packed)
+    return NAMED if is_sensitive_name(address.key) else ""
+
+
+def why_detected(detectors: Iterable[Detector], packed: bytes) -> str:
+    """Return why a value is sensitive by what it holds."""
+    found = detected(detectors, packed)
     return f"detector: {found}" if found else ""

@@ -70,6 +70,11 @@ WELL_KNOWN = (
 """Those that every policy has, unless it says otherwise."""
 
 
+def suspected(detectors: Iterable[Detector], packed: bytes) -> tuple[Detector, ...]:
+    """Return those that may find something in what these bytes are made of: nearly always none."""
+    return tuple([each for each in detectors if not each.hint or (each.rarest in packed and each.hint in packed)])
+
+
 def detected(detectors: Iterable[Detector], packed: bytes) -> str:
     """Return the name of the first detector that finds something in a packed value; empty: none does."""
     for detector in detectors:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.models import OPERATOR, Address, Agent, ContextScope
-from ctxqueue.rules.access import may_read, sights, verdict, why_sensitive
+from ctxqueue.rules.access import may_read, sights, verdict, why_detected, why_sensitive
+from ctxqueue.rules.detectors import suspected
 from ctxqueue.rules.patterns import Patterns
 from ctxqueue.rules.policies import SHIPPED, policy_of
 from ctxqueue.rules.policy import ACTIONS, Where
@@ -109,6 +110,9 @@ def test_secrets_are_known_by_their_form(value: bytes, found: str) -> None:
     policy = policy_of({"detector": [{"name": "tickets", "pattern": "TCK-[0-9]{4}", "hint": "TCK-"}]})
     assert why_sensitive(policy, at("note"), given=None, packed=value) == (f"detector: {found}" if found else "")
     assert why_sensitive(policy, at("note"), given=False, packed=value) == ""
+    suspects = suspected(policy.detectors, b"\0".join([b"nothing", value, b"nothing"]))
+    assert why_detected(suspects, value) == (f"detector: {found}" if found else ""), "nor is it missed among others"
+    assert not why_detected(suspects, b"nothing")
 
 
 @pytest.mark.parametrize("hint", ["", "t", "xyz", "TCK-"])

@@ -101,7 +101,15 @@ for at = FIRST + count * STEP, FIRST_SETTLED - 1, MORE do
   ttls[i], dependencies[i] = tonumber(ARGV[at + 1]), ARGV[at + 2]
   if ARGV[at + 3] ~= '' then steps_of[i] = cmsgpack.unpack(ARGV[at + 3]) end
 end
-local stamps = count > 0 and redis.call('HMGET', v, unpack(addresses)) or {}
+local stamps = {}
+if count >= 50 and redis.call('HLEN', v) <= 2 * count then
+  -- A small hash is one list to the server, gone through for each field: where most are asked for, all of it is read.
+  local all, by_address = redis.call('HGETALL', v), {}
+  for i = 1, #all, 2 do by_address[all[i]] = all[i + 1] end
+  for i = 1, count do stamps[i] = by_address[addresses[i]] or false end
+elseif count > 0 then
+  stamps = redis.call('HMGET', v, unpack(addresses))
+end
 local graph = tonumber(head[8]) or 0
 if ARGV[12] ~= '' and tonumber(ARGV[12]) ~= graph then return { 'graph_moved', digits(graph) } end
 -- Where nothing depends on anything, and this brings nothing that does, there is no graph to look at.
@@ -442,7 +450,7 @@ if changes > 0 then
     if has_graph then redis.call('HDEL', g, unpack(gone)) end
   end
   local graph_before = graph
-  local when, until_here = { digits(now), digits(now + AFTER_LOW) }, struct.pack('>d', revision)
+  local when, until_here = { now, now + AFTER_LOW }, struct.pack('>d', revision)
   for i = 1, count do
     local address = addresses[i]
     if kept[i] then
