@@ -10,7 +10,7 @@ RUN pip install --requirement workers/requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY ctxqueue ctxqueue
-RUN pip install '.[redbeat]'
+RUN pip install '.[metrics,redbeat]'
 
 COPY config config
 COPY workers workers

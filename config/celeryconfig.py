@@ -18,6 +18,7 @@ ctxqueue_max_bytes = 256 * 1024 * 1024
 # Where PROMETHEUS_MULTIPROC_DIR names a folder, each process counts there, and the worker serves it all on this port.
 ctxqueue_metrics = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 ctxqueue_metrics_port = int(os.environ.get("CTXQUEUE_METRICS_PORT", "9808"))
+ctxqueue_metrics_host = os.environ.get("CTXQUEUE_METRICS_HOST", "127.0.0.1")
 
 broker_url = os.environ.get("CELERY_BROKER_URL", ctxqueue_backend_url)
 result_backend = os.environ.get("CELERY_RESULT_BACKEND", ctxqueue_backend_url)

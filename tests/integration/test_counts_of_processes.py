@@ -17,7 +17,7 @@ from tests.waiting import SECONDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORKS = 20
+FORKS = 12
 
 ENDING = """
 import os, signal
