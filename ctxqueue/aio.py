@@ -209,6 +209,10 @@ class AsyncSharedContextManager(Manager):
         """
         return await self.driver.arun(self._audit(since, until, limit, cursor))
 
+    async def audit_gone(self) -> int | None:
+        """Return how many records have gone from the audit log; see `SharedContextManager.audit_gone`."""
+        return await self.driver.arun(self._audit_gone())
+
     async def rotate_keys(self) -> RotationReport:
         """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.
 

@@ -220,6 +220,14 @@ class SharedContextManager(Manager):
         """
         return self.driver.run(self._audit(since, until, limit, cursor))
 
+    def audit_gone(self) -> int | None:
+        """Return how many records have gone from the audit log by its limit or age, of those that its shards number.
+
+        If it rises though none of what is left is as old as ``ctxqueue_audit_age``, somebody floods it. None in a
+        database, whose records have no numbers. For the operator.
+        """
+        return self.driver.run(self._audit_gone())
+
     def rotate_keys(self) -> RotationReport:
         """Encrypt all that stands in the store with the keyring's newest key; neither versions nor logs change.
 

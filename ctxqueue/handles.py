@@ -294,6 +294,10 @@ class Manager:
         self.check_operator()
         return audit_log.page(self.terms, since, until, limit, cursor)
 
+    def _audit_gone(self) -> Flow[int | None]:
+        self.check_operator()
+        return audit_log.gone(self.terms)
+
     def _policy_noted(self) -> Flow[None]:
         return auditing.note_policy(self.terms)
 

@@ -91,6 +91,7 @@ READ_PATHS: Final[Mapping[str, Sight]] = {
     "WorkingMemory.items": "agent",
     # whoever runs the place
     "SharedContextManager.audit": "operator",
+    "SharedContextManager.audit_gone": "operator",
     "SharedContextManager.backlog": "operator",
     "SharedContextManager.dead_letters": "operator",
     "SharedContextManager.parked": "operator",

@@ -30,6 +30,8 @@ SWEEPS = 16
 MOST_AT_ONCE = 200
 """Records of one shard that are read at once."""
 NEVER_US = 2**62
+NUMBERED = 20
+"""Digits of a tie that is a number; in a database it is an id."""
 
 Place = tuple[int, int, str]
 """Instant, shard, tie: what the whole log is in order of."""
@@ -93,6 +95,22 @@ def page(
         else:
             heapq.heappop(waiting)
     return Page(tuple(found), None)
+
+
+def gone(terms: Terms) -> Flow[int | None]:
+    """Return how many records have gone from the log by its bounds; None: the store does not number them.
+
+    By the number of the oldest one of each shard that is left.
+    """
+    found = 0
+    for first in range(0, len(terms.shards), SHARDS_A_BATCH):
+        some = terms.shards[first : first + SHARDS_A_BATCH]
+        for items in (yield from do(LoadAudit(tuple((shard, 0, "") for shard in some), 1))):
+            for item in items:
+                if len(item.tie) != NUMBERED:
+                    return None
+                found += int(item.tie) - 1
+    return found
 
 
 def trim_some(terms: Terms) -> Flow[None]:

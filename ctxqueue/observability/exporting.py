@@ -77,7 +77,9 @@ class StoreCollector:
             if self._ending.is_set():
                 return
             self._add(each, totals, parked)
-        self._totals, self._parked, self._surveyed = dict(totals), parked, time.time()
+        gone = self._manager.audit_gone()
+        known = {} if gone is None else {"audit_records_gone": gone}
+        self._totals, self._parked, self._surveyed = {**totals, **known}, parked, time.time()
 
     def _add(self, each: WorkflowSummary, totals: Counter[str], parked: Counter[str]) -> None:
         totals["workflows"] += 1

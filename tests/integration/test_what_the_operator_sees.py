@@ -148,6 +148,7 @@ def exporter(queue: ContextQueue) -> Any:
 
 SEES: dict[str, Callable[[ContextQueue], Any]] = {
     "SharedContextManager.audit": lambda queue: queue.manager.audit(limit=1_000),
+    "SharedContextManager.audit_gone": lambda queue: queue.manager.audit_gone(),
     "SharedContextManager.backlog": lambda queue: queue.manager.backlog(),
     "SharedContextManager.dead_letters": lambda queue: queue.manager.dead_letters("q3"),
     "SharedContextManager.parked": lambda queue: queue.manager.parked("q3"),

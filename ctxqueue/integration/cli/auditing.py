@@ -65,6 +65,8 @@ def export(
     records = (record for record in _all(queue, since, until) if not actions or record.action in actions)
     for record in islice(records, limit):
         line_out(plain(record))
+    if gone := queue.manager.audit_gone():
+        click.echo(f"{gone} records had gone before, by ctxqueue_audit_limit or _age", err=True)
 
 
 def _all(queue: ContextQueue, since: datetime | None, until: datetime | None) -> Iterator[AuditRecord]:
