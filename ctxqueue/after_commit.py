@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
+from ctxqueue import codec
 from ctxqueue.errors import ConfigurationError
 from ctxqueue.flows import updating, writing
 from ctxqueue.models import Put
@@ -33,13 +37,28 @@ def _deferred(on_commit: Callable[..., None], using: str | None, call: Callable[
     on_commit(call, using=using)
 
 
+def _as_it_is(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given as it is now: its caller may go on to change it before the commit."""
+    return {name: _copied(value) for name, value in given.items()}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Put):
+        return structs.replace(value, value=_copied(value.value))
+    try:
+        return deepcopy(value)
+    except Exception:  # noqa: BLE001 - an object may refuse as it likes, one with a lock by a TypeError
+        return codec.unpack(codec.pack(value))
+
+
 class AfterCommit:
     """The writes of a handle, each deferred until the surrounding transaction has committed; in order.
 
-    They return nothing, for nothing has been written yet. What is wrong with the input is raised at once; what the
-    store refuses is raised by Django's commit, as from any ``transaction.on_commit`` callback. Without a transaction
-    they run at once. A process that dies between Django's commit and these writes has lost them: for what must not
-    be lost, enqueue the update inside a table of your own, or write it by a task that can be retried.
+    They return nothing, for nothing has been written yet; values are taken as they are at the call. What is wrong with
+    the input is raised at once; what the store refuses is raised by Django's commit, as from any
+    ``transaction.on_commit`` callback. Without a transaction they run at once. A process that dies between Django's
+    commit and these writes has lost them: for what must not be lost, enqueue the update inside a table of your own, or
+    write it by a task that can be retried.
     """
 
     __slots__ = ("_defer", "_handle")
@@ -78,13 +97,15 @@ class AfterCommit:
         }
         handle = self._handle
         self._look(key, Put(value, **options))
-        self._defer(partial(handle.put, key, value, **options, operation_id=operation_id))
+        given = _as_it_is({**options, "value": value})
+        self._defer(partial(handle.put, key, **given, operation_id=operation_id))
 
     def create(self, key: str, value: Any, *, operation_id: str | None = None, **options: Any) -> None:
         """Do `WorkflowHandle.create` after the commit, which raises EntryExists; ``options`` are those of `put`."""
         handle = self._handle
         self._look(key, Put(value, **options))
-        self._defer(partial(handle.create, key, value, **options, operation_id=operation_id))
+        given = _as_it_is({**options, "value": value})
+        self._defer(partial(handle.create, key, **given, operation_id=operation_id))
 
     def update(
         self, updates: Mapping[str, Any], *, merge_strategy: str = "smart_merge", operation_id: str | None = None
@@ -92,8 +113,8 @@ class AfterCommit:
         """Do `WorkflowHandle.update` after the commit."""
         handle = self._handle
         updating.checked_changes(handle.terms, handle.workflow_id, handle.agent, updates, merge_strategy)
-        copied = dict(updates)
-        self._defer(partial(handle.update, copied, merge_strategy=merge_strategy, operation_id=operation_id))
+        given = _as_it_is(updates)
+        self._defer(partial(handle.update, given, merge_strategy=merge_strategy, operation_id=operation_id))
 
     def delete(
         self,
@@ -113,7 +134,7 @@ class AfterCommit:
 
     def set_agent_state(self, **state: Any) -> None:
         """Do `WorkflowHandle.set_agent_state` after the commit."""
-        self._defer(partial(self._handle.set_agent_state, **state))
+        self._defer(partial(self._handle.set_agent_state, **_as_it_is(state)))
 
     def _look(self, key: str, put: Put) -> None:
         terms, agent = self._handle.terms, self._handle.agent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 import ctxqueue
+from ctxqueue import Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +63,33 @@ def test_writes_run_after_the_commit_in_their_order(wf: WorkflowHandle) -> None:
     assert (entry.value, entry.version, entry.priority.value) == (2, 2, "high")
     assert wf.get("old") is None
     assert wf.view().agent_state == {"step": 1}
+
+
+class Locked:
+    """Cannot be copied."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.lock = number, threading.Lock()
+
+    def to_dict(self) -> dict[str, int]:
+        return {"number": self.number}
+
+
+def test_what_is_written_is_what_stood_there_at_the_call(wf: WorkflowHandle) -> None:
+    later, rows, locked = wf.on_commit(), [1], Locked(1)
+    with transaction.atomic():
+        later.put("put", rows, metadata={"rows": rows})
+        later.create("created", rows)
+        later.update({"updated": rows, "with_options": Put(rows), "locked": {"it": locked}})
+        later.set_agent_state(rows=rows)
+        rows.append(2)
+        locked.number = 2
+    assert [wf[key] for key in ("put", "created", "updated", "with_options")] == [[1]] * 4
+    assert wf["locked"] == {"it": {"number": 1}}
+    entry = wf.get("put")
+    assert entry is not None
+    assert entry.metadata == {"rows": [1]}
+    assert wf.view().agent_state == {"rows": [1]}
 
 
 def test_what_must_not_be_there_is_refused_by_the_commit(wf: WorkflowHandle) -> None:
