@@ -37,13 +37,14 @@ class Looking:
         self._pause = FIRST_PAUSE
         self._never = threading.Event()
 
-    def _next(self, seconds: float) -> float:
+    def pause(self, seconds: float) -> float:
+        """Return how long to wait for the next look, at most so many seconds."""
         pause, self._pause = self._pause, min(LONGEST_PAUSE, 1.5 * self._pause)
         return min(pause, seconds)
 
     def wait(self, seconds: float) -> bool:
         """Return after a while."""
-        self._never.wait(self._next(seconds))
+        self._never.wait(self.pause(seconds))
         return False
 
 
@@ -52,7 +53,7 @@ class AsyncLooking(Looking):
 
     async def wait(self, seconds: float) -> bool:  # type: ignore[override]
         """Return after a while."""
-        await asyncio.sleep(self._next(seconds))
+        await asyncio.sleep(self.pause(seconds))
         return False
 
 
@@ -70,6 +71,11 @@ class Callings:
                 called = tuple(self._called.get(name, ()))
             for each in called:
                 each()
+
+    def call_all(self) -> None:
+        """Wake all who wait."""
+        for name in tuple(self._called):
+            self.call(name)
 
     @contextmanager
     def listening(self, name: str) -> Iterator[Called]:

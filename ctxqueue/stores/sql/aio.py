@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.sql import connecting, errors, upgrading
+from ctxqueue.stores.sql import calling, connecting, errors, upgrading
 from ctxqueue.stores.sql.handlers import looks_at_one_moment, looks_once
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp
 from ctxqueue.stores.sql.store import committed, has_moved, hoped, looked
@@ -58,7 +58,8 @@ class AsyncSqlStore:
     def __init__(self, url: str, namespace: str) -> None:
         self.namespace = checked_namespace(namespace)
         self._url = connecting.checked_url(url)
-        self.may_index = self._url.get_backend_name() == "postgresql"
+        self.may_index = self._postgres = self._url.get_backend_name() == "postgresql"
+        self._listener = calling.Listener(self._url)
         self.where = connecting.address_of(self._url)
         self._statements = Statements(self._url.get_backend_name())
         connecting.async_engine(self._url)  # a driver that is missing is told of now
@@ -128,9 +129,9 @@ class AsyncSqlStore:
             await asyncio.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
 
-    def listening(self, _channel: str) -> AbstractAsyncContextManager[AsyncWake]:
-        """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
-        return contextlib.nullcontext(AsyncLooking())
+    def listening(self, channel: str) -> AbstractAsyncContextManager[AsyncWake]:
+        """Return a block in which one can wait: to be called, or on SQLite, which calls nobody, by looking."""
+        return self._listener.alistening(channel) if self._postgres else contextlib.nullcontext(AsyncLooking())
 
     async def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
         """Return when a workflow may have gone beyond a revision, or after so many seconds."""
@@ -152,6 +153,7 @@ class AsyncSqlStore:
 
     async def close(self) -> None:
         """Close this loop's connections; the next effect opens new ones."""
+        await asyncio.to_thread(self._listener.close)
         opening = self._opened.pop(asyncio.get_running_loop(), None)
         if opening is None:
             return

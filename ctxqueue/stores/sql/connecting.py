@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy.orm  # noqa: F401 - the async engine loads it, and statements of other threads fail while it does
 from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 

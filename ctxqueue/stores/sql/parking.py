@@ -22,7 +22,9 @@ class SqlParking(Transaction):
         return [(address, run) for address, run in rows]
 
     def wake(self, name: str) -> None:
-        """Wake nobody: who waits looks by itself."""
+        """Have who waits by a name woken once all is committed. On SQLite nobody can be: they look by themselves."""
+        if self._dialect == "postgresql":
+            self.called.append(name)
 
     def register(self, workflow_id: str, run: str, addresses: Collection[str]) -> None:
         """Register a run of another workflow on addresses."""

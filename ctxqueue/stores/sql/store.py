@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ctxqueue.effects import Batch, Commit
 from ctxqueue.stores.namespaces import checked_namespace
-from ctxqueue.stores.sql import connecting, errors, looking, upgrading
+from ctxqueue.stores.sql import calling, connecting, errors, looking, upgrading
 from ctxqueue.stores.sql.handlers import HANDLERS, looks_at_one_moment, looks_once
 from ctxqueue.stores.sql.hopeful import Contended, GivenUp, HopefulState
 from ctxqueue.stores.sql.state import SqlState
@@ -50,6 +50,7 @@ class SqlStore:
         self.may_index = self._postgres
         """Whether memories may have an index here: see `ctxqueue.stores.sql.nearest`."""
         self._contended = Contended()
+        self._listener = calling.Listener(address)
         self._make_locks()
 
     def _make_locks(self) -> None:
@@ -121,9 +122,9 @@ class SqlStore:
             time.sleep(errors.pause(tries))
         raise AssertionError("the last try returns or raises")
 
-    def listening(self, _channel: str) -> AbstractContextManager[Wake]:
-        """Return a block in which one can wait: by looking now and then, as a database calls nobody."""
-        return contextlib.nullcontext(Looking())
+    def listening(self, channel: str) -> AbstractContextManager[Wake]:
+        """Return a block in which one can wait: to be called, or on SQLite, which calls nobody, by looking."""
+        return self._listener.listening(channel) if self._postgres else contextlib.nullcontext(Looking())
 
     def follow(self, workflow_id: str, revision: int, seconds: float) -> None:
         """Return when a workflow may have gone beyond a revision, or after so many seconds."""
@@ -145,6 +146,7 @@ class SqlStore:
     def close(self) -> None:
         """Close the connections; the next effect opens new ones."""
         self._leave_the_parents()
+        self._listener.close()
         self._engine.dispose()
         self._once.dispose()
 
@@ -168,8 +170,12 @@ def carried_out(state: SqlState, effect: Effect[T]) -> T:
 
 
 def committed(connection: Connection, namespace: str, statements: Statements, effect: Effect[T]) -> T:
-    """Carry out one effect in a transaction."""
-    return carried_out(SqlState(connection, namespace, statements), effect)
+    """Carry out one effect in a transaction, and then wake who waits for what it brought."""
+    state = SqlState(connection, namespace, statements)
+    reply = carried_out(state, effect)
+    if state.called:
+        calling.call(connection, state.called)
+    return reply
 
 
 def hoped(connection: Connection, namespace: str, statements: Statements, effect: Any) -> Any:

@@ -26,6 +26,8 @@ class Transaction:
         self._statements = statements
         self._dialect = connection.dialect.name
         self._writes: list[tuple[Executable, list[dict[str, Any]]]] = []
+        self.called: list[str] = []
+        """The names by which somebody is to be woken, once it is committed."""
 
     def now(self) -> int:
         """Return the database's clock; SQLite's is this machine's."""
