@@ -80,6 +80,14 @@ class Policies(Contract):
         assert intern.history("draft_1") == []
         assert "draft_1" not in intern.at(intern.view().revision)
         assert "draft" not in intern.graph()
+        seen = (
+            intern.get("open"),
+            intern.list(),
+            intern.history("open"),
+            intern.view().as_dict(),
+            intern.at(2).as_dict(),
+        )
+        assert "draft" not in repr(seen)  # nor as what something depends on
         with pytest.raises(AccessDenied, match="may not wait for 'draft_1'"):
             intern.wait_for("draft_1", timeout=0.01)
 
