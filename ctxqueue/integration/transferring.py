@@ -17,6 +17,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -49,6 +50,8 @@ class Found(NamedTuple):
     entries: int
     size: int
     """Bytes."""
+    largest: tuple[str, int]
+    """The workflow with the most entries, and how many."""
 
 
 # --- out -------------------------------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def checked(file: BinaryIO) -> Found:
     """Read an export to its end, and go back to its beginning; raises InvalidInput for one that is not whole."""
     digest, size = hashlib.sha256(), 0
     ids: list[str] = []
-    entries = 0
+    held: Counter[str] = Counter({NO_WORKFLOW: 0})
     end: dict[str, Any] | None = None
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
         if end is not None:
@@ -172,15 +175,15 @@ def checked(file: BinaryIO) -> Found:
             continue
         digest.update(line)
         size += len(line)
-        entries += "key" in record
         if "workflow" in record:
             ids.append(record["workflow"])
+        held[ids[-1] if ids else NO_WORKFLOW] += "key" in record
     if end is None:
         raise InvalidInput("the export was cut off: it has no last line. Nothing was imported")
     if end.get("sha256") != digest.hexdigest():
         raise InvalidInput("the export was changed: its checksum is another. Nothing was imported")
     file.seek(0)
-    return Found(digest.hexdigest(), tuple(ids), entries, size)
+    return Found(digest.hexdigest(), tuple(ids), held.total(), size, held.most_common(1)[0])
 
 
 def _record(line: bytes, number: int) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_the_first_line_is_there_within_a_second(report: Report) -> None:
     ):
         log_much(filled(manager, ENTRIES - 100))
         held = manager.summary("w9900")
-        assert held.log_records == LOG_RECORDS
+        assert LOG_RECORDS <= held.log_records <= 1.1 * LOG_RECORDS  # it is trimmed by a tenth at a time
         found = {command: median(first_line(server.url(), command) for _ in range(ROUNDS)) for command in COMMANDS}
     circumstances = {"workflow": f"{held.entries:,} entries, {held.log_records:,} log records", "rounds": f"{ROUNDS}"}
     lines = tuple(

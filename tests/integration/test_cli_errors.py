@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
 from celery import Celery
 
 import ctxqueue
+from ctxqueue import SharedContextManager
 from tests.integration.apps import bare, parking
 from tests.integration.commands import told, told_as_typed
 
@@ -81,3 +83,22 @@ def test_an_unknown_workflow_is_told_of_in_the_words_of_a_terminal() -> None:
 def test_a_check_says_what_mends_most_of_it_at_once() -> None:
     assert "app.conf.update(ctxqueue.celery_defaults()) mends " in told(on(), "check").stdout
     assert "celery_defaults" not in told(on(**ctxqueue.celery_defaults()), "check").stdout
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "says"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "Error: it cannot be written: [Errno 28] No space left"),
+    ],
+)
+def test_ctrl_c_and_a_full_disk_end_without_a_traceback(
+    raised: BaseException, status: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_given: object, **_named: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(SharedContextManager, "workflows", ends)
+    given = told(on(), "workflows")
+    assert (given.status, given.stdout, given.stderr.startswith(says)) == (status, "", True)
+    assert given.stderr.count("\n") == bool(says)

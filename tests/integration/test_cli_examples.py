@@ -35,6 +35,7 @@ from ctxqueue.rules.conditions import as_condition
 from tests.integration.commands import Told, told
 from tests.integration.deployments import ROOT
 from tests.integration.test_cli_help import ALL
+from tests.integration.test_cli_interrupted import hear_ctrl_c
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def test_an_example_works_in_a_shell(line: str, folder: Path) -> None:
     }
     stopped = line.endswith(UNTIL_STOPPED)
     words = ["bash", "-o", "pipefail", "-c", f"exec {made.line(line)}" if stopped else made.line(line)]
-    with subprocess.Popen(words, env=environment, stdout=-1, stderr=-1, text=True) as running:
+    with subprocess.Popen(words, env=environment, stdout=-1, stderr=-1, text=True, preexec_fn=hear_ctrl_c) as running:  # noqa: PLW1509 - no threads
         if stopped:
             wait_until(partial(something_shown, running, made.queue), f"{line} shows something")
             running.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from ctxqueue.errors import WorkflowExists
+from ctxqueue.errors import CapacityError, WorkflowExists
 from ctxqueue.integration import transferring
 from ctxqueue.integration.cli.arguments import all_workflows, json_option, reveal_option
 from ctxqueue.integration.cli.commands import Told, command
@@ -115,6 +115,7 @@ def import_(queue: ContextQueue, *, source: str, resume: bool, dry_run: bool, as
     """
     with _opened(source) as file:
         found = transferring.checked(file)
+        _refuse_too_many(queue, *found.largest)
         if not resume:
             _refuse_existing(queue, found.workflow_ids)
         if dry_run:
@@ -127,6 +128,16 @@ def import_(queue: ContextQueue, *, source: str, resume: bool, dry_run: bool, as
         one_out(report, as_json=True)
     else:
         say(", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report.items()))
+
+
+def _refuse_too_many(queue: ContextQueue, workflow_id: str, entries: int) -> None:
+    """Refuse what would make room for itself: each entry beyond the limit would remove an earlier one."""
+    most = queue.manager.terms.settings.max_entries
+    if entries > most:
+        raise CapacityError(
+            f"workflow {workflow_id!r} has {entries} entries, and ctxqueue_max_entries is {most} here: nothing was"
+            " imported"
+        )
 
 
 def _refuse_existing(queue: ContextQueue, workflow_ids: Iterable[str]) -> None:
