@@ -15,13 +15,15 @@ from ctxqueue.flows.publishing import item_id
 from ctxqueue.identity import Attempt
 from ctxqueue.models import Agent
 from ctxqueue.rules.conditions import as_condition
-from ctxqueue.testing.contract.base import WORKFLOW
+from ctxqueue.testing.contract.base import LIMIT, WORKFLOW
 
 if TYPE_CHECKING:
     from ctxqueue.effects import Armed, Claimed, Outgoing
     from ctxqueue.rules.conditions import Condition
 
 AGENT = Agent("analyst_001", groups=("audit",))
+LONG = 10 * LIMIT
+"""Seconds that a run may wait: what is released by its deadline alone is not to pass for what a write has released."""
 
 
 class Answer(NamedTuple):
@@ -116,7 +118,7 @@ class Worker:
         return self.manager.terms.settings.lease
 
     def park(
-        self, answer: Answer, needs: str | Condition, *, leg: int = 1, timeout: float = 60.0, wait: str = ""
+        self, answer: Answer, needs: str | Condition, *, leg: int = 1, timeout: float = LONG, wait: str = ""
     ) -> tuple[Armed, tuple[str, ...]]:
         """Give the run to the store until what it needs is there; it is to come back as ``leg``.
 
@@ -129,7 +131,7 @@ class Worker:
         flow = attempts.park(terms, attempt, AGENT, as_condition(needs), item, following, timeout, wait)
         return self.manager.driver.run(flow)
 
-    def lacking(self, answer: Answer, needs: str | Condition, *, wait: str, timeout: float = 60.0) -> attempts.Lacking:
+    def lacking(self, answer: Answer, needs: str | Condition, *, wait: str, timeout: float = LONG) -> attempts.Lacking:
         """Look what a wait in the body lacks."""
         terms, condition = self.manager.terms, as_condition(needs)
         return self.manager.driver.run(attempts.lacking(terms, answer.attempt, AGENT, condition, timeout, wait))

@@ -14,7 +14,7 @@ from ctxqueue.errors import InvalidInput, WorkflowNotFound
 from ctxqueue.flows import parked
 from ctxqueue.rules.conditions import all_of, any_of, key
 from ctxqueue.testing.contract.base import WORKFLOW, Contract
-from ctxqueue.testing.contract.runs import Worker
+from ctxqueue.testing.contract.runs import LONG, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Waiters(Contract):
         assert found["r2"].needs == ("total > 10",)
         for task in found.values():
             assert task.deadline is not None
-            assert task.deadline - task.parked_at == timedelta(seconds=60)
+            assert task.deadline - task.parked_at == timedelta(seconds=LONG)
 
     def test_what_a_bare_process_lets_go_waits_in_the_outbox(
         self, worker: Worker, operator: WorkflowHandle, manager: SharedContextManager
