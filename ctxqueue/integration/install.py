@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, overload
 import msgspec
 from celery import Celery
 from celery.backends.base import DisabledBackend
+from celery.signals import import_modules
 
 from ctxqueue.clock import MICROSECONDS, microseconds
 from ctxqueue.context import ENVIRONMENT_URL, SharedContextManager, WorkflowHandle
@@ -160,12 +161,18 @@ class ContextQueue:
         else:
             self.app.on_after_finalize.connect(self._register, weak=False)
         self.app.on_after_configure.connect(self._reschedule, weak=False)
+        import_modules.connect(self._about_to_work, sender=self.app, weak=False)
 
     def _reschedule(self, **_signal: object) -> None:
         """Add our entries to a configuration that comes after the tasks."""
         observed.connect(self.app)
         if self._is_final:
             schedule.add_entries(self.app)
+
+    def _about_to_work(self, **_signal: object) -> None:
+        """Look at the schedule once more as a worker or beat starts: a module may have set its own after ours."""
+        if self._is_final:
+            schedule.restore_entries(self.app)
 
     @property
     def _is_final(self) -> bool:

@@ -14,6 +14,12 @@ DEPENDENCY_CALLBACKS = "ctxqueue.dependency_callbacks"
 MEMORY_RETENTION = "ctxqueue.memory_retention"
 
 
+def restore_entries(app: Celery) -> None:
+    """Schedule our tasks again where the app was given another schedule since; one that was taken out stays out."""
+    if not any(name in app.conf.beat_schedule for name in (CLEANUP_SWEEP, DEPENDENCY_CALLBACKS, MEMORY_RETENTION)):
+        add_entries(app)
+
+
 def add_entries(app: Celery) -> None:
     """Schedule our tasks; an entry of the same name that the user made stays as it is."""
     settings = Settings.read(app.conf.get)

@@ -87,6 +87,18 @@ def test_an_entry_that_the_user_adds_by_a_call_stays_too() -> None:
     assert {"often", "later", "nightly", "ctxqueue.dependency_callbacks"} <= set(app.conf.beat_schedule)
 
 
+def test_a_schedule_that_is_set_after_ours_has_our_entries_once_a_worker_or_beat_starts() -> None:
+    app = guest.project()
+    ctxqueue.install(app)
+    app.finalize()
+    app.conf.beat_schedule = {"mine": {"task": "guest.plain", "schedule": 5}}
+    app.loader.import_default_modules()
+    assert {"mine", "ctxqueue.cleanup_sweep", "ctxqueue.dependency_callbacks"} <= set(app.conf.beat_schedule)
+    del app.conf.beat_schedule["ctxqueue.memory_retention"]
+    app.loader.import_default_modules()
+    assert "ctxqueue.memory_retention" not in app.conf.beat_schedule
+
+
 def test_task_classes_routes_and_annotations_are_as_before() -> None:
     before, after = guest.project(), guest.project()
     ctxqueue.install(after)
