@@ -67,6 +67,21 @@ class Judging(Contract):
         answer = worker.claim("r", needs=all_of(key("n") > 5, at_least(2, "r_*")))
         assert (answer.word, answer.missing) == ("run", ())
 
+    def test_a_value_that_is_written_over_before_the_run_comes_back_is_waited_for_again(
+        self, worker: Worker, wf: WorkflowHandle
+    ) -> None:
+        needs = all_of("there", key("n") > 5)
+        worker.claim_and_park("r", needs)
+        wf.update({"n": 6, "there": 1})
+        wf.update({"n": 5, "there": 2})
+        assert worker.deliver() == [b"r/0.1"]
+        back = worker.claim("r", leg=1, needs=needs)
+        assert (back.word, back.missing) == ("run", ("n > 5",))
+        assert worker.park(back, needs, leg=2)[0].answer == "parked"
+        wf.put("n", 7)
+        assert worker.deliver() == [b"r/0.2"]
+        assert worker.claim("r", leg=2, needs=needs).missing == ()
+
     def test_what_is_missing_is_named(self, worker: Worker, wf: WorkflowHandle) -> None:
         wf.update({"n": 5, "r_1": 1, "there": 1})
         answer = worker.claim("r", needs=all_of("there", key("n") > 5, at_least(2, "r_*"), stale("report")))
