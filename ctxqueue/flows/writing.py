@@ -263,7 +263,7 @@ def described(
     """Return what was given, else what stands there (also in its ``encoded`` form), else as by rule."""
     put = change.put
     key = change.address.key
-    if existing is not None and change.bare:
+    if existing is not None and (change.bare or _keeps_what_is_known(change)):
         evictable = 0 if existing.pinned else EVICTABLE_BY_RANK.get(existing.rank, 0)
         return Described(encoded, evictable, existing.sensitive, existing.depends_on)
     if existing is None and _says_nothing(put):
@@ -295,6 +295,13 @@ def described(
         why=why,
     )
     return Described(meta, 0 if pinned else EVICTABLE.get(priority, 0), why != "", depends_on)
+
+
+def _keeps_what_is_known(change: Change) -> bool:
+    """Whether an entry's priority and the like stay as they are: the options are of when, where and how long."""
+    put = change.put
+    says_nothing = put.pinned is None and put.depends_on is None and _says_nothing(put)
+    return says_nothing and (not change.why or change.why == NAMED)
 
 
 def _says_nothing(put: Put) -> bool:
