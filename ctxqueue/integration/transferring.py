@@ -62,8 +62,9 @@ def exported(
 ) -> Iterator[bytes]:
     """Yield the lines of an export; raises WorkflowNotFound, unless ``some_may_go`` meanwhile.
 
-    Where none may go, all are looked for before the first line.
+    The store, and where none may go all of them, are looked for before the first line.
     """
+    queue.manager.store.verify()
     if not some_may_go:
         ids = tuple(ids)
         for workflow_id in ids:

@@ -56,7 +56,9 @@ def shown(command: click.Command) -> str:
     return command.example
 
 
-EXAMPLES = [line for command in ALL.values() for line in inspect.cleandoc(shown(command)).splitlines()]
+OF_COMMANDS = [inspect.cleandoc(shown(command)).splitlines() for command in ALL.values()]
+EXAMPLES = [line for lines in OF_COMMANDS for line in lines]
+FIRST = [lines[0] for lines in OF_COMMANDS if not lines[0].startswith("eval ")]
 OF_A_SHELL = ("celery -A proj ctx exporter", "eval ")
 UNTIL_STOPPED = ("exporter --port 9809", "watch q3-close")
 SILENT = ('bash)"', "--action refused", "--older-than 3600 --json", "watch q3-close")
@@ -178,6 +180,36 @@ def test_an_example_works_as_it_is_typed(line: str, folder: Path, monkeypatch: p
         made.queue.manager.close()
         for module in ("proj", "proj.models"):
             sys.modules.pop(module, None)
+
+
+ASKS_NO_SERVER = {
+    "celery -A proj ctx check --json": 1,
+    "celery -A proj ctx migrate": 2,
+    **{line: 0 for line in EXAMPLES if " policy explain " in line},
+}
+"""And its status: what it finds, that there are no tables, what the rules say."""
+
+
+@pytest.mark.parametrize("line", FIRST)
+@pytest.mark.usefixtures("folder")
+def test_without_a_server_a_command_says_so_in_one_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TYPED)
+    if "ctx import" in line:
+        project("memory://", line).queue.manager.close()  # leaves the file
+    away: ContextQueue = import_module("tests.integration.projects.typed.proj.celery").build(
+        "redis://:s3cr3t@127.0.0.1:1/0"
+    )
+    done = here(away, line)
+    away.manager.close()
+    for module in ("proj", "proj.models"):
+        sys.modules.pop(module, None)
+    if line in ASKS_NO_SERVER:
+        assert done.status == ASKS_NO_SERVER[line]
+    else:
+        *warnings, error = done.stderr.splitlines()
+        assert (done.status, done.stdout, len(warnings)) == (3, "", int("ctx unread" in line))
+        assert error.startswith("Error: the server at 127.0.0.1:1 does not answer")
+    assert "s3cr3t" not in done.stdout + done.stderr
 
 
 def something_shown(running: subprocess.Popen[str], queue: ContextQueue) -> bool:
