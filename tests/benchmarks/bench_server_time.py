@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TITLE = "Server time of one call"
 ONE_KEY = "commit of one key"
 MOST = 50.0
-ROUNDS = 15
+ROUNDS = 9
 FEW_ROUNDS = 3
 """Where each round takes long to prepare."""
 
@@ -249,7 +249,7 @@ def test_no_call_holds_the_server_long(watched: Watched, report: Report) -> None
         slowest: dict[str, list[float]] = {}
         works = case(watched)
         for number in range(-1, rounds):
-            one_key += [max(watched.calls(next(usual)))[0] for _ in range(20)]
+            one_key += [max(watched.calls(next(usual)))[0] for _ in range(5)]
             longest = {script: micros for micros, script in sorted(watched.calls(next(works)))}
             for script, micros in longest.items() if number >= 0 else ():
                 slowest.setdefault(script, []).append(micros)
