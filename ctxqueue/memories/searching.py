@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHORTLIST, SHORTLIST_OF_MANY, MANY = 1_000, 30, 2_000
 """Of the best candidates, how many have their tokens compared one by one; fewer where there are many: it costs as much
 as a third of the rest."""
+LOOKED_AROUND = 100
+"""Of many, around how many of the best it is looked at what else was said: around all it costs as much as the rest."""
 LEAST_GROUND = 30
 """Rows by which one can tell how far scores are spread."""
 
@@ -85,6 +87,12 @@ def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, meas
     if compared.best_matches is not None and weights.tokens:
         parts["tokens"] = weights.tokens * _by_tokens(pool, query, score, compared.best_matches)
         score += parts["tokens"]
+    cosines = compared.cosines
+    if pool.size > MANY:
+        places = _likely(pool, query, weights, score, cosines)
+        pool = pool._replace(slots=pool.at(places), within=None, places=None, name=None)
+        score, cosines, parts = score[places], cosines[places], {name: part[places] for name, part in parts.items()}
+        measured = {name: part._replace(values=part.values[places]) for name, part in measured.items()}
     for name, part in signals.of_conversation(pool, query, weights, score):
         parts[name] = part
         score = score + part
@@ -93,7 +101,7 @@ def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, meas
         parts["relations"] = followed
         score = score + followed
     if query.min_score is not None:
-        score = np.where(compared.cosines >= query.min_score, score, -np.inf)
+        score = np.where(cosines >= query.min_score, score, -np.inf)
     places = _within_reach(score, query.limit, signals.most_of_itself(pool, weights))
     own = dict(signals.of_itself(pool, query, weights, places))
     total = score[places] + sum(own.values())
@@ -104,8 +112,18 @@ def _ranked(pool: Pool, query: Query, weights: Weights, compared: Compared, meas
         made_of |= {name: float(part[place]) for name, part in parts.items()}
         made_of |= {name: float(part[nth]) for name, part in own.items()}
         slot = int(pool.at(places[nth : nth + 1])[0])
-        hits.append(Hit(pool.shelf, slot, float(total[nth]), float(compared.cosines[place]), made_of))
+        hits.append(Hit(pool.shelf, slot, float(total[nth]), float(cosines[place]), made_of))
     return hits
+
+
+def _likely(pool: Pool, query: Query, weights: Weights, score: Any, cosines: Any) -> NDArray[np.int64]:
+    """Return the places of those of many that are looked at further: the best so far, and what stands around them."""
+    spoken = signals.of_speakers(pool, query, weights)
+    likely = score if spoken is None else score + spoken
+    if query.min_score is not None:
+        likely = np.where(cosines >= query.min_score, likely, -np.inf)
+    best = _within_reach(likely, max(LOOKED_AROUND, query.limit), signals.most_of_itself(pool, weights))
+    return signals.around(pool, best)
 
 
 def _sum(parts: list[_Part]) -> NDArray[np.float32]:

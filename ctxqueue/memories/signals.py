@@ -30,17 +30,37 @@ def of_conversation(pool: Pool, query: Query, weights: Weights, score: Any) -> I
         part = _of_neighbours(pool, weights, score)
         score = score + part
         yield "neighbours", part
-    if pool.shelf.speakers and weights.speaker:
-        named = _named_speakers(pool.shelf, query.text)
-        if named:
-            part = weights.speaker * np.isin(pool.column("speaker"), named)
-            score = score + part
-            yield "speaker", part
+    spoken = of_speakers(pool, query, weights)
+    if spoken is not None:
+        score = score + spoken
+        yield "speaker", spoken
     if pool.shelf.in_sessions and weights.session:
         yield "session", weights.session * _of_sessions(pool.column("session"), score)
     if pool.shelf.sequenced and weights.question:
         asks = pool.column("asks") & (pool.column("session") != NONE)
         yield "question", np.where(asks, -weights.question, 0.0)
+
+
+def of_speakers(pool: Pool, query: Query, weights: Weights) -> Any:
+    """Return what it adds to be said by whom the query names; None if it names nobody."""
+    named = _named_speakers(pool.shelf, query.text) if pool.shelf.speakers and weights.speaker else []
+    return np.float32(weights.speaker) * np.isin(pool.column("speaker"), named) if named else None
+
+
+def around(pool: Pool, best: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of some of the best, of what was said in their sessions, and of what they name as related."""
+    there = np.zeros(pool.size, dtype=np.bool_)
+    there[best] = True
+    if pool.shelf.in_sessions:
+        sessions = pool.column("session")
+        theirs = np.zeros(int(sessions.max()) + 2, dtype=np.bool_)  # the last one is that of those without a session
+        theirs[sessions[best]] = True
+        theirs[NONE] = False
+        there |= theirs[sessions]
+    for slot in pool.at(best).tolist() if pool.shelf.related else ():
+        for name in pool.shelf.related.get(slot, ()):
+            there[pool.places_of(pool.shelf.having(("concept", name)))] = True
+    return np.flatnonzero(there)
 
 
 def of_relations(pool: Pool, weights: Weights, score: Any) -> Any:

@@ -34,7 +34,11 @@ def manager(url: str) -> VectorMemoryManager:
 
 
 @pytest.mark.parametrize(
-    "store", ["redis_url", *(pytest.param(url, marks=pytest.mark.long) for url in ("sqlite_url", "postgres_url"))]
+    "store",
+    [
+        "redis_url",
+        *(pytest.param(url, marks=pytest.mark.long) for url in ("cluster_url", "sqlite_url", "postgres_url")),
+    ],
 )
 def test_processes_that_remember_the_same_facts_leave_one_of_each(store: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(store)

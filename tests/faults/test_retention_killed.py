@@ -38,7 +38,11 @@ def run(url: str, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    "store", ["redis_url", *(pytest.param(url, marks=pytest.mark.long) for url in ("sqlite_url", "postgres_url"))]
+    "store",
+    [
+        "redis_url",
+        *(pytest.param(url, marks=pytest.mark.long) for url in ("cluster_url", "sqlite_url", "postgres_url")),
+    ],
 )
 def test_what_a_killed_run_has_not_removed_the_next_one_does(
     store: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -10,6 +10,7 @@ import pytest
 
 from ctxqueue import CallableEmbedder, StaticEmbedder, VectorMemoryManager, Weights
 from ctxqueue.errors import ConfigurationError, DimensionMismatch, EmbedderError
+from ctxqueue.memories import searching
 from ctxqueue.memories.encoding import Encoder
 from ctxqueue.memories.postings import Postings
 from ctxqueue.memories.static import default_embedder
@@ -240,6 +241,33 @@ def test_a_weight_of_nothing_takes_its_part_away(memory: VectorMemoryManager) ->
         "words",
         "similarity",
     }
+
+
+def test_of_many_the_sessions_of_the_best_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = CallableEmbedder(lambda texts: [[float(len(text) % 7), 1.0] for text in texts], name="f", dimension=2)
+    memory = VectorMemoryManager(embedder=embedder, weights=Weights(access=0.0, recency=0.0))
+    words = ["harbour", "ferry", "gull", "rope", "lamp", "tide", "crab"]
+    memory.remember_many(
+        {
+            "content": f"{words[number % 7]} {words[number % 5]} {number}" + "?" * (number % 3 == 0),
+            "session": number // 20,
+            "sequence": number % 20,
+            "speaker": ("Ann", "Bob", "Cy")[number % 3],
+            "importance": (number % 11) / 10,
+            "metadata": {"concept": f"c{number}", "related_concepts": [f"c{number - 1_000}"]},
+        }
+        for number in range(2_200)
+    )
+
+    def found() -> list[list[tuple[str, float]]]:
+        return [
+            [(each.memory.id, round(each.score, 2)) for each in memory.recall(query, limit=10)]
+            for query in ("ferry lamp", "What did Bob say of the tide?", "1234", "gull")
+        ]
+
+    narrowed = found()
+    monkeypatch.setattr(searching, "MANY", 10_000)
+    assert narrowed == found()
 
 
 class Counted:
