@@ -13,6 +13,9 @@ import redis
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotInTime
 
+TELLS_OF_MOVES = hasattr(redis.Connection, "should_reconnect")
+"""Whether a connection may know that its server is about to move; redis-py 6.4, which kombu 5.6 takes, has none."""
+
 
 class Wires(redis.ConnectionPool):
     """A connection that comes back rests here, as one that is lent, and goes out again as it is.
@@ -54,7 +57,7 @@ class Wires(redis.ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Take a connection back."""
-        if connection.pid == self.pid == os.getpid() and not connection.should_reconnect():
+        if connection.pid == self.pid == os.getpid() and not (TELLS_OF_MOVES and connection.should_reconnect()):
             self._resting.append(connection)
         else:
             super().release(connection)
