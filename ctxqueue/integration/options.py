@@ -61,7 +61,9 @@ def check(options: Mapping[str, Any]) -> None:
     for name in ("link", "link_error"):
         for each in maybe_list(options.get(name)) or ():
             if not isinstance(each, Mapping):
-                raise InvalidInput(f"{name} holds a {type(each).__name__}: give signatures, as task.s() returns them")
+                raise InvalidInput(
+                    f"{name} holds what is no signature ({type(each).__name__}): give what task.s() returns"
+                )
 
 
 def _check_names(options: Mapping[str, Any]) -> None:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 WORKFLOW = "q3-close"
 HORIZON = 3_600_000_000
 LEASE = 30_000_000
-INBOX = {18, 19, 20, 21}
-"""Keys of a commit that settles no stored update has no business with."""
 COMMIT_ID = struct.pack(">d", 1.5)
 
 
@@ -437,12 +435,12 @@ SCENES: dict[str, tuple[Callable[[Worker], fx.Effect[Any]], int, set[int]]] = {
     "forget what is gone": (forget_gone, 4, set()),
     "graph": (lambda _worker: fx.LoadGraph(WORKFLOW), 2, set()),
     "catalogue": (catalogue, 1, set()),
-    "commit": (commit, 27, INBOX | {22, 26}),
-    "commit in a lane": (commit_in_a_lane, 24, INBOX | {4, 5, 7, 8, 9, 10, 16, 17, 22, 23}),
-    "commit of a secret": (commit_of_a_secret, 24, INBOX | {4, 7, 8, 9, 10, 14, 16, 17, 24}),
-    "commit that evicts": (evicting, 24, INBOX | {7, 8, 9, 10, 16, 22, 24}),
-    "purge": (purge, 24, INBOX | {7, 8, 9, 10, 17, 22}),
-    "commit of a drain": (drain_commit, 26, {4, 5, 7, 16, 17, 22, 23}),
+    "commit": (commit, 23, {16, 22}),
+    "commit in a lane": (commit_in_a_lane, 20, {4, 5, 7, 8, 9, 10, 14, 15, 16, 17}),
+    "commit of a secret": (commit_of_a_secret, 20, {4, 7, 8, 9, 10, 12, 14, 15, 20}),
+    "commit that evicts": (evicting, 20, {7, 8, 9, 10, 14, 16, 20}),
+    "purge": (purge, 20, {7, 8, 9, 10, 15, 16}),
+    "commit of a drain": (drain_commit, 26, {4, 5, 7, 14, 15, 16, 17}),
     "claim": (claim, 5, set()),
     "claim of a released run": (claim_of_a_released_run, 5, set()),
     "arm": (arm, 6, set()),

@@ -149,9 +149,9 @@ def test_bad_input_is_refused_before_anything_is_sent(
         ({"priority": "high"}, "priority is a str: give an integer"),
         ({"time_limit": "x"}, "time_limit is a str: give seconds"),
         ({"eta": "soon"}, "eta is 'soon': give a datetime"),
-        ({"serializer": "none-such"}, "serializer is 'none-such': give one of json"),
+        ({"serializer": "none-such"}, "serializer is 'none-such': give one of .*json"),
         ({"compression": "none-such"}, "compression is 'none-such', which is not installed"),
-        ({"link": 5}, "link holds a int: give signatures"),
+        ({"link": 5}, "link holds what is no signature"),
     ],
 )
 @pytest.mark.parametrize("how", [{}, {"coalesce": True, "as_task": True}], ids=["its-own", "coalesced"])

@@ -84,7 +84,7 @@ def test_an_agents_task_on_a_worker_is_learned_of_whether_it_succeeds_or_fails(s
     assert site.notes(f"knew:{workflow.workflow_id}")[1:] == [True, True]
 
 
-@pytest.mark.parametrize("status", ["success", "failed"])
+@pytest.mark.parametrize("status", [pytest.param("success", marks=pytest.mark.long), "failed"])
 def test_a_worker_killed_after_it_has_learned_leaves_each_execution_counted_once(
     site: Deployment, skill: str, status: str
 ) -> None:
