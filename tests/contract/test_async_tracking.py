@@ -24,7 +24,7 @@ def url(request: pytest.FixtureRequest) -> str:
 async def until(predicate: Callable[[], Any], what: str) -> None:
     async with asyncio.timeout(SECONDS):
         while not predicate():  # noqa: ASYNC110 - nobody here could say so
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # between two looks, bounded by the timeout above
     assert predicate(), what
 
 
@@ -32,7 +32,7 @@ async def functions_and_coroutines_are_called(url: str) -> None:
     seen: list[tuple[str, ...]] = []
 
     async def awaited(*given: str) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # gives the loop a turn, as a coroutine that awaits does; nothing is waited for
         seen.append(("awaited", *given))
 
     def plain(*given: str) -> None:

@@ -50,7 +50,7 @@ class Wires(redis.ConnectionPool):
             if not is_clean:
                 wire.disconnect()
                 wire.connect()
-        except BaseException:
+        except BaseException:  # raised again: a soft time limit too must not keep the connection
             super().release(wire)
             raise
         return wire

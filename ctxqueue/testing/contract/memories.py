@@ -1,4 +1,8 @@
-"""Memories: each once, whose they are, what happens to one by its id."""
+"""Memories: each once, whose they are, what happens to one by its id.
+
+Long, as one class holds what a store must do with a memory; relevance, retention, learning and working memory have
+files of their own.
+"""
 # ruff: noqa: D102, PLR2004, S101 - tests: a name is a sentence, a bare number the expected value
 
 from __future__ import annotations

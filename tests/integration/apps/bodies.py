@@ -98,7 +98,7 @@ def _ending(ctx: ContextQueue) -> None:
     @ctx.task(name="tries_again", agent_type="a", time_limit=1, acks_on_timeout=False)
     def tries_again(self: Any) -> str:
         if not self.context.update({"tried": 1}).replayed:
-            time.sleep(LONG)
+            time.sleep(LONG)  # the work, which its limit ends
         return "in time"
 
     class Odd:
